@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: Apache-2.0
+// From C++ classes to the tables of abi.h. An author needs one line of it: PL_EXPORT("1.0.0", my_source, my_sink)
+#pragma once
+
+#include <pipeline/component.hpp>
+
+#include <array>
+#include <concepts>
+#include <memory>
+
+namespace pl::detail {
+
+template <class T>
+struct instance {
+  instance(const pl_host* h, typename T::options o) : host(h), object(std::move(o), context(h)) {}
+  const pl_host* host;
+  T object;
+};
+
+inline pl_status report(const pl_host* host, const failure& why) noexcept {
+  if (!why.message.empty() || !why.option.empty()) host->error(host->ctx, borrow(why.message), borrow(why.option));
+  return static_cast<pl_status>(why.code);
+}
+
+// No exception crosses the boundary: `body` returns a result<void>; what it throws becomes PL_FATAL with what().
+template <class F>
+pl_status guard(const pl_host* host, F&& body) noexcept {
+  try {
+    const result<void> r = body();
+    return r.ok() ? static_cast<pl_status>(PL_OK) : report(host, r.why());
+  } catch (const invalid_options& e) {
+    return report(host, bad_option(e.option(), e.what()));
+  } catch (const std::bad_alloc&) {
+    host->error(host->ctx, borrow("out of memory"), pl_str{});
+  } catch (const std::exception& e) {
+    host->error(host->ctx, borrow(e.what()), pl_str{});
+  } catch (...) {
+    host->error(host->ctx, borrow("an exception that is no std::exception"), pl_str{});
+  }
+  return PL_FATAL;
+}
+
+template <class T, class F>
+pl_status call(void* self, F&& body) noexcept {
+  auto& i = *static_cast<instance<T>*>(self);
+  return guard(i.host, [&] { return body(i.object, i.host); });
+}
+
+// The functions that every component has.
+template <class T>
+struct life {
+  static pl_status create(const pl_host* host, const pl_cell* config, void** self) {
+    return guard(host, [&]() -> result<void> {
+      typename T::options o;
+      table_of<typename T::options>().decode(config, o);
+      *self = new instance<T>(host, std::move(o));
+      return {};
+    });
+  }
+  static pl_status check(void* self) { return call<T>(self, [](T& t, auto) { return t.check(); }); }
+  static pl_status start(void* self) { return call<T>(self, [](T& t, auto) { return t.start(); }); }
+  static pl_status stop(void* self) { return call<T>(self, [](T& t, auto) { return t.stop(); }); }
+  static void destroy(void* self) {
+    const auto* host = static_cast<instance<T>*>(self)->host;
+    (void)guard(host, [&]() -> result<void> { delete static_cast<instance<T>*>(self); return {}; });
+  }
+};
+
+template <class T>
+struct calls {
+  static pl_status poll(void* self, std::uint32_t max_rows, std::size_t max_bytes, std::int64_t timeout, pl_batch** out) {
+    return call<T>(self, [&](T& t, auto) -> result<void> {
+      auto got = t.poll({max_rows, max_bytes, std::chrono::nanoseconds(timeout)});
+      if (!got.ok()) return got.why();
+      *out = got->release();
+      return *out ? result<void>{} : nothing_yet();
+    });
+  }
+  static pl_status seek(void* self, pl_str stream, std::uint64_t next) {
+    return call<T>(self, [&](T& t, auto) { return t.seek(view(stream), next); });
+  }
+  static void settle(void* self, const pl_range* ranges, std::uint32_t n) {
+    (void)call<T>(self, [&](T& t, auto) -> result<void> { t.settle({ranges, n}); return {}; });
+  }
+  static pl_status apply(void* self, pl_batch* b, void* to, pl_emit emit) {
+    return call<T>(self, [&](T& t, const pl_host* host) {
+      emitter out(host, to, emit);
+      return t.apply(batch_view(b), out);
+    });
+  }
+  static pl_status tick(void* self, std::int64_t now, void* to, pl_emit emit) {
+    return call<T>(self, [&](T& t, const pl_host* host) {
+      emitter out(host, to, emit);
+      return t.tick(timestamp(std::chrono::nanoseconds(now)), out);
+    });
+  }
+  static void drop(void* self, pl_str stream) {
+    (void)call<T>(self, [&](T& t, auto) -> result<void> { t.drop(view(stream)); return {}; });
+  }
+  static pl_status write(void* self, pl_batch* const* batches, std::uint32_t n) {
+    return call<T>(self, [&](T& t, auto) { return t.write(batch_list(batches, n)); });
+  }
+  static pl_status columns(void* self, const pl_schema* in, std::uint32_t port, const pl_schema** out) {
+    return call<T>(self, [&](T& t, auto) -> result<void> {
+      auto schema = t.columns(in, port);
+      if (!schema.ok()) return schema.why();
+      *out = *schema;
+      return {};
+    });
+  }
+  static const void* extension(void*, pl_str name) {
+    if constexpr (std::derived_from<T, columns_aware>) {
+      static constexpr pl_ext_columns table{sizeof(pl_ext_columns), &columns};
+      if (view(name) == PL_EXT_COLUMNS) return &table;
+    }
+    return nullptr;
+  }
+};
+
+// One component's table, with the memory that it points into.
+template <class T>
+class component_table {
+ public:
+  component_table() : description_(T::describe()) {
+    for (auto p : description_.ports) ports_.push_back(borrow(p));
+    const auto& options = table_of<typename T::options>();
+    raw_.size = sizeof raw_;
+    raw_.caps = description_.abilities;
+    raw_.name = borrow(description_.name);
+    raw_.doc = borrow(description_.doc);
+    raw_.example = borrow(description_.example);
+    raw_.options = options.raw();
+    raw_.noptions = options.size();
+    raw_.create = life<T>::create;
+    raw_.check = life<T>::check;
+    raw_.start = life<T>::start;
+    raw_.stop = life<T>::stop;
+    raw_.destroy = life<T>::destroy;
+    raw_.extension = calls<T>::extension;
+    set_role();
+  }
+  component_table(const component_table&) = delete;
+  component_table& operator=(const component_table&) = delete;
+  [[nodiscard]] const pl_component* raw() const noexcept { return &raw_; }
+
+ private:
+  void set_role() {
+    if constexpr (std::derived_from<T, source>) {
+      raw_.role = PL_SOURCE;
+      raw_.poll = calls<T>::poll;
+      raw_.seek = calls<T>::seek;
+      raw_.settle = calls<T>::settle;
+      set_ports();
+    } else if constexpr (std::derived_from<T, transform>) {
+      raw_.role = PL_TRANSFORM;
+      raw_.apply = calls<T>::apply;
+      raw_.tick = calls<T>::tick;
+      raw_.drop = calls<T>::drop;
+      set_ports();
+    } else {
+      static_assert(std::derived_from<T, sink>, "a component derives from pl::source, pl::transform or pl::sink");
+      raw_.role = PL_SINK;
+      raw_.write = calls<T>::write;
+    }
+  }
+  void set_ports() {
+    raw_.ports = ports_.data();
+    raw_.nports = static_cast<std::uint32_t>(ports_.size());
+  }
+  description description_;
+  std::vector<pl_str> ports_;
+  pl_component raw_{};
+};
+
+template <class... T>
+pl_plugin make_plugin(std::string_view version) {
+  static const std::tuple<component_table<T>...> tables;
+  static const std::array<const pl_component*, sizeof...(T)> list{std::get<component_table<T>>(tables).raw()...};
+  return {sizeof(pl_plugin), PL_ABI_MINOR, sizeof...(T), 0, list[0]->name, borrow(version), list.data()};
+}
+
+}  // namespace pl::detail
+
+// Exports the plugin: its version, and its components' classes. Once in a shared library, in the global namespace.
+#define PL_EXPORT(version, ...) \
+  extern "C" PL_PUBLIC const pl_plugin pl_plugin_v1 = pl::detail::make_plugin<__VA_ARGS__>(version);
