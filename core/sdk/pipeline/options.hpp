@@ -183,7 +183,7 @@ std::string default_text(const T& v) {
     else {
       if (v.empty()) return {};
       std::string text = "[";
-      for (const auto& e : v) text += (text.size() > 1 ? ", " : "") + default_text(e);
+      for (const auto& e : v) text.append(text.size() > 1 ? ", " : "").append(default_text(e));
       return text + "]";
     }
   } else return {};
@@ -194,7 +194,7 @@ std::string allowed_text() {
   using U = typename unwrap_optional<T>::type;
   std::string text;
   if constexpr (named_enum<U>)
-    for (const auto& [name, value] : choices(U{})) text += (text.empty() ? "" : "|") + std::string(name);
+    for (const auto& [name, value] : choices(U{})) text.append(text.empty() ? "" : "|").append(name);
   return text;
 }
 

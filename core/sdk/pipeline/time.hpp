@@ -26,10 +26,10 @@ inline void append_padded(std::string& out, std::uint64_t v, int width) {
 // Appends e.g. 2026-11-24T18:10:23.5Z: UTC, as many digits of a second as there are. Any int64 is a year from 1677 to 2262.
 inline void append_rfc3339(std::string& out, std::int64_t ns) {
   using namespace std::chrono;
-  const sys_time<nanoseconds> t{nanoseconds(ns)};
-  const auto day = floor<days>(t);
-  const year_month_day date(day);
-  const auto in_day = static_cast<std::uint64_t>((t - day).count());
+  constexpr std::int64_t day_ns = 86'400'000'000'000;
+  const std::int64_t day = ns / day_ns - (ns % day_ns < 0 ? 1 : 0);  // floor; the first day's begin is no int64 of nanoseconds
+  const year_month_day date{sys_days(days(static_cast<int>(day)))};
+  const auto in_day = static_cast<std::uint64_t>(ns % day_ns + (ns % day_ns < 0 ? day_ns : 0));
   detail::append_padded(out, static_cast<std::uint64_t>(static_cast<int>(date.year())), 4);
   out.push_back('-');
   detail::append_padded(out, static_cast<unsigned>(date.month()), 2);

@@ -66,7 +66,11 @@ class fake_host {
   [[nodiscard]] double last(const std::string& metric) const { std::scoped_lock lock(mutex_); const auto it = ids_.find(metric); return it == ids_.end() ? 0 : lasts_[it->second]; }
   [[nodiscard]] std::string error_text() const {
     std::string all;
-    for (const auto& e : errors()) all += (all.empty() ? "" : "\n") + (e.option.empty() ? "" : e.option + ": ") + e.detail;
+    for (const auto& e : errors()) {
+      if (!all.empty()) all.push_back('\n');
+      if (!e.option.empty()) all.append(e.option).append(": ");
+      all += e.detail;
+    }
     return all;
   }
   void forget() { std::scoped_lock lock(mutex_); logs_.clear(); errors_.clear(); rejects_.clear(); }

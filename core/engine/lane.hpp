@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: Apache-2.0
+// A lane: one thread, one instance of a source, and an instance of each transform behind it.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "engine/instance.hpp"
+#include "engine/node_meters.hpp"
+#include "engine/node_state.hpp"
+#include "engine/sink_node.hpp"
+
+namespace pl::engine {
+
+struct transform_slot;
+
+// Who reads from one port.
+struct port_readers {
+  std::vector<transform_slot*> transforms;
+  std::vector<std::shared_ptr<sink_node>> sinks;
+};
+
+// One lane's instance of a transform.
+struct transform_slot {
+  std::shared_ptr<instance> unit;
+  std::shared_ptr<node_meters> meters;
+  config::retry_settings retry;
+  std::vector<port_readers> ports;
+  bool started = false;
+};
+
+// What is behind a source, as one lane has it. Slots in order: each after all that it reads from.
+struct lane_graph {
+  port_readers source;
+  std::vector<std::unique_ptr<transform_slot>> slots;
+  std::vector<std::shared_ptr<sink_node>> sinks;  // all that the lane can reach, the dead letters' included
+};
+
+class lane final : private stream_listener {
+ public:
+  lane(std::unique_ptr<instance> source, lane_graph graph, std::shared_ptr<node_meters> meters, memory_budget& budget);
+  ~lane() override;
+
+  void start(pipeline_events& events);
+  void stop();                  // read no more, wait for what is in flight, stop the source; returns at once
+  void abandon();               // don't wait any longer
+  void join();
+  [[nodiscard]] bool ended() const noexcept { return ended_; }  // the thread is through
+
+  // Reads no more until resume. True once nothing is in flight; false when that takes longer.
+  bool pause(std::chrono::nanoseconds timeout);
+  void resume();
+  // The graph behind the source, while paused and quiet; and whom to report to from now on. Answers the old graph.
+  lane_graph exchange_graph(lane_graph fresh, pipeline_events& events);
+  [[nodiscard]] lane_graph& graph() noexcept { return graph_; }  // while paused or not started
+
+  [[nodiscard]] instance& source() noexcept { return *source_; }
+  [[nodiscard]] std::string waiting_for() const { return state_.why(); }
+  [[nodiscard]] std::uint64_t lag() const noexcept { return lag_.load(std::memory_order_relaxed); }
+  [[nodiscard]] bool lag_known() const noexcept { return lag_known_.load(std::memory_order_relaxed); }
+  [[nodiscard]] node_meters& meters() noexcept { return *meters_; }
+
+ private:
+  using clock = std::chrono::steady_clock;
+  using group = std::vector<batch_ref>;
+  enum class phase { running, paused, stopping };
+
+  void run();
+  bool connect();
+  bool start_until_ok(instance& unit, const config::retry_settings& retry);
+  void loop();
+  [[nodiscard]] phase current_phase() const;
+  void run_once();
+  void hold_still();
+  void keep_alive();
+  void hurry_sinks(bool on);
+  void poll_once();
+  void restart_source(const outcome& why);
+  bool wait_out(const outcome& failed, backoff& pause, instance& unit);
+  void take(batch_ref batch);
+  void settle();
+  void tick_if_due();
+  void drain();
+  void finish();
+  void fail(instance& unit, std::string_view why);
+
+  void deliver(const port_readers& to, group batches);
+  void apply(transform_slot& slot, batch_ref batch);
+  void hand_on(transform_slot& slot, yield& left);
+  void halve(transform_slot& slot, record_batch& batch, const outcome& refused);
+
+  [[nodiscard]] bool room() const;
+  std::shared_ptr<stream_state>& stream(std::string_view name, std::uint64_t first);
+  void note_lag(stream_state& s, std::uint64_t end);
+
+  std::uint64_t stream_assigned(std::string_view name, std::uint64_t next) override;
+  std::uint64_t stream_lost(std::string_view name) override;
+
+  std::unique_ptr<instance> source_;
+  lane_graph graph_;
+  std::shared_ptr<node_meters> meters_;
+  memory_budget& budget_;
+  std::atomic<pipeline_events*> events_{nullptr};
+  node_state state_;
+  const config::retry_settings source_retry_{};
+
+  // The lane's thread's own.
+  struct tracked {
+    std::shared_ptr<stream_state> state;
+    std::uint64_t lag = 0;
+  };
+  std::map<std::string, tracked, std::less<>> streams_;
+  settlement_inbox inbox_;
+  std::uint64_t in_flight_ = 0;
+  clock::time_point next_tick_{};
+  batch_ref stray_;  // came when there was no room for it
+  std::optional<backoff> poll_backoff_;
+  bool failed_ = false, at_end_ = false, hurried_ = false;
+
+  std::atomic<std::uint64_t> lag_{0};
+  std::atomic<bool> lag_known_{false}, ended_{false}, abandoned_{false};
+  mutable std::mutex mutex_;
+  std::condition_variable changed_;
+  phase phase_ = phase::running;
+  bool quiet_ = false;
+  std::thread thread_;
+};
+
+}  // namespace pl::engine

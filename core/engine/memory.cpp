@@ -1,0 +1,76 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine/memory.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+
+namespace pl::engine {
+
+block_pool::~block_pool() {
+  for (auto& list : free_)
+    for (void* b : list) std::free(b);
+}
+
+void* block_pool::take(std::size_t bytes, std::size_t& size) noexcept {
+  size = bytes <= small_block ? small_block : std::max(bytes, large_block);
+  void* block = nullptr;
+  if (size <= large_block) {
+    std::scoped_lock lock(mutex_);
+    auto& list = free_[size == large_block];
+    if (!list.empty()) {
+      block = list.back();
+      list.pop_back();
+    }
+  }
+  if (block == nullptr) block = std::malloc(size);
+  if (block != nullptr) budget_.add(size);
+  return block;
+}
+
+void block_pool::give(void* block, std::size_t size) noexcept {
+  budget_.sub(size);
+  if (size == small_block || size == large_block) {
+    std::scoped_lock lock(mutex_);
+    auto& list = free_[size == large_block];
+    if (list.capacity() == 0) list.reserve(keep_bytes / size);
+    if (list.size() < list.capacity()) {
+      list.push_back(block);
+      return;
+    }
+  }
+  std::free(block);
+}
+
+arena::~arena() {
+  while (newest_ != nullptr) {
+    auto* b = newest_;
+    newest_ = b->before;
+    pool_.give(b, b->size);
+  }
+}
+
+bool arena::grow(std::size_t bytes) noexcept {
+  // After a first small block a batch is one with much in it: fewer, larger blocks.
+  const auto wanted = std::max(bytes + sizeof(block), newest_ == nullptr ? block_pool::small_block : block_pool::large_block);
+  std::size_t size = 0;
+  auto* b = static_cast<block*>(pool_.take(wanted, size));
+  if (b == nullptr) return false;
+  b->before = newest_;
+  b->size = size;
+  newest_ = b;
+  at_ = reinterpret_cast<std::uintptr_t>(b) + sizeof(block);
+  end_ = reinterpret_cast<std::uintptr_t>(b) + size;
+  bytes_ += size;
+  return true;
+}
+
+void* arena::alloc(std::size_t bytes, std::size_t align) noexcept {
+  const auto aligned = [&] { return (at_ + align - 1) & ~(static_cast<std::uintptr_t>(align) - 1); };
+  if (newest_ == nullptr || aligned() + bytes > end_)
+    if (bytes > SIZE_MAX / 2 || !grow(bytes + align)) return nullptr;
+  const auto p = aligned();
+  at_ = p + bytes;
+  return reinterpret_cast<void*>(p);
+}
+
+}  // namespace pl::engine

@@ -1,0 +1,104 @@
+// SPDX-License-Identifier: Apache-2.0
+// How far one stream is read and settled, and how the news of settled batches comes back to its lane.
+#pragma once
+
+#include <condition_variable>
+#include <chrono>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "telemetry/metrics.hpp"
+
+namespace pl::engine {
+
+// One assignment of one stream to one lane: a stream that is lost and comes back is a new object, so that what was in
+// flight under the old one can't be mistaken. Only the lane's thread touches it.
+class stream_state {
+ public:
+  explicit stream_state(std::string name, std::uint64_t position) : name_(std::move(name)), position_(position), settled_(position) {}
+
+  [[nodiscard]] const std::string& name() const noexcept { return name_; }
+  [[nodiscard]] std::uint64_t position() const noexcept { return position_; }  // read up to here
+  [[nodiscard]] std::uint64_t settled() const noexcept { return settled_; }    // delivered up to here
+  [[nodiscard]] bool idle() const noexcept { return pending_.empty(); }
+
+  // A range up to `next` was read; the answer names it.
+  std::uint64_t begin(std::uint64_t next) {
+    position_ = next;
+    pending_.push_back({next, false});
+    return first_ + pending_.size() - 1;
+  }
+  // It is delivered. True when the watermark moved: everything below settled() is delivered.
+  bool complete(std::uint64_t number) {
+    if (number < first_ || number - first_ >= pending_.size()) return false;
+    pending_[number - first_].done = true;
+    const auto before = settled_;
+    while (!pending_.empty() && pending_.front().done) {
+      settled_ = pending_.front().next;
+      pending_.pop_front();
+      ++first_;
+    }
+    return settled_ != before;
+  }
+
+  telemetry::gauge lag, settled_position;  // set by the lane
+
+ private:
+  struct range {
+    std::uint64_t next;
+    bool done;
+  };
+  std::string name_;
+  std::uint64_t position_, settled_;
+  std::uint64_t first_ = 0;  // number of pending_.front()
+  std::deque<range> pending_;
+};
+
+// A range in flight, as the batch that was read remembers it.
+struct flight {
+  std::shared_ptr<stream_state> stream;
+  std::uint64_t number;
+};
+
+// Where batches report that they are gone. Any thread puts in; the lane takes out.
+class settlement_inbox {
+ public:
+  struct report {
+    std::vector<flight> flights;
+    bool delivered;
+  };
+
+  void put(report r) {
+    std::scoped_lock lock(mutex_);
+    reports_.push_back(std::move(r));
+    changed_.notify_one();
+  }
+  std::vector<report> take() {
+    std::scoped_lock lock(mutex_);
+    return std::exchange(reports_, {});
+  }
+  // Until there is a report, somebody called `wake`, or time is up.
+  void wait(std::chrono::nanoseconds timeout) {
+    std::unique_lock lock(mutex_);
+    changed_.wait_for(lock, timeout, [&] { return woken_ || !reports_.empty(); });
+    woken_ = false;
+  }
+  void wake() {
+    std::scoped_lock lock(mutex_);
+    woken_ = true;
+    changed_.notify_one();
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::vector<report> reports_;
+  bool woken_ = false;
+};
+
+}  // namespace pl::engine

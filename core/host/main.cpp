@@ -1,0 +1,89 @@
+// SPDX-License-Identifier: Apache-2.0
+// The command line: parsed here, carried out in one file for each verb.
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+#include <cstdio>
+#include <exception>
+
+#include "host/verbs.hpp"
+#include "host/version.hpp"
+
+namespace {
+
+using pl::host::arguments;
+
+constexpr const char* exit_codes =
+    "Exit codes: 0 done; 1 failed while running; 2 wrong command line or configuration; 3 stopped with records unsettled;\n"
+    "130 stopped by a second signal.";
+
+void add_configs(CLI::App& verb, arguments& args) {
+  verb.add_option("config", args.configs, "Configuration files; each document is a pipeline")->required()->type_name("CONFIG");
+  verb.add_option("--set", args.sets, "Override a value: --set sinks.store.batch.rows=500 (repeatable)")
+      ->type_name("PATH=VALUE")->allow_extra_args(false);
+}
+
+void add_plugin_dirs(CLI::App& verb, arguments& args) {
+  verb.add_option("--plugin-dir", args.plugin_dirs, "Where to look for plugins first (repeatable; also PIPELINE_PLUGIN_PATH)")
+      ->type_name("DIR")->allow_extra_args(false);
+}
+
+void add_logging(CLI::App& verb, arguments& args) {
+  verb.add_option("--log-level", args.log_level, "trace, debug, info, warn or error (default: the configuration's, else info)")
+      ->type_name("LEVEL")->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
+  verb.add_option("--log-format", args.log_format, "text or json (default: the configuration's, else text)")
+      ->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}));
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  CLI::App app{"Runs pipelines: sources, transforms and sinks from plugins, wired together in YAML."};
+  app.name("pipeline-host");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", std::string("pipeline-host ") + std::string(pl::host::version));
+  app.footer(exit_codes);
+  app.failure_message(CLI::FailureMessage::simple);
+  arguments args;
+  int (*verb)(const arguments&) = nullptr;
+
+  auto* run = app.add_subcommand("run", "Run pipelines until they end or a signal comes (SIGTERM, SIGINT: finish what is in flight; SIGHUP: reload)");
+  add_configs(*run, args);
+  add_plugin_dirs(*run, args);
+  add_logging(*run, args);
+  run->callback([&] { verb = pl::host::run; });
+
+  auto* validate = app.add_subcommand("validate", "Check configurations and their plugins' options, and start nothing");
+  add_configs(*validate, args);
+  add_plugin_dirs(*validate, args);
+  add_logging(*validate, args);
+  validate->add_flag("--connect", args.connect, "Also ask the servers: the topic exists, the table has the columns");
+  validate->callback([&] { verb = pl::host::validate; });
+
+  auto* plugins = app.add_subcommand("plugins", "List the plugins");
+  add_plugin_dirs(*plugins, args);
+  plugins->require_subcommand(0, 1);
+  auto* describe = plugins->add_subcommand("describe", "Options, defaults, ports and an example of a plugin");
+  describe->add_option("name", args.component, "The plugin, as in `plugin:`")->required()->type_name("NAME");
+  describe->add_option("--format", args.describe_as, "text or markdown")->check(CLI::IsMember({"text", "markdown"}))->type_name("FORMAT");
+  add_plugin_dirs(*describe, args);
+  plugins->callback([&] { verb = describe->parsed() ? pl::host::describe_plugin : pl::host::list_plugins; });
+
+  auto* schema = app.add_subcommand("schema", "Print the JSON Schema of configurations, for editors");
+  add_plugin_dirs(*schema, args);
+  schema->callback([&] { verb = pl::host::print_schema; });
+
+  auto* completion = app.add_subcommand("completion", "Print shell completion: eval \"$(pipeline-host completion bash)\"");
+  completion->add_option("shell", args.shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}))->type_name("SHELL");
+  completion->callback([&] { verb = pl::host::print_completion; });
+
+  try {
+    app.parse(argc, argv);
+    return verb(args);
+  } catch (const CLI::ParseError& e) {
+    return app.exit(e) == 0 ? pl::host::exit_ok : pl::host::exit_usage;
+  } catch (const std::exception& e) {
+    fmt::print(stderr, "error: {}\n", e.what());
+    return pl::host::exit_failed;
+  }
+}

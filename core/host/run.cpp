@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
+
+#include "host/session.hpp"
+#include "host/signals.hpp"
+#include "host/verbs.hpp"
+#include "host/version.hpp"
+#include "telemetry/engine_metrics.hpp"
+#include "telemetry/http_server.hpp"
+#include "telemetry/progress.hpp"
+
+namespace pl::host {
+
+using namespace std::chrono_literals;
+
+namespace {
+
+using clock = std::chrono::steady_clock;
+using pipelines = std::vector<std::unique_ptr<engine::pipeline>>;
+
+// The running pipelines, looked at by the HTTP endpoint and the progress line while main may replace them.
+class runner {
+ public:
+  runner(const arguments& args, session& s, pipelines start) : args_(args), session_(s), running_(std::move(start)) {}
+
+  int run(signals& incoming);
+  [[nodiscard]] telemetry::progress_snapshot progress() const;
+  [[nodiscard]] telemetry::readiness ready() const;
+  [[nodiscard]] bool alive() const { return heartbeat_.alive(); }
+
+ private:
+  bool stop_asked(int signal);
+  void reload();
+  bool replace_all(pipelines fresh);
+  bool all_ended() const;
+  void begin_stop();
+  void give_up_when_late();
+  int finish();
+
+  const arguments& args_;
+  session& session_;
+  mutable std::mutex mutex_;
+  pipelines running_;
+  telemetry::heartbeat heartbeat_;
+  bool stopping_ = false, abandoned_ = false;
+  clock::time_point deadline_{};
+};
+
+int runner::run(signals& incoming) {
+  for (auto& p : running_) p->start();
+  while (!all_ended()) {
+    heartbeat_.beat();
+    const int signal = incoming.wait(100ms);
+    if (signal == SIGHUP && !stopping_) reload();
+    if (signal == SIGTERM || signal == SIGINT) {
+      if (stopping_) {
+        session_.log().warn({}, {}, "second signal: stopping at once; what was in flight is read again after the next start");
+        std::_Exit(exit_at_once);
+      }
+      begin_stop();
+    }
+    for (auto& p : running_) p->supervise();
+    give_up_when_late();
+  }
+  return finish();
+}
+
+bool runner::all_ended() const {
+  return std::all_of(running_.begin(), running_.end(), [](const auto& p) { return p->ended(); });
+}
+
+void runner::begin_stop() {
+  stopping_ = true;
+  auto longest = 0ns;
+  for (auto& p : running_) {
+    longest = std::max(longest, p->settings().shutdown_timeout);
+    p->stop();
+  }
+  deadline_ = clock::now() + longest;
+  session_.log().info({}, {}, "stopping: finishing what is in flight, for at most {} s; a second signal stops at once",
+                      std::chrono::duration_cast<std::chrono::seconds>(longest).count());
+}
+
+void runner::give_up_when_late() {
+  if (!stopping_ || abandoned_ || clock::now() < deadline_) return;
+  abandoned_ = true;
+  session_.log().error({}, {}, "not everything in flight could be written within shutdown_timeout; it stays unsettled and is read "
+                               "again after the next start");
+  for (auto& p : running_) p->abandon();
+}
+
+int runner::finish() {
+  // A plugin that hangs in a call can't be interrupted: then the process ends without it.
+  std::atomic<bool> joined{false};
+  std::thread watchdog([&] {
+    const auto patience = clock::now() + 10s;
+    while (!joined && clock::now() < patience) std::this_thread::sleep_for(20ms);
+    if (!joined) std::_Exit(exit_unsettled);
+  });
+  for (auto& p : running_) p->join();
+  joined = true;
+  watchdog.join();
+  const bool failed = std::any_of(running_.begin(), running_.end(), [](const auto& p) { return !p->failure().empty(); });
+  for (auto& p : running_)
+    if (const auto why = p->failure(); !why.empty()) session_.log().error(p->settings().name, {}, "failed: {}", why);
+  std::scoped_lock lock(mutex_);
+  running_.clear();
+  if (failed) return exit_failed;
+  session_.log().info({}, {}, "stopped");
+  return abandoned_ ? exit_unsettled : exit_ok;
+}
+
+void runner::reload() {
+  namespace em = telemetry::engine_metrics;
+  auto loaded = load(args_);
+  auto fresh = loaded.ok() ? session_.build(loaded, running_) : pipelines{};
+  const bool good = loaded.ok();
+  for (const auto& d : loaded.problems.sorted())
+    session_.log().log(d.level == config::severity::error ? telemetry::log_level::error : telemetry::log_level::warn, {}, {},
+                       fmt::format("{}: {}{}{}", d.where.to_string(), d.message, d.hint.empty() ? "" : "; ", d.hint));
+  const bool replaced = good && replace_all(std::move(fresh));
+  session_.metrics().get(em::config_reloads_total, replaced ? "ok" : "failed").add();
+  if (replaced) session_.log().info({}, {}, "configuration reloaded");
+  else session_.log().error({}, {}, "configuration not reloaded: the old one runs on");
+}
+
+bool runner::replace_all(pipelines fresh) {
+  bool all = true;
+  std::scoped_lock lock(mutex_);
+  pipelines next;
+  for (auto& f : fresh) {
+    const auto old = std::find_if(running_.begin(), running_.end(), [&](const auto& p) { return p && p->settings().name == f->settings().name; });
+    if (old == running_.end()) {
+      f->start();
+      next.push_back(std::move(f));
+      continue;
+    }
+    const auto why = f->same_as(**old) ? std::string("same") : f->replace(**old);
+    if (!why.empty() && why != "same") {
+      session_.log().error(f->settings().name, {}, "not reloaded: {}", why);
+      all = false;
+    }
+    next.push_back(why.empty() ? std::move(f) : std::move(*old));
+    old->reset();
+  }
+  for (auto& gone : running_)
+    if (gone) {
+      session_.log().info(gone->settings().name, {}, "no longer configured: stopping");
+      gone->stop();
+      gone->join();
+      session_.metrics().remove(gone->settings().name);
+    }
+  running_ = std::move(next);
+  return all;
+}
+
+telemetry::progress_snapshot runner::progress() const {
+  std::scoped_lock lock(mutex_);
+  telemetry::progress_snapshot all;
+  for (const auto& p : running_) all.push_back(p->progress());
+  return all;
+}
+
+telemetry::readiness runner::ready() const {
+  std::scoped_lock lock(mutex_);
+  telemetry::readiness now;
+  for (const auto& p : running_) p->waiting(now.waiting);
+  return now;
+}
+
+// The endpoint that the configuration asks for; null: none, or it can't be had.
+std::unique_ptr<telemetry::http_server> serve(const config::http_settings& settings, session& s, const runner& r, bool& failed) {
+  if (!settings.enabled) return nullptr;
+  auto server = telemetry::http_server::start(
+      telemetry::listen_address{settings.host, settings.port, false},
+      {[&s] { return s.metrics().render(); }, [&r] { return r.ready(); }, [&r] { return r.alive(); }});
+  failed = !server;
+  if (failed) {
+    s.log().error({}, {}, "{}", server.failure().message);
+    return nullptr;
+  }
+  s.log().info({}, {}, "metrics and health: http://{}/", telemetry::to_string((*server)->address()));
+  return std::move(*server);
+}
+
+}  // namespace
+
+int run(const arguments& args) {
+  signals incoming;
+  auto loaded = load(args);
+  session s(args, log_options(args, loaded));
+  auto built = s.build(loaded);
+  print_problems(loaded.problems);
+  if (!loaded.ok()) return exit_usage;
+  s.metrics().get(telemetry::engine_metrics::build_info, version).set(1);
+  s.log().info({}, {}, "pipeline-host {} starts {} pipeline{}", version, built.size(), built.size() == 1 ? "" : "s");
+
+  const auto http = loaded.pipelines.front().http;
+  runner r(args, s, std::move(built));
+  bool failed = false;
+  const auto server = serve(http, s, r, failed);
+  if (failed) return exit_failed;
+  const telemetry::progress_reporter progress(s.log(), [&r] { return r.progress(); });
+  return r.run(incoming);
+}
+
+}  // namespace pl::host

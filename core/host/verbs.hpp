@@ -1,0 +1,16 @@
+// SPDX-License-Identifier: Apache-2.0
+// One function for each verb; each in a file of its own. They answer the exit code.
+#pragma once
+
+#include "host/arguments.hpp"
+
+namespace pl::host {
+
+int run(const arguments& args);
+int validate(const arguments& args);
+int list_plugins(const arguments& args);
+int describe_plugin(const arguments& args);
+int print_schema(const arguments& args);
+int print_completion(const arguments& args);
+
+}  // namespace pl::host
