@@ -1,0 +1,30 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Unit tests in the sanitized build, then all tests (the unit tests once more, optimised) in the release build, on real
+# servers. Ends with one line: "tests: N passed, M failed".
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+jobs=${JOBS:-$(nproc)}
+
+build() { cmake --preset "$1" "${@:2}" >/dev/null && cmake --build --preset "$1" -j "$jobs"; }
+
+# Runs ctest with the arguments; adds its counts to passed and failed.
+passed=0 failed=0
+run() {
+  local report total bad
+  report=$(mktemp)
+  ctest "$@" --output-on-failure --no-tests=error 2>&1 | tee "$report" || true
+  # "97% tests passed, 1 tests failed out of 42"
+  read -r bad total < <(sed -nE 's/.* tests passed, ([0-9]+) tests failed out of ([0-9]+)/\1 \2/p' "$report") || { bad=1 total=1; }
+  rm -f "$report"
+  passed=$((passed + total - bad)) failed=$((failed + bad))
+}
+
+build dev
+run --test-dir build/dev -L unit -j "$jobs"
+build release -DPIPELINE_BUILD_TESTS=ON
+run --test-dir build/release -L unit -j "$jobs"
+run --test-dir build/release -LE unit
+
+echo "tests: $passed passed, $failed failed"
+[ "$failed" -eq 0 ]
