@@ -457,6 +457,7 @@ class binder {
     if (example.empty() && !is_secret(to.option)) example = view(to.option.def);
     if (to.option.kind == PL_OPT_OBJECT && (example.empty() || example == "{}")) example = example_object(to.option);
     if (example.empty() || example.find('\n') != std::string::npos) return {};
+    if (to.label != view(to.option.key)) return fmt::format("{} '{}'", lead, example);  // an element has no key
     const auto key = std::string(view(to.option.key)) + ": ";
     return fmt::format("{} '{}{}'", lead, example.starts_with(key) ? "" : key, example);
   }

@@ -53,7 +53,7 @@ c.yaml:9:5: error: unknown option 'xyzzy' for timescale_sink; it has url, table,
   SUBCASE("of another role") {
     expect_of_store("    lanes: 4\n", R"(
 c.yaml:9:5: error: unknown option 'lanes' for timescale_sink; only sources have 'lanes'
-    9 |     lanes: <secret>
+    9 |     lanes: 4
       |     ^~~~~
 1 error
 )");
@@ -61,7 +61,7 @@ c.yaml:9:5: error: unknown option 'lanes' for timescale_sink; only sources have 
   SUBCASE("misspelt option of the host") {
     expect_of_store("    bacth: {rows: 5}\n", R"(
 c.yaml:9:5: error: unknown option 'bacth' for timescale_sink; did you mean 'batch'?
-    9 |     bacth: {rows: <secret>}
+    9 |     bacth: {rows: 5}
       |     ^~~~~
 1 error
 )");
@@ -141,7 +141,7 @@ c.yaml:12:48: error: 'for' wants a duration with a unit, got '10'; write 10ms or
 c.yaml:12:62: error: 'severity' wants one of info, warning, critical, got 'critcal'; did you mean 'critical'?
    12 |       - {name: cold, metric: temperature, for: 10, severity: critcal}
       |                                                              ^~~~~~~
-c.yaml:13:9: error: 'rules[2]' wants a map, got 'warm'
+c.yaml:13:9: error: 'rules[2]' wants a map, got 'warm'; for example '{name: overheating}'
    13 |       - warm
       |         ^~~~
 5 errors
@@ -345,7 +345,7 @@ c.yaml:9:5: error: 'table' wants text, got a map; for example 'table: raw_teleme
 c.yaml:9:14: error: 'columns' wants a map, got 'temperature'
     9 |     columns: temperature
       |              ^~~~~~~~~~~
-c.yaml:10:11: error: 'pool' wants a map, got '5'; for example 'pool: {}'
+c.yaml:10:11: error: 'pool' wants a map, got '5'; for example 'pool: {size: 2}'
    10 |     pool: 5
       |           ^
 2 errors
@@ -365,7 +365,7 @@ sinks:
 c.yaml:3:46: error: 'brokers' wants a list, got a map; begin each item with '- '
     3 |   telemetry: {plugin: kafka_source, brokers: {a: b}, topic: t}
       |                                              ^
-c.yaml:5:61: error: 'rules' wants a list, got 'hot'
+c.yaml:5:61: error: 'rules' wants a list, got 'hot'; begin each item with '- name: ...'
     5 |   alerts: {plugin: threshold_alert, from: telemetry, rules: hot}
       |                                                             ^~~
 2 errors
@@ -402,7 +402,7 @@ sinks:
     url: ${EMPTY}
 )",
            R"(
-c.yaml:8:10: error: 'url' is empty; write for example 'url: postgresql://db/iot'
+c.yaml:8:10: error: 'url' is empty: it comes from ${EMPTY}; write for example 'url: postgresql://db/iot'
     8 |     url: <secret>
       |          ^~~~~~~~
 1 error
@@ -494,13 +494,10 @@ sinks:
     url: ${DSN}
 )",
            R"(
-c.yaml:3:3: error: nothing reads from the source 'telemetry'; add 'from: telemetry' to a transform or a sink, or remove it
-    3 |   telemetry: {plugin: kafka_source, brokers: kafka:9092, topic: t}
-      |   ^~~~~~~~~
 c.yaml:7:11: error: no source or transform is called 'kafka_source'; the node with the plugin kafka_source is called 'telemetry'
     7 |     from: kafka_source
       |           ^~~~~~~~~~~~
-2 errors
+1 error
 )");
   }
   SUBCASE("dangling input, anything") {
@@ -724,19 +721,13 @@ sinks:
 c.yaml:3:23: error: no plugin has 'kafka_sorce'; did you mean 'kafka_source'?
     3 |   telemetry: {plugin: kafka_sorce, brokers: a, topic: t}
       |                       ^~~~~~~~~~~
-c.yaml:5:3: error: kafka_source needs 'brokers'; write for example 'brokers: 127.0.0.1:9092'
-    5 |   store: {plugin: kafka_source, from: telemetry}
-      |   ^~~~~
-c.yaml:5:3: error: kafka_source needs 'topic'; write for example 'topic: iot-stream'
-    5 |   store: {plugin: kafka_source, from: telemetry}
-      |   ^~~~~
 c.yaml:5:19: error: 'kafka_source' is a source, not a sink; sinks are: file_sink, timescale_sink
     5 |   store: {plugin: kafka_source, from: telemetry}
       |                   ^~~~~~~~~~~~
 c.yaml:6:19: error: no plugin has 'mongodb'; sinks are: file_sink, timescale_sink
     6 |   other: {plugin: mongodb, from: telemetry}
       |                   ^~~~~~~
-5 errors
+3 errors
 )");
   }
   SUBCASE("waits the wrong way round") {
@@ -1164,8 +1155,8 @@ c.yaml:9:12: error: can't read the file '/run/secrets/nothing': No such file or 
   SUBCASE("a file that isn't text") {
     expect_of_store("    table: ${file:/run/secrets/binary}\n", R"(
 c.yaml:9:12: error: the file '/run/secrets/binary' isn't text (UTF-8)
-    9 |     table: <secret>
-      |            ^~~~~~~~
+    9 |     table: ${file:/run/secrets/binary}
+      |            ^~~~~~~~~~~~~~~~~~~~~~~~~~~
 1 error
 )");
   }

@@ -128,6 +128,7 @@ std::string_view unit_at(std::string_view text) {
 
 std::optional<std::int64_t> exact_duration(std::string_view text) {
   if (text == "0") return 0;
+  if (text.empty()) return std::nullopt;
   std::int64_t sum = 0, last = std::numeric_limits<std::int64_t>::max();
   while (!text.empty()) {
     const auto number = take_decimal(text);

@@ -261,10 +261,9 @@ void lane::settle() {
   std::vector<std::shared_ptr<stream_state>> alive;
   for (auto& report : inbox_.take()) {
     --in_flight_;
-    if (!report.delivered) continue;
     for (auto& f : report.flights) {
       const auto before = f.stream->settled();
-      if (!f.stream->complete(f.number)) continue;
+      if (!f.stream->report(f.number, report.delivered)) continue;
       moved.try_emplace(f.stream.get(), before);
       alive.push_back(std::move(f.stream));
     }
@@ -377,9 +376,8 @@ std::uint64_t lane::stream_lost(std::string_view name) {
   std::vector<settlement_inbox::report> others;
   while (!state->idle() && clock::now() < until && !abandoned_) {
     for (auto& report : inbox_.take()) {
-      if (report.delivered)
-        for (auto& f : report.flights)
-          if (f.stream == state) state->complete(f.number);
+      for (auto& f : report.flights)
+        if (f.stream == state) state->report(f.number, report.delivered);
       others.push_back(std::move(report));
     }
     if (!state->idle()) inbox_.wait(until - clock::now());

@@ -25,20 +25,23 @@ class stream_state {
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }  // read up to here
   [[nodiscard]] std::uint64_t settled() const noexcept { return settled_; }    // delivered up to here
-  [[nodiscard]] bool idle() const noexcept { return pending_.empty(); }
+  [[nodiscard]] bool idle() const noexcept { return outstanding_ == 0; }       // nothing is in flight
 
   // A range up to `next` was read; the answer names it.
   std::uint64_t begin(std::uint64_t next) {
     position_ = next;
-    pending_.push_back({next, false});
+    pending_.push_back({next, false, false});
+    ++outstanding_;
     return first_ + pending_.size() - 1;
   }
-  // It is delivered. True when the watermark moved: everything below settled() is delivered.
-  bool complete(std::uint64_t number) {
-    if (number < first_ || number - first_ >= pending_.size()) return false;
-    pending_[number - first_].done = true;
+  // It has come to its end. True when the watermark moved: everything below settled() is delivered. What was not delivered
+  // holds the watermark back for good: it is read again.
+  bool report(std::uint64_t number, bool delivered) {
+    if (number < first_ || number - first_ >= pending_.size() || pending_[number - first_].reported) return false;
+    pending_[number - first_] = {pending_[number - first_].next, true, delivered};
+    --outstanding_;
     const auto before = settled_;
-    while (!pending_.empty() && pending_.front().done) {
+    while (!pending_.empty() && pending_.front().delivered) {
       settled_ = pending_.front().next;
       pending_.pop_front();
       ++first_;
@@ -51,11 +54,12 @@ class stream_state {
  private:
   struct range {
     std::uint64_t next;
-    bool done;
+    bool reported, delivered;
   };
   std::string name_;
   std::uint64_t position_, settled_;
   std::uint64_t first_ = 0;  // number of pending_.front()
+  std::size_t outstanding_ = 0;
   std::deque<range> pending_;
 };
 

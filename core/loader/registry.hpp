@@ -35,6 +35,9 @@ class registry {
   registry(const registry&) = delete;
   registry& operator=(const registry&) = delete;
 
+  // Components that are linked in instead of loaded (tests, programs of their own).
+  void add_linked(const pl_plugin& plugin) { add(plugin, "(linked in)"); }
+
   // The component, or null: then `failures` may say more.
   const loaded_component* find(std::string_view name);
   // Loads every library in the directories; the components by name.

@@ -30,7 +30,9 @@ struct config_value {
   config_value(int v) : value(std::int64_t{v}) {}                              // NOLINT(google-explicit-constructor)
   config_value(std::int64_t v) : value(v) {}                                   // NOLINT(google-explicit-constructor)
   config_value(double v) : value(v) {}                                         // NOLINT(google-explicit-constructor)
-  config_value(std::chrono::nanoseconds d) : value(std::int64_t{d.count()}) {} // NOLINT(google-explicit-constructor)
+  template <class Rep, class Period>
+  config_value(std::chrono::duration<Rep, Period> d)                           // NOLINT(google-explicit-constructor)
+      : value(std::int64_t{std::chrono::duration_cast<std::chrono::nanoseconds>(d).count()}) {}
   config_value(byte_size s) : value(static_cast<std::int64_t>(s.bytes)) {}     // NOLINT(google-explicit-constructor)
 };
 using config_fields = std::vector<std::pair<std::string, config_value>>;

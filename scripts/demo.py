@@ -1,0 +1,172 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""The default pipeline, live: private servers on free loopback ports, simulated devices, alerts as they come.
+
+    make demo                    a minute of it; Ctrl-C ends it earlier
+    make demo DEMO_SECONDS=600   longer
+
+Nothing is left running. Logs and dead letters stay in the folder that the last line names.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "tests"))
+
+from services import Mosquitto, MqttMessage, Postgres, ServiceError, wait_until  # noqa: E402
+
+
+def say(text: str) -> None:
+    print(text, flush=True)
+
+
+def has_timescale() -> bool:
+    return any(Path("/usr/share/postgresql").glob("*/extension/timescaledb.control"))
+
+
+def database() -> Postgres:
+    """TimescaleDB where the system has it, else plain PostgreSQL (the sink does with both)."""
+    settings = {"shared_preload_libraries": "timescaledb"} if has_timescale() else {}
+    server = Postgres(settings=settings).start()
+    if has_timescale():
+        server.execute("CREATE EXTENSION IF NOT EXISTS timescaledb")
+    return server
+
+
+@contextlib.contextmanager
+def process(command: list[str], log: Path, environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("ab") as out:
+        child = subprocess.Popen(command, stdout=out, stderr=out, cwd=log.parent, env=environment)
+    try:
+        yield child
+    finally:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+
+
+def broker_address(file: Path, broker: subprocess.Popen[bytes]) -> str:
+    def address() -> str:
+        if broker.poll() is not None:
+            raise ServiceError(f"the demo's broker ended: see {file.parent / 'broker.log'}")
+        return file.read_text().strip() if file.exists() else ""
+
+    return wait_until(address, "the demo's Kafka broker to start")
+
+
+def show_alert(message: MqttMessage) -> None:
+    alert = json.loads(message.payload)
+    say(f"  alert  {alert['state']:<9} {alert['severity']:<8} {alert.get('message', alert['rule'])}  ({message.topic})")
+
+
+class Watch:
+    """What happened since it was last asked: records a second, and alerts."""
+
+    def __init__(self, server: Postgres) -> None:
+        self._server = server
+        self._rows, self._at = 0, time.monotonic()
+
+    def stored(self) -> int:
+        if not self._server.query("SELECT 1 FROM pg_tables WHERE tablename = 'raw_telemetry'"):
+            return 0
+        return int(str(self._server.query("SELECT count(*) FROM raw_telemetry")[0][0]))
+
+    def line(self) -> str:
+        rows, now = self.stored(), time.monotonic()
+        rate = (rows - self._rows) / (now - self._at)
+        self._rows, self._at = rows, now
+        return f"  {rows:>9,} records stored   {rate:>7,.0f}/s"
+
+
+QUERY = """SELECT device_id, count(*) AS readings, round(avg(temperature)::numeric, 1) AS avg_temp,
+       round(max(temperature)::numeric, 1) AS max_temp
+  FROM raw_telemetry GROUP BY device_id ORDER BY max_temp DESC LIMIT 5"""
+
+
+def show_query(server: Postgres) -> None:
+    say(f"\nWhat is in the database:\n\n  {QUERY}\n")
+    say(f"  {'device_id':<14}{'readings':>9}{'avg_temp':>10}{'max_temp':>10}")
+    for device, readings, average, highest in server.query(QUERY):
+        say(f"  {device!s:<14}{readings!s:>9}{average!s:>10}{highest!s:>10}")
+
+
+def run(build: Path, seconds: float, folder: Path) -> int:
+    environment = dict(os.environ)
+    with contextlib.ExitStack() as running:
+        say("Starting Mosquitto, PostgreSQL and a Kafka-compatible broker on free loopback ports ...")
+        mqtt = running.enter_context(Mosquitto())
+        server = database()
+        running.callback(server.stop)
+        ports = folder / "broker.address"
+        ports.unlink(missing_ok=True)
+        command = [str(build / "bin" / "pipeline-demo-broker"), "--topic", "iot-stream:4", "--port-file", str(ports)]
+        broker = running.enter_context(process(command, folder / "broker.log", environment))
+        environment |= {
+            "KAFKA_BROKERS": broker_address(ports, broker),
+            "DATABASE_URL": server.url(),
+            "MQTT_URL": mqtt.url(),
+        }
+        for name in ("KAFKA_BROKERS", "DATABASE_URL", "MQTT_URL"):
+            say(f"  {name}={environment[name]}")
+        host, configs = str(build / "bin" / "pipeline-host"), ROOT / "configs"
+        alerts = running.enter_context(mqtt.subscribe("users/+/devices/+/alerts"))
+        main = running.enter_context(
+            process([host, "run", str(configs / "iot.yaml"), "--set", "http.listen=127.0.0.1:0"], folder / "pipeline.log", environment)
+        )
+        running.enter_context(process([host, "run", str(configs / "demo-feed.yaml")], folder / "feed.log", environment))
+        say(f"\npipeline-host run configs/iot.yaml, for {seconds:g} s (Ctrl-C ends it earlier); its log: {folder}/pipeline.log\n")
+        watch, shown, end = Watch(server), 0, time.monotonic() + seconds
+        with contextlib.suppress(KeyboardInterrupt):
+            while time.monotonic() < end:
+                if main.poll() is not None:
+                    say((folder / "pipeline.log").read_text()[-4000:])
+                    raise ServiceError("the pipeline ended by itself: its log is above")
+                time.sleep(min(2, max(0, end - time.monotonic())))  # the pace of the display
+                for message in alerts.messages[shown : shown + 5]:
+                    show_alert(message)
+                shown = len(alerts.messages)
+                say(watch.line())
+        stored = watch.stored()
+        show_query(server)
+        letters = folder / "dead-letters" / "iot.ndjson"
+        broken = len(letters.read_text().splitlines()) if letters.exists() else 0
+        say(f"\n{stored:,} records stored, {shown} alerts seen, {broken} dead letters. Everything is stopped now.")
+        say(f"Logs and dead letters: {folder}")
+        return 0 if stored else 1
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--build", type=Path, default=ROOT / "build" / "release")
+    parser.add_argument("--seconds", type=float, default=60)
+    arguments = parser.parse_args()
+    folder = Path(tempfile.gettempdir()) / f"pipeline-host-demo-{os.getuid()}" / time.strftime("%Y%m%d-%H%M%S")
+    folder.mkdir(parents=True)
+    signal.signal(signal.SIGTERM, lambda *_: (_ for _ in ()).throw(KeyboardInterrupt()))
+    try:
+        return run(arguments.build.resolve(), arguments.seconds, folder)
+    except KeyboardInterrupt:
+        say("\nStopped.")
+        return 130
+    except (ServiceError, TimeoutError) as error:
+        say(f"\nerror: {error}\nLogs: {folder}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,83 @@
+"""A Debian with TimescaleDB in a directory: the machine's own release has no such package."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+from .base import ServiceError, find_program, run_tool
+from .cache import Run, made_once
+
+RELEASE = "trixie"
+POSTGRES_VERSION = "17"
+
+_certificates = Path("/etc/ssl/certs/ca-certificates.crt")
+
+
+def timescale_root() -> Path:
+    """The directory tree, built at the first call: about a minute and 500 MB."""
+    if os.geteuid() != 0:
+        raise ServiceError("TimescaleDB runs in a chroot, which only root can enter: run as root")
+    environment = {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **_proxy()}
+    # A change of the recipe needs another name, or machines with the old tree would keep it.
+    return made_once(f"timescaledb-{RELEASE}-1", _build, environment)
+
+
+def user_in(root: Path, name: str) -> tuple[int, int]:
+    """A user's numbers in another tree, where they may differ from the machine's."""
+    for line in (root / "etc/passwd").read_text().splitlines():
+        user, _, uid, gid, *_ = line.split(":")
+        if user == name:
+            return int(uid), int(gid)
+    raise ServiceError(f"{root} has no user {name}")
+
+
+def _build(root: Path, run: Run) -> None:
+    include = "--include=ca-certificates"
+    run([find_program("debootstrap"), "--variant=minbase", include, RELEASE, root, mirror()])
+    _write(root / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", mode=0o755)
+    _write(root / "etc/postgresql-common/createcluster.d/no.conf", "create_main_cluster = false\n")
+    if _certificates.exists():  # the machine's may hold more than Debian's, such as a mirror's own
+        shutil.copy(_certificates, root / _certificates.relative_to("/"))
+    package = f"postgresql-{POSTGRES_VERSION}-timescaledb"
+    apt = ["chroot", str(root), "apt-get", "-q", "-y"]
+    run([*apt, "update"])
+    run([*apt, "install", "--no-install-recommends", package])
+    run([*apt, "clean"])
+
+
+def _write(path: Path, text: str, mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+def _proxy() -> dict[str, str]:
+    """The machine's apt proxy, as the environment of debootstrap and of the tree's apt."""
+    line = run_tool(["apt-config", "shell", "proxy", "Acquire::http::Proxy"]).strip()
+    proxy = line.removeprefix("proxy=").strip("'")
+    return {"http_proxy": proxy} if proxy else {}
+
+
+def mirror() -> str:
+    """The Debian mirror that this machine installs from, as apt knows it."""
+    chosen = os.environ.get("PIPELINE_HOST_DEBIAN_MIRROR")
+    if chosen:
+        return chosen
+    wanted = ["Created-By: Packages", "Origin: Debian", "Label: Debian", "Component: main"]
+    for uri in run_tool(["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted]).split():
+        if found := _resolve(uri):
+            return found
+    raise ServiceError(
+        "apt knows no Debian mirror: run apt-get update, or set PIPELINE_HOST_DEBIAN_MIRROR"
+    )
+
+
+def _resolve(uri: str) -> str | None:
+    """A URI that debootstrap takes; cloud images name a file with a list of mirrors instead."""
+    if uri.startswith("mirror+file:"):
+        listed = Path(uri.removeprefix("mirror+file:").rstrip("/"))
+        uri = next(iter(listed.read_text().split()), "") if listed.exists() else ""
+    return uri.rstrip("/") if re.match(r"(https?|file):/", uri) else None

@@ -1,0 +1,256 @@
+"""PostgreSQL: Debian's own, and TimescaleDB's in a small Debian of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from . import debian, instances
+from .base import HOST, Service, ServiceError, run_tool
+from .libpq import Row, Session, SqlError
+
+_server_folder = "/usr/lib/postgresql"
+_in_chroot = Path("srv/pipeline-host")
+
+
+class SqlEndpoint:
+    """Something that speaks PostgreSQL's protocol at a port."""
+
+    port: int
+    password: str | None
+    database: str
+
+    def url(self, database: str | None = None) -> str:
+        """A connection URL for the superuser."""
+        password = f":{quote(self.password, safe='')}" if self.password else ""
+        name = quote(database or self.database, safe="")
+        return f"postgresql://postgres{password}@{HOST}:{self.port}/{name}"
+
+    def session(self, database: str | None = None, timeout: float = 10.0) -> Session:
+        """A connection that stays open, for transactions over several calls."""
+        return Session(self.url(database), timeout)
+
+    def query(self, sql: str, *parameters: object, database: str | None = None) -> list[Row]:
+        """The rows of a statement, on a connection of its own."""
+        with self.session(database) as session:
+            return session.query(sql, *parameters)
+
+    def execute(self, sql: str, *parameters: object, database: str | None = None) -> None:
+        """Runs one statement, or several without parameters, on a connection of its own."""
+        self.query(sql, *parameters, database=database)
+
+    def _replies(self, sql: str, database: str) -> bool:
+        try:
+            with self.session(database, timeout=2) as session:
+                return bool(session.query(sql, timeout=2))
+        except SqlError:
+            return False
+
+
+class Postgres(SqlEndpoint, Service):
+    """Debian's PostgreSQL; superuser `postgres`, database `telemetry`.
+
+    With a password clients authenticate by SCRAM, else the server trusts them. `settings` are lines
+    of postgresql.conf. `fsync=False` is quicker, and wrong for whatever tests durability.
+    """
+
+    name = "postgres"
+    stop_signal = signal.SIGINT  # what PostgreSQL calls a fast shutdown
+
+    def __init__(
+        self,
+        *,
+        port: int | None = None,
+        password: str | None = None,
+        database: str = "telemetry",
+        fsync: bool = True,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(port=port)
+        self.password = password
+        self.database = database
+        self._settings = {
+            "listen_addresses": HOST,
+            "port": str(self.port),
+            "unix_socket_directories": "",
+            "max_connections": "200",
+            "shared_buffers": "256MB",
+            "max_wal_size": "4GB",
+            "timezone": "UTC",
+            "log_timezone": "UTC",
+            "log_line_prefix": "%m [%p] %d ",
+            "fsync": "on" if fsync else "off",
+            "full_page_writes": "on" if fsync else "off",
+            **self._own_settings(),
+            **(settings or {}),
+        }
+
+    def start(self) -> Self:
+        super().start()
+        exists = "SELECT FROM pg_database WHERE datname = $1"
+        if not self.query(exists, self.database, database="postgres"):
+            self.create_database(self.database)
+        return self
+
+    def create_database(self, name: str) -> str:
+        """Creates a database and gives its URL."""
+        self.execute(f'CREATE DATABASE "{name}"', database="postgres")
+        return self.url(name)
+
+    def drop_database(self, name: str) -> None:
+        """Drops a database, whoever is still connected."""
+        self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', database="postgres")
+
+    def _own_settings(self) -> dict[str, str]:
+        return {}
+
+    def _data(self) -> Path:
+        """The data directory as the server sees it."""
+        return self.directory / "data"
+
+    def _data_from_outside(self) -> Path:
+        return self._data()
+
+    def _programs(self) -> Path:
+        """The folder with initdb and postgres, as the server sees it."""
+        versions = sorted(
+            (path for path in Path(_server_folder).glob("*/bin") if (path / "initdb").exists()),
+            key=lambda path: float(path.parent.name),
+        )
+        if not versions:
+            raise ServiceError("postgresql is not installed: run scripts/install-deps.sh test")
+        return versions[-1]
+
+    def _as_user(self) -> list[str]:
+        """What to put before a command, for a server that refuses to run as root."""
+        if os.geteuid() != 0:
+            return []
+        return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
+
+    def _make_data_directory(self) -> None:
+        data = self._data_from_outside()
+        data.mkdir(mode=0o700)
+        if os.geteuid() == 0:
+            shutil.chown(data, "postgres", "postgres")
+
+    def _prepare(self) -> None:
+        self._make_data_directory()
+        data = self._data_from_outside()
+        run_tool(
+            [
+                *self._as_user(),
+                self._programs() / "initdb",
+                f"--pgdata={self._data()}",
+                "--username=postgres",
+                "--encoding=UTF8",
+                "--locale=C.UTF-8",
+                "--no-sync",
+                *self._authentication(data),
+            ]
+        )
+        with (data / "postgresql.conf").open("a") as configuration:
+            for key, value in self._settings.items():
+                quoted = value.replace("'", "''")
+                configuration.write(f"{key} = '{quoted}'\n")
+
+    def _authentication(self, data: Path) -> list[str]:
+        if not self.password:
+            return ["--auth=trust"]
+        file = data.with_name("password")
+        file.touch(mode=0o600)
+        file.write_text(self.password)
+        os.chown(file, data.stat().st_uid, data.stat().st_gid)
+        return ["--auth=scram-sha-256", f"--pwfile={self._data().with_name(file.name)}"]
+
+    def _command(self) -> Sequence[str | Path]:
+        return [*self._as_user(), self._programs() / "postgres", "-D", self._data()]
+
+    def _answers(self) -> bool:
+        # Asked too early it writes a line into its log each time, until nothing else can be seen.
+        if self._state() != "ready":
+            return False
+        return self._replies("SELECT 1", "postgres")
+
+    def _clean_up(self) -> None:
+        """A killed server's small System V segment stays until another starts on the same data."""
+        words = self._pid_file()[6].split()
+        if len(words) == 2:
+            subprocess.run(["ipcrm", "-m", words[1]], capture_output=True, check=False)
+
+    def _state(self) -> str:
+        return self._pid_file()[7].strip()
+
+    def _pid_file(self) -> list[str]:
+        """What the server says of itself: line 6 has its shared memory, line 7 its state."""
+        try:
+            lines = (self._data_from_outside() / "postmaster.pid").read_text().splitlines()
+        except (FileNotFoundError, ServiceError):
+            lines = []
+        return [*lines, *[""] * 8]
+
+
+class Timescale(Postgres):
+    """TimescaleDB on PostgreSQL 17, from the next Debian release, in a directory tree of its own.
+
+    The tree is built once (a minute) and shared; each server has its data in it while it lives.
+    Each database that is created by this class has the extension.
+    """
+
+    name = "timescale"
+    _in_root: Path | None = None
+
+    def create_database(self, name: str) -> str:
+        url = super().create_database(name)
+        self.execute("CREATE EXTENSION timescaledb", database=name)
+        return url
+
+    def _own_settings(self) -> dict[str, str]:
+        return {
+            "shared_preload_libraries": "timescaledb",
+            "timescaledb.telemetry_level": "off",
+            # The tree has no /dev/shm.
+            "dynamic_shared_memory_type": "mmap",
+            "timescaledb.max_background_workers": "16",
+            "max_worker_processes": "32",
+        }
+
+    def _prepare(self) -> None:
+        parent = debian.timescale_root() / _in_chroot
+        parent.mkdir(parents=True, exist_ok=True)
+        self._in_root = instances.create(parent, self.name)
+        super()._prepare()
+
+    def _data(self) -> Path:
+        return Path("/", _in_chroot, self._instance().name, "data")
+
+    def _data_from_outside(self) -> Path:
+        return self._instance() / "data"
+
+    def _instance(self) -> Path:
+        """The server's folder in the tree, beside the `directory` that every service has."""
+        if self._in_root is None:
+            raise ServiceError(f"{self.name} was not started")
+        return self._in_root
+
+    def _programs(self) -> Path:
+        return Path(_server_folder, debian.POSTGRES_VERSION, "bin")
+
+    def _as_user(self) -> list[str]:
+        return ["chroot", "--userspec=postgres:postgres", str(debian.timescale_root())]
+
+    def _make_data_directory(self) -> None:
+        data = self._data_from_outside()
+        data.mkdir(mode=0o700)
+        os.chown(data, *debian.user_in(debian.timescale_root(), "postgres"))
+
+    def _clean_up(self) -> None:
+        super()._clean_up()
+        if self._in_root is not None:
+            instances.remove(self._in_root)
+            self._in_root = None
