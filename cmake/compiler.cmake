@@ -4,6 +4,9 @@ add_library(pl_build_flags INTERFACE)
 target_compile_options(pl_build_flags INTERFACE
   -Wall -Wextra -Wshadow -Wnon-virtual-dtor $<$<COMPILE_LANGUAGE:CXX>:-Wconversion -Woverloaded-virtual>
   -Werror)
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(pl_build_flags INTERFACE -Wno-restrict)  # false alarms on "x" + std::string (GCC bug 105651)
+endif()
 
 if(PIPELINE_SANITIZE)
   target_compile_options(pl_build_flags INTERFACE -fsanitize=${PIPELINE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)

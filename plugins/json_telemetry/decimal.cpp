@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "decimal.hpp"
+
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <limits>
+
+namespace json_telemetry {
+
+namespace {
+
+constexpr std::uint64_t exact_integers = 1ULL << 53;  // up to here each integer is a double
+constexpr std::array<double, 23> exact_powers = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+
+// Whether the integer `text` (JSON's grammar, no sign) is the very value of `v`.
+bool is_exactly(std::string_view text, double v) noexcept {
+  std::array<char, 400> written;  // the largest double has 309 digits before the point
+  const auto end = std::to_chars(written.data(), written.data() + written.size(), v, std::chars_format::fixed, 0);
+  return end.ec == std::errc{} && text == std::string_view(written.data(), end.ptr);
+}
+
+// Behind the e: a sign, maybe, and digits.
+bool scan_exponent(const char*& at, const char* end, std::int32_t& to) noexcept {
+  const bool negative = at != end && *at == '-';
+  if (at != end && (*at == '-' || *at == '+')) ++at;
+  const char* const first = at;
+  for (; at != end && *at >= '0' && *at <= '9'; ++at)
+    if (to < 100'000'000) to = to * 10 + (*at - '0');  // beyond any double and any time already: more would overflow
+  if (negative) to = -to;
+  return at != first;
+}
+
+number_fit from_text(const decimal& number, std::string_view text, double& to) noexcept {
+  // The sign apart: 400 digits and all their zeros are then what std::from_chars has to deal with.
+  const auto magnitude = number.negative ? text.substr(1) : text;
+  const auto parsed = std::from_chars(magnitude.data(), magnitude.data() + magnitude.size(), to);
+  // Libraries differ in what they leave in `to` when it is out of range: tell the two ends apart by the decimal.
+  const bool failed = parsed.ec != std::errc{} || std::isinf(to);
+  if (number.digits == 0) {
+    to = 0;
+  } else if (failed || to == 0) {
+    const bool small = (parsed.ec == std::errc{} && to == 0) || number.exponent < 0;
+    to = 0;
+    return small ? number_fit::too_small : number_fit::too_large;
+  }
+  const bool exact = !number.integer || is_exactly(magnitude, to);
+  if (number.negative) to = -to;
+  return exact ? number_fit::exact : number_fit::rounded;
+}
+
+}  // namespace
+
+bool scan_long_decimal(const char*& at, const char* end, decimal& to) noexcept {
+  const auto is_digit = [&] { return at != end && *at >= '0' && *at <= '9'; };
+  int count = 0;
+  const auto take = [&](bool fraction) {
+    const auto digit = static_cast<unsigned>(*at++ - '0');
+    if (count < decimal::max_digits) {
+      to.digits = to.digits * 10 + digit;
+      if (to.digits != 0) ++count;
+      if (fraction) --to.exponent;
+      return;
+    }
+    to.cut |= digit != 0;
+    if (!fraction) ++to.exponent;
+  };
+
+  to = {};
+  if (at != end && *at == '-') {
+    to.negative = true;
+    ++at;
+  }
+  if (!is_digit()) return false;
+  if (*at == '0') {
+    ++at;
+    if (is_digit()) return false;  // a leading zero
+  } else {
+    while (is_digit()) take(false);
+  }
+  if (at != end && *at == '.') {
+    ++at;
+    to.integer = false;
+    if (!is_digit()) return false;
+    while (is_digit()) take(true);
+  }
+  if (at == end || (*at != 'e' && *at != 'E')) return true;
+  ++at;
+  to.integer = false;
+  std::int32_t exponent = 0;
+  if (!scan_exponent(at, end, exponent)) return false;
+  to.exponent += exponent;
+  return true;
+}
+
+std::optional<decimal> parse_decimal(std::string_view text) noexcept {
+  decimal number;
+  const char* at = text.data();
+  const char* const end = at + text.size();
+  if (!scan_decimal(at, end, number) || at != end) return std::nullopt;
+  return number;
+}
+
+number_fit to_double(const decimal& number, std::string_view text, double& to) noexcept {
+  // Both factors are exact here, so that one multiplication or division rounds correctly (Clinger 1990).
+  if (number.digits <= exact_integers && !number.cut && number.exponent >= -22 && number.exponent <= 22) {
+    const auto digits = static_cast<double>(number.digits);
+    const auto power = exact_powers[static_cast<std::size_t>(std::abs(number.exponent))];
+    const double magnitude = number.exponent < 0 ? digits / power : digits * power;
+    to = number.negative ? -magnitude : magnitude;
+    return number_fit::exact;
+  }
+  return from_text(number, text, to);
+}
+
+integer_fit to_int64(const decimal& number, std::int64_t& to) noexcept {
+  std::uint64_t magnitude = number.digits;
+  std::int32_t exponent = number.exponent;
+  while (exponent < 0 && magnitude != 0) {
+    if (magnitude % 10 != 0) return integer_fit::fraction;
+    magnitude /= 10;
+    ++exponent;
+  }
+  if (number.cut) return number.exponent <= 0 ? integer_fit::fraction : integer_fit::out_of_range;
+  while (exponent > 0 && magnitude != 0) {
+    if (__builtin_mul_overflow(magnitude, std::uint64_t{10}, &magnitude)) return integer_fit::out_of_range;
+    --exponent;
+  }
+  const auto limit = static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()) + (number.negative ? 1 : 0);
+  if (magnitude > limit) return integer_fit::out_of_range;
+  // Through unsigned: -2^63 has no positive twin.
+  to = static_cast<std::int64_t>(number.negative ? 0 - magnitude : magnitude);
+  return integer_fit::exact;
+}
+
+}  // namespace json_telemetry

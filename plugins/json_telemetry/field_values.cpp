@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "field_values.hpp"
+
+#include "wording.hpp"
+
+#include <algorithm>
+
+namespace json_telemetry {
+
+namespace {
+
+constexpr std::string_view try_lenient = "; coerce: lenient would take it";
+
+std::string unfit(const json_value& value, const column_plan& column, std::string_view problem,
+                  std::string_view hint = {}) {
+  return "'" + column.name + "' is " + described(value) + ": " + std::string(problem) + std::string(hint);
+}
+
+// What a number for this column can be made of: a number, or a text with one in it.
+struct number_source {
+  decimal number;
+  std::string_view text;
+};
+bool find_number(const json_value& value, const column_plan& column, std::string_view wanted, number_source& to,
+                 std::string& why) {
+  if (value.kind == json_kind::number) {
+    to = {value.number, value.raw};
+    return true;
+  }
+  if (value.kind == json_kind::text && !value.escaped) {
+    const auto inside = value.raw.substr(1, value.raw.size() - 2);
+    if (const auto number = parse_decimal(inside)) {
+      to = {*number, inside};
+      if (column.lenient) return true;
+      why = unfit(value, column, wanted, try_lenient);
+      return false;
+    }
+  }
+  why = unfit(value, column, wanted);
+  return false;
+}
+
+bool read_float(const json_value& value, const column_plan& column, pl::cell& to, std::string& why) {
+  number_source source;
+  if (!find_number(value, column, "not a number", source, why)) return false;
+  double v = 0;
+  switch (to_double(source.number, source.text, v)) {
+    case number_fit::exact:
+      break;
+    case number_fit::too_large:
+      why = unfit(value, column, "larger than any 64-bit float");
+      return false;
+    case number_fit::rounded:
+      if (column.lenient) break;
+      why = unfit(value, column, "a 64-bit float would round this integer; give the column type int or text",
+                  try_lenient);
+      return false;
+    case number_fit::too_small:
+      if (column.lenient) break;
+      why = unfit(value, column, "so small that a 64-bit float would make it 0", try_lenient);
+      return false;
+  }
+  to = pl::real_cell(v);
+  return true;
+}
+
+bool read_int(const json_value& value, const column_plan& column, pl::cell& to, std::string& why) {
+  number_source source;
+  if (!find_number(value, column, "not a whole number", source, why)) return false;
+  std::int64_t v = 0;
+  switch (to_int64(source.number, v)) {
+    case integer_fit::exact:
+      break;
+    case integer_fit::fraction:
+      why = unfit(value, column, "not a whole number");
+      return false;
+    case integer_fit::out_of_range:
+      why = unfit(value, column, "outside of a 64-bit integer's range");
+      return false;
+  }
+  to = pl::int_cell(v);
+  return true;
+}
+
+std::string_view strip_nul(std::string_view text, text_arena& arena) {
+  const auto kept = text.size() - static_cast<std::size_t>(std::count(text.begin(), text.end(), '\0'));
+  char* const first = arena.allocate(kept);
+  std::copy_if(text.begin(), text.end(), first, [](char c) { return c != '\0'; });
+  return {first, kept};
+}
+
+bool check_nul(const json_value& value, const column_plan& column, const value_rules& rules, std::string& why) {
+  if (!value.has_nul || rules.nul != on_nul::reject) return true;
+  why = "'" + column.name + "' holds \\u0000, which PostgreSQL can't store; nul: strip would take it away";
+  return false;
+}
+
+bool read_text(const json_value& value, const column_plan& column, const value_rules& rules, text_arena& arena,
+               pl::cell& to, std::string& why) {
+  if (value.kind == json_kind::number) {
+    // Of ids only whole numbers: 7 and 7.0 would be two devices.
+    if (column.lenient && (value.number.integer || !column.is_id)) {
+      to = pl::text_cell(value.raw);
+      return true;
+    }
+    why = unfit(value, column, "not a text", column.lenient ? std::string_view{} : try_lenient);
+    return false;
+  }
+  if (value.kind != json_kind::text) {
+    why = unfit(value, column, "not a text");
+    return false;
+  }
+  if (!check_nul(value, column, rules, why)) return false;
+  auto text = text_of(value, arena);
+  if (value.has_nul && rules.nul == on_nul::strip) text = strip_nul(text, arena);
+  to = pl::text_cell(text);
+  return true;
+}
+
+bool read_bool(const json_value& value, const column_plan& column, pl::cell& to, std::string& why) {
+  if (value.kind == json_kind::boolean) {
+    to = pl::bool_cell(value.raw == "true");
+    return true;
+  }
+  auto word = value.raw;
+  if (value.kind == json_kind::text) word = word.substr(1, word.size() - 2);
+  const bool is_true = word == "1" || word == "true", is_false = word == "0" || word == "false";
+  if (!is_true && !is_false) {
+    why = unfit(value, column, "neither true nor false");
+    return false;
+  }
+  if (!column.lenient) {
+    why = unfit(value, column, "neither true nor false", try_lenient);
+    return false;
+  }
+  to = pl::bool_cell(is_true);
+  return true;
+}
+
+bool read_json(const json_value& value, const column_plan& column, const value_rules& rules, text_arena& arena,
+               pl::cell& to, std::string& why) {
+  if (!check_nul(value, column, rules, why)) return false;
+  if (!value.has_nul || rules.nul == on_nul::keep) {
+    to = pl::json_cell(value.raw);
+    return true;
+  }
+  std::string stripped;
+  append_without_nul(stripped, value.raw);
+  to = pl::json_cell(arena.copy(stripped));
+  return true;
+}
+
+}  // namespace
+
+void append_without_nul(std::string& out, std::string_view json) {
+  for (std::size_t i = 0; i < json.size();) {
+    if (json[i] != '\\') {
+      out.push_back(json[i++]);
+    } else if (json.substr(i).starts_with("\\u0000")) {
+      i += 6;
+    } else {
+      out += json.substr(i, 2);  // both, so that the second backslash of a pair begins no escape
+      i += 2;
+    }
+  }
+}
+
+bool read_time(const json_value& value, const column_plan& column, const value_rules& rules, text_arena& arena,
+               pl::cell& to, time_unit& unit, std::string& why) {
+  time_result time;
+  if (value.kind == json_kind::number) {
+    time = time_of_number(value.number, rules.unit);
+  } else if (value.kind == json_kind::text) {
+    time = time_of_text(text_of(value, arena), rules.unit, rules.zone);
+  } else {
+    time.problem = "neither a text nor a number, and so not a time";
+  }
+  if (!time.problem.empty()) {
+    why = unfit(value, column, time.problem);
+    return false;
+  }
+  unit = time.unit;
+  to = pl::time_cell(time.ns);
+  return true;
+}
+
+bool read_field(const json_value& value, const column_plan& column, const value_rules& rules, text_arena& arena,
+                pl::cell& to, std::string& why) {
+  time_unit unit;
+  switch (column.type) {
+    case column_type::floating:
+      return read_float(value, column, to, why);
+    case column_type::integer:
+      return read_int(value, column, to, why);
+    case column_type::text:
+      return read_text(value, column, rules, arena, to, why);
+    case column_type::boolean:
+      return read_bool(value, column, to, why);
+    case column_type::json:
+      return read_json(value, column, rules, arena, to, why);
+    case column_type::time:
+      return read_time(value, column, rules, arena, to, unit, why);
+  }
+  return false;
+}
+
+}  // namespace json_telemetry

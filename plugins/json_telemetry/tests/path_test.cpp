@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "../path_pattern.hpp"
+#include "../path_tree.hpp"
+
+#include <doctest/doctest.h>
+
+#include <array>
+
+using namespace json_telemetry;
+
+namespace {
+
+std::string shown(std::string_view text) {
+  const auto path = parse_path(text);
+  if (!path.ok()) return path.why().message;
+  std::string out;
+  for (const auto& step : *path) out += step.index ? "#" + std::to_string(*step.index) : "<" + step.key + ">";
+  return out;
+}
+
+std::optional<std::uint16_t> known(std::string_view name) {
+  if (name == "user_id") return 0;
+  if (name == "device_id") return 1;
+  return std::nullopt;
+}
+
+std::string matched(std::string_view pattern, std::string_view subject) {
+  const auto p = path_pattern::parse(pattern, known);
+  if (!p.ok()) return p.why().message;
+  std::array<std::string_view, 2> values{};
+  if (!p.value().match(subject, values)) return values[0].empty() && values[1].empty() ? "no" : "no, but it wrote";
+  return std::string(values[0]) + "|" + std::string(values[1]);
+}
+
+}  // namespace
+
+TEST_CASE("paths are parsed") {
+  CHECK(shown("temperature") == "<temperature>");
+  CHECK(shown("metrics.temperature") == "<metrics><temperature>");
+  CHECK(shown("a\\.b.c") == "<a.b><c>");
+  CHECK(shown("location.coordinates[0]") == "<location><coordinates>#0");
+  CHECK(shown("a[1][2].b") == "<a>#1#2<b>");
+  CHECK(shown("a\\[0]") == "<a[0]>");
+  CHECK(shown("@timestamp") == "<@timestamp>");
+  CHECK(shown(escaped_key("a.b[c\\")) == "<a.b[c\\>");
+  for (const auto* bad : {"", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[-1]", "a[0]b", "[0]", "a\\", "a[4294967296]"})
+    CHECK_MESSAGE(shown(bad).find("is no path") != std::string::npos, bad);
+}
+
+TEST_CASE("the tree finds its paths and nothing else") {
+  path_tree tree;
+  const std::vector<std::string> names = {"a",
+                                          "ab",
+                                          "abc",
+                                          "abcd",
+                                          "abcdefgh",
+                                          "abcdefgi",
+                                          "temperature",
+                                          "temperatura",
+                                          "a_very_long_name_that_ends_alike",
+                                          "a_very_lone_name_that_ends_alike",
+                                          "",
+                                          "x"};
+  for (std::uint16_t i = 0; i < names.size(); ++i) tree.add({{names[i], {}}}, {i, 0});
+  tree.add({{"metrics", {}}, {"temperature", {}}}, {100, 1});
+  tree.add({{"p", {}}, {{}, 2}}, {101, 0});
+  tree.build();
+  for (std::uint16_t i = 0; i < names.size(); ++i) {
+    const auto at = tree.member(path_tree::root, names[i]);
+    REQUIRE(at != path_tree::none);
+    CHECK(tree.targets(at)[0].field == i);
+  }
+  for (const auto* other :
+       {"b", "abcde", "temperatur", "Temperature", "a_very_lonf_name_that_ends_alike", "metric", "xx", "abcdefgj"})
+    CHECK_MESSAGE(tree.member(path_tree::root, other) == path_tree::none, other);
+  const auto metrics = tree.member(path_tree::root, "metrics");
+  CHECK(tree.has_members(metrics));
+  CHECK(tree.targets(tree.member(metrics, "temperature"))[0].rank == 1);
+  CHECK(tree.member(tree.member(metrics, "temperature"), "x") == path_tree::none);
+  const auto p = tree.member(path_tree::root, "p");
+  CHECK(tree.targets(tree.element(p, 2))[0].field == 101);
+  CHECK(tree.element(p, 1) == path_tree::none);
+}
+
+TEST_CASE("ids in topics") {
+  CHECK(matched("users/{user_id}/devices/{device_id}/telemetry", "users/u1/devices/d7/telemetry") == "u1|d7");
+  CHECK(matched("users/{user_id}/devices/{device_id}/telemetry", "users/u1/devices/d7/telemetry/more") == "no");
+  CHECK(matched("users/{user_id}/devices/{device_id}/telemetry", "users//devices/d7/telemetry") == "no");
+  CHECK(matched("users/{user_id}/devices/{device_id}/telemetry", "users/u1/x/devices/d7/telemetry") == "no");
+  CHECK(matched("users/{user_id}/devices/{device_id}/telemetry", "users/u1/devices/d/7/telemetry") == "no");
+  CHECK(matched("users/{user_id}/devices/{device_id}/telemetry", "") == "no");
+  CHECK(matched("{user_id}:{device_id}", "u1:d:7") == "u1|d:7");
+  CHECK(matched("{user_id}:{device_id}", "u1") == "no");
+  CHECK(matched("{user_id}:{device_id}", ":d") == "no");
+  CHECK(matched("{user_id}:{device_id}", "u1:") == "no");
+  CHECK(matched("site/{}/{device_id}", "site/north/d7") == "|d7");
+  CHECK(matched("telemetry.{device_id}", "telemetry.a.b") == "|a.b");
+  CHECK(matched("{device_id}-telemetry", "a-telemetry-telemetry") == "|a-telemetry");
+  CHECK(matched("{device_id}-telemetry", "-telemetry") == "no");
+  CHECK(matched("{device_id}", "\xC3\xBC b+#$") == "|\xC3\xBC b+#$");
+  CHECK(matched("users/{user", "").find("not closed") != std::string::npos);
+  CHECK(matched("users/}", "").find("no '{' before") != std::string::npos);
+  CHECK(matched("users/{tenant}", "").find("'tenant' is no column of type text") != std::string::npos);
+  CHECK(matched("{user_id}{device_id}", "").find("between them") != std::string::npos);
+  CHECK(matched("{user_id}/{user_id}", "").find("twice") != std::string::npos);
+  CHECK(matched("users", "").find("no {column}") != std::string::npos);
+}

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "wording.hpp"
+
+#include <pipeline/json.hpp>
+
+namespace json_telemetry {
+
+namespace {
+
+constexpr std::size_t longest = 60;
+
+void append_escaped(std::string& out, unsigned char byte) {
+  static constexpr std::string_view hex = "0123456789ABCDEF";
+  out += "\\x";
+  out.push_back(hex[byte >> 4]);
+  out.push_back(hex[byte & 15]);
+}
+
+std::string shortened(std::string_view text) {
+  return text.size() <= longest
+             ? std::string(text)
+             : std::string(text.substr(0, longest)) + "... (" + std::to_string(text.size()) + " characters)";
+}
+
+}  // namespace
+
+std::string quoted(std::string_view bytes) {
+  std::string out = "\"";
+  std::size_t at = 0;
+  while (at < bytes.size() && at < longest) {
+    const auto length = pl::utf8_sequence(bytes, at);
+    const auto lead = static_cast<unsigned char>(bytes[at]);
+    if (length == 0 || lead < 0x20 || lead == 0x7F) {
+      append_escaped(out, lead);
+      ++at;
+      continue;
+    }
+    if (lead == '"' || lead == '\\') out.push_back('\\');
+    out += bytes.substr(at, length);
+    at += length;
+  }
+  out.push_back('"');
+  if (at < bytes.size()) out += "... (" + std::to_string(bytes.size()) + " bytes)";
+  return out;
+}
+
+std::string described(const json_value& value) {
+  switch (value.kind) {
+    case json_kind::null:
+      return "null";
+    case json_kind::boolean:
+      return std::string(value.raw);
+    case json_kind::number:
+      return "the number " + shortened(value.raw);
+    case json_kind::object:
+      return "an object";
+    case json_kind::array:
+      return "an array";
+    case json_kind::text:
+      break;
+  }
+  // As written, escapes and all: what a person will search the payload for.
+  const auto inside = value.raw.substr(1, value.raw.size() - 2);
+  return "the text " + (value.escaped && inside.size() <= longest ? std::string(value.raw) : quoted(inside));
+}
+
+}  // namespace json_telemetry

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#include <kafka_common/client.hpp>
+#include <kafka_common/nearest.hpp>
+
+#include <array>
+#include <syslog.h>
+#include <vector>
+
+namespace kafka {
+
+bool rate_limit::allows(std::string_view key) {
+  const std::scoped_lock lock(mutex_);
+  const auto now = std::chrono::steady_clock::now();
+  const auto found = last_.find(key);
+  if (found == last_.end()) {
+    last_.emplace(key, now);
+    return true;
+  }
+  if (now - found->second < interval_) return false;
+  found->second = now;
+  return true;
+}
+
+void log_link::write(int syslog_level, std::string_view facility, std::string_view message) noexcept {
+  try {
+    const std::scoped_lock lock(mutex_);
+    if (!ctx_) return;
+    // What librdkafka calls an error is a connection it will try again: a warning to whoever runs the pipeline.
+    const auto level = syslog_level <= LOG_WARNING  ? pl::log_level::warn
+                       : syslog_level <= LOG_NOTICE ? pl::log_level::info
+                                                    : pl::log_level::debug;
+    if (!ctx_->logs(level) || (level == pl::log_level::warn && !limit_.allows(facility))) return;
+    ctx_->log(level, "librdkafka: " + std::string(facility) + ": " + std::string(message));
+  } catch (...) {  // out of memory, in a thread of librdkafka's: there is nobody to tell
+  }
+}
+
+void log_link::cut() noexcept {
+  const std::scoped_lock lock(mutex_);
+  ctx_.reset();
+}
+
+void client::on_log(const rd_kafka_t* handle, int level, const char* facility, const char* message) {
+  if (auto* self = static_cast<client*>(rd_kafka_opaque(handle))) self->log_.write(level, facility, message);
+}
+
+pl::result<std::shared_ptr<client>> client::create(rd_kafka_type_t type, conf_ptr conf, pl::context ctx) {
+  std::shared_ptr<client> made(new client(ctx));
+  rd_kafka_conf_set_opaque(conf.get(), made.get());
+  rd_kafka_conf_set_log_cb(conf.get(), on_log);
+  std::array<char, 512> why{};
+  made->handle_ = rd_kafka_new(type, conf.get(), why.data(), why.size());
+  if (made->handle_ == nullptr)
+    return pl::fatal("librdkafka refuses the configuration: " + std::string(why.data()) + "; see 'properties'");
+  (void)conf.release();  // rd_kafka_new took it over
+  return made;
+}
+
+client::~client() {
+  // Closing the group is the consumer's business, while it can still serve the rebalance; here nobody could.
+  if (handle_ != nullptr) rd_kafka_destroy_flags(handle_, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
+}
+
+namespace {
+
+using metadata_ptr = std::unique_ptr<const rd_kafka_metadata_t, freed_by<rd_kafka_metadata_destroy>>;
+
+pl::failure unreachable(std::string_view brokers, rd_kafka_resp_err_t code) {
+  return pl::retry("no Kafka broker at " + std::string(brokers) + " answers (" + text_of(code) +
+                   "); check the option 'brokers', the network, and, with TLS or SASL, 'properties'");
+}
+
+std::vector<std::string> existing_topics(rd_kafka_t* handle, int timeout_ms) {
+  const rd_kafka_metadata_t* raw = nullptr;
+  if (rd_kafka_metadata(handle, 1, nullptr, &raw, timeout_ms) != RD_KAFKA_RESP_ERR_NO_ERROR) return {};
+  const metadata_ptr metadata(raw);
+  std::vector<std::string> names;
+  for (const auto& topic : std::span(metadata->topics, static_cast<std::size_t>(metadata->topic_cnt)))
+    if (topic.err == RD_KAFKA_RESP_ERR_NO_ERROR) names.emplace_back(topic.topic);
+  return names;
+}
+
+pl::result<void> check_topic(rd_kafka_t* handle, std::string_view brokers, const std::string& name, int timeout_ms) {
+  const topic_ptr topic(rd_kafka_topic_new(handle, name.c_str(), nullptr));
+  const rd_kafka_metadata_t* raw = nullptr;
+  const auto code = rd_kafka_metadata(handle, 0, topic.get(), &raw, timeout_ms);
+  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return unreachable(brokers, code);
+  const metadata_ptr metadata(raw);
+  const auto fault = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
+  if (fault == RD_KAFKA_RESP_ERR_NO_ERROR || fault == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) return {};
+  if (fault != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+    return pl::retry("topic '" + name + "' at " + std::string(brokers) + ": " + text_of(fault));
+  return pl::retry("there is no topic '" + name + "' at " + std::string(brokers) +
+                   suggestion(name, existing_topics(handle, timeout_ms)) + " (create it, or correct the name)");
+}
+
+}  // namespace
+
+pl::result<void> check_topics(rd_kafka_t* handle, std::string_view brokers, std::span<const std::string> topics,
+                              std::chrono::milliseconds timeout) {
+  const auto timeout_ms = static_cast<int>(timeout.count());
+  for (const auto& topic : topics)
+    if (auto found = check_topic(handle, brokers, topic, timeout_ms); !found.ok()) return found;
+  if (!topics.empty()) return {};
+  const rd_kafka_metadata_t* raw = nullptr;
+  const auto code = rd_kafka_metadata(handle, 0, nullptr, &raw, timeout_ms);
+  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return unreachable(brokers, code);
+  rd_kafka_metadata_destroy(raw);
+  return {};
+}
+
+}  // namespace kafka

@@ -1,0 +1,447 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "consumer.hpp"
+
+#include "statistics.hpp"
+
+#include <algorithm>
+#include <array>
+#include <span>
+
+namespace kafka {
+
+namespace {
+
+using namespace std::chrono_literals;
+using clock = std::chrono::steady_clock;
+
+constexpr auto try_again_after = 500ms;
+
+int milliseconds_of(std::chrono::nanoseconds d) {
+  return static_cast<int>(std::chrono::ceil<std::chrono::milliseconds>(std::max(d, 0ns)).count());
+}
+
+std::span<rd_kafka_topic_partition_t> elements(rd_kafka_topic_partition_list_t& list) {
+  return {list.elems, static_cast<std::size_t>(list.cnt)};
+}
+
+partition_list_ptr only(const partition& p, std::int64_t offset) {
+  auto list = make_partition_list(1);
+  rd_kafka_topic_partition_list_add(list.get(), p.topic.c_str(), p.number)->offset = offset;
+  return list;
+}
+
+consumer& owner(void* opaque) { return *static_cast<consumer*>(client::owner_of(opaque)); }
+
+}  // namespace
+
+// --------------------------------------------------------------------------------------------------- joining, leaving ---
+
+pl::result<std::unique_ptr<consumer>> consumer::join(consumer_settings settings, conf_ptr conf, pl::context ctx) {
+  rd_kafka_conf_set_rebalance_cb(conf.get(), on_rebalance);
+  rd_kafka_conf_set_offset_commit_cb(conf.get(), on_commit);
+  rd_kafka_conf_set_error_cb(conf.get(), on_error);
+  rd_kafka_conf_set_stats_cb(conf.get(), on_statistics);
+  auto with = client::create(RD_KAFKA_CONSUMER, std::move(conf), ctx);
+  if (!with.ok()) return with.why();
+  rd_kafka_poll_set_consumer(with.value()->get());
+  std::unique_ptr<consumer> made(new consumer(std::move(settings), *with, ctx));
+  made->client_->set_owner(made.get());
+
+  const auto subscription = make_partition_list();
+  for (const auto& topic : made->settings_.topics)
+    rd_kafka_topic_partition_list_add(subscription.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
+  const auto code = rd_kafka_subscribe(made->client_->get(), subscription.get());
+  if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+    return pl::bad_option("topics", "librdkafka can't subscribe to this: " + text_of(code) +
+                                        " (is a regular expression malformed?)");
+  return made;
+}
+
+consumer::consumer(consumer_settings settings, std::shared_ptr<client> with, pl::context ctx)
+    : settings_(std::move(settings)),
+      ctx_(ctx),
+      client_(std::move(with)),
+      fetched_(client_),
+      offsets_(client_->get()),
+      committer_(client_, ctx, settings_.commit_interval),
+      owned_(ctx.gauge("kafka_assigned_partitions", "Partitions that this host reads at the moment")),
+      queued_messages_(ctx.gauge("kafka_queued_messages", "Records fetched from the brokers and not yet taken over")),
+      queued_bytes_(ctx.gauge("kafka_queued_bytes", "Their bytes of payload")),
+      connected_(ctx.gauge("kafka_connected_brokers", "Brokers with a connection that is up")),
+      round_trip_(ctx.gauge("kafka_broker_round_trip_seconds", "Mean round trip to the slowest broker")),
+      rebalances_(ctx.counter("kafka_rebalances_total", "Times that partitions were given to or taken from this host")) {
+  if (settings_.wakes_fetchers) fetched_.wake_fetchers_when_taking(settings_.user, settings_.password);
+}
+
+consumer::~consumer() { client_->cut_log(); }
+
+void consumer::leave() {
+  if (left_) return;
+  left_ = true;
+  std::vector<partition*> all;
+  table_.each([&](partition& p) { all.push_back(&p); });
+  committer_.commit_now(all);
+  // With a queue of our own the wait is bounded: a coordinator that is down must not hold up the end of the program.
+  const queue_ptr closing(rd_kafka_queue_new(client_->get()));
+  const error_ptr refused(rd_kafka_consumer_close_queue(client_->get(), closing.get()));
+  if (refused) return;
+  const auto deadline = clock::now() + 10s;
+  while (!rd_kafka_consumer_closed(client_->get()) && clock::now() < deadline)
+    message_ptr(rd_kafka_consume_queue(closing.get(), 20)).reset();
+}
+
+// ------------------------------------------------------------------------------------------------------------- events ---
+
+void consumer::serve(std::chrono::nanoseconds at_most) {
+  auto timeout = milliseconds_of(at_most);
+  while (const auto event = message_ptr(rd_kafka_consumer_poll(client_->get(), timeout))) {
+    if (event->err != RD_KAFKA_RESP_ERR_NO_ERROR) on_fetch_event(*event);
+    timeout = 0;
+  }
+}
+
+std::optional<pl::failure> consumer::failure() {
+  if (failure_) return failure_;
+  std::array<char, 512> reason{};
+  const auto code = rd_kafka_fatal_error(client_->get(), reason.data(), reason.size());
+  if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return std::nullopt;
+  if (code == RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID)
+    failure_ = pl::failure{pl::status::fenced,
+                           "another live process has joined the group '" + settings_.group + "' as instance '" +
+                               settings_.instance +
+                               "', and the broker has thrown this one out; give each process its own 'instance' (or a "
+                               "state directory of its own), or stop one of them",
+                           {}};
+  else
+    failure_ = pl::fatal("librdkafka has given up: " + text_of(code) + ": " + reason.data());
+  return failure_;
+}
+
+void consumer::on_rebalance(rd_kafka_t*, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t* list,
+                            void* opaque) {
+  auto& self = owner(opaque);
+  try {  // librdkafka's frames are below us: nothing may fly through them
+    self.rebalances_.add();
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) self.assigned(*list);
+    else self.revoked(*list);
+    self.owned_.set(static_cast<double>(self.table_.size()));
+  } catch (const std::exception& e) {
+    self.failure_ = pl::fatal(std::string("while partitions were given or taken: ") + e.what());
+  }
+}
+
+void consumer::on_commit(rd_kafka_t*, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t* list, void* opaque) {
+  auto& self = owner(opaque);
+  self.committer_.on_answer(self.table_, code, list);
+}
+
+void consumer::on_error(rd_kafka_t*, int code, const char* reason, void* opaque) {
+  owner(opaque).note_error(static_cast<rd_kafka_resp_err_t>(code), reason);
+}
+
+int consumer::on_statistics(rd_kafka_t*, char* json, std::size_t size, void* opaque) {
+  try {
+    owner(opaque).report({json, size});
+  } catch (const std::exception&) {  // out of memory: the next statistics come in a moment
+  }
+  return 0;  // librdkafka frees the text
+}
+
+void consumer::note_error(rd_kafka_resp_err_t code, std::string_view reason) {
+  if (code == RD_KAFKA_RESP_ERR__FATAL || !warnings_.allows(rd_kafka_err2name(code))) return;
+  const auto what = text_of(code) + ": " + std::string(reason);
+  if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+    ctx_.warn("no broker of " + settings_.brokers + " can be reached; trying on (" + std::string(reason) + ")");
+  else if (code == RD_KAFKA_RESP_ERR__MAX_POLL_EXCEEDED)
+    ctx_.warn("the group took this host for dead, because it did not ask for records in time; it joins again (" +
+              std::string(reason) + ")");
+  else if (code == RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+    ctx_.warn("a topic is not there: " + std::string(reason) + "; create it, or correct 'topic'");
+  else if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
+    ctx_.warn("the broker does not allow it: " + what + "; give this user Read on the topic and on the group '" +
+              settings_.group + "'");
+  else ctx_.warn(what);
+}
+
+void consumer::report(std::string_view statistics_json) {
+  const auto found = parse_statistics(statistics_json);
+  if (!found) return;
+  queued_messages_.set(static_cast<double>(found->queued_messages));
+  queued_bytes_.set(static_cast<double>(found->queued_bytes));
+  connected_.set(static_cast<double>(found->connected_brokers));
+  round_trip_.set(found->slowest_round_trip);
+  for (const auto& s : found->partitions)
+    if (const auto* p = table_.find(s.topic, s.partition); p != nullptr && s.lag >= 0)
+      p->lag.set(static_cast<double>(s.lag));
+}
+
+partition* consumer::reading(const rd_kafka_message_t& message) const {
+  auto* p = table_.find(rd_kafka_topic_name(message.rkt), message.partition);
+  return p != nullptr && p->now == phase::reading ? p : nullptr;
+}
+
+std::uint64_t consumer::end_of(const partition& p, std::int64_t next) const noexcept {
+  const auto end = offsets_.known_end(p);
+  return end == unknown_offset ? PL_UNKNOWN : static_cast<std::uint64_t>(std::max(end, next));
+}
+
+void consumer::on_fetch_event(const rd_kafka_message_t& event) {
+  auto* p = event.rkt == nullptr ? nullptr : table_.find(rd_kafka_topic_name(event.rkt), event.partition);
+  if (event.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+    if (p != nullptr && p->now == phase::reading && event.offset > p->next) p->empty_until = event.offset;
+  } else if (event.err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
+    // Of an unplaced partition: it just has no committed offset, and gets a place of its own soon.
+    if (p == nullptr || p->now == phase::unplaced) return;
+    p->now = phase::out_of_range;
+    p->retry_at = {};
+    ++not_reading_;
+  } else {
+    note_error(event.err, rd_kafka_message_errstr(&event));
+  }
+}
+
+// --------------------------------------------------------------------------------------------------------- assignment ---
+
+bool consumer::cooperative() const {
+  return std::string_view(rd_kafka_rebalance_protocol(client_->get())) == "COOPERATIVE";
+}
+
+void consumer::assigned(rd_kafka_topic_partition_list_t& list) {
+  std::vector<partition*> fresh;
+  for (const auto& entry : elements(list)) {
+    auto* p = table_.find(entry.topic, entry.partition);
+    if (p == nullptr) p = &table_.add(entry.topic, entry.partition);
+    const auto number = std::to_string(p->number);
+    p->lag = ctx_.gauge("kafka_consumer_lag", "Records between the committed offset and the partition's end",
+                        {{"topic", p->topic}, {"partition", number}});
+    p->lost = ctx_.counter("kafka_lost_records_total",
+                           "Records that the broker had deleted before they were read (offset out of range)",
+                           {{"topic", p->topic}, {"partition", number}});
+    p->queue.reset(rd_kafka_queue_get_partition(client_->get(), p->topic.c_str(), p->number));
+    fresh.push_back(p);
+  }
+  // What can't be placed now begins anywhere, unread, and is moved later: librdkafka wants its answer.
+  if (const auto placed = place(fresh); !placed.ok() && warnings_.allows("place")) ctx_.warn(placed.why().message);
+  for (auto& entry : elements(list)) {
+    auto* p = table_.find(entry.topic, entry.partition);
+    entry.offset = p->now == phase::unplaced ? RD_KAFKA_OFFSET_INVALID : p->next;
+    if (p->now == phase::unplaced) ++not_reading_;
+    fetched_.attach(p->queue.get());
+  }
+  apply_assignment(list);
+}
+
+void consumer::apply_assignment(rd_kafka_topic_partition_list_t& list) {
+  std::string why;
+  if (cooperative()) {
+    if (const error_ptr error{rd_kafka_incremental_assign(client_->get(), &list)}) why = rd_kafka_error_string(error.get());
+  } else if (const auto code = rd_kafka_assign(client_->get(), &list); code != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    why = text_of(code);
+  }
+  if (!why.empty()) ctx_.warn("librdkafka did not take the assignment: " + why);
+}
+
+void consumer::revoked(rd_kafka_topic_partition_list_t& list) {
+  // Another member may have them already: then our offsets are no longer welcome.
+  const bool too_late = rd_kafka_assignment_lost(client_->get()) != 0;
+  std::vector<partition*> gone;
+  for (const auto& entry : elements(list))
+    if (auto* p = table_.find(entry.topic, entry.partition)) gone.push_back(p);
+  for (auto* p : gone) {
+    if (p->now == phase::unplaced) continue;  // the host never heard of it
+    const auto settled = ctx_.lost(p->stream);
+    if (settled != PL_UNKNOWN) p->settled = static_cast<std::int64_t>(settled);
+    p->lag.set(0);
+  }
+  if (!too_late) committer_.commit_now(gone);
+  for (auto* p : gone) table_.remove(*p);
+  apply_revocation(list);
+}
+
+void consumer::apply_revocation(rd_kafka_topic_partition_list_t& list) {
+  if (!cooperative()) {
+    rd_kafka_assign(client_->get(), nullptr);
+    return;
+  }
+  if (const error_ptr error{rd_kafka_incremental_unassign(client_->get(), &list)})
+    ctx_.warn(std::string("librdkafka did not take the revocation: ") + rd_kafka_error_string(error.get()));
+}
+
+// ------------------------------------------------------------------------------------------- placing, moving, repairing ---
+
+pl::result<void> consumer::place(const std::vector<partition*>& those) {
+  if (those.empty()) return {};
+  if (auto known = offsets_.committed(those); !known.ok()) return known;
+  for (auto* p : those)
+    if (auto placed = place_one(*p); !placed.ok()) return placed;
+  return {};
+}
+
+pl::result<void> consumer::place_one(partition& p) {
+  auto from = p.committed;
+  if (from == unknown_offset) {
+    const auto start = offsets_.start(p, settings_.start);
+    if (!start.ok()) return start.why();
+    from = start.value();
+  }
+  const auto answer = ctx_.assigned(p.stream, static_cast<std::uint64_t>(from));
+  if (!answer.ok()) {
+    if (answer.why().code == pl::status::fatal) failure_ = answer.why();
+    return answer.why();
+  }
+  p.next = static_cast<std::int64_t>(answer.value());
+  p.now = phase::reading;
+  // Where there is no committed offset yet, the start itself is one: else "latest" would skip, after a crash before the
+  // first commit, what came in between.
+  if (p.committed == unknown_offset) p.settled = p.next;
+  if (ctx_.logs(pl::log_level::debug)) ctx_.debug(p.stream + " is read from " + std::to_string(p.next));
+  return {};
+}
+
+void consumer::place_waiting() {
+  const auto now = clock::now();
+  if (now < place_at_) return;
+  std::vector<partition*> waiting;
+  table_.each([&](partition& p) {
+    if (p.now == phase::unplaced) waiting.push_back(&p);
+  });
+  if (waiting.empty()) return;
+  if (const auto placed = place(waiting); !placed.ok()) {
+    place_at_ = now + try_again_after;
+    if (warnings_.allows("place")) ctx_.warn(placed.why().message);
+  }
+  for (auto* p : waiting) {
+    if (p->now != phase::reading) continue;
+    p->now = phase::moving;
+    p->fetch_from = p->next;
+  }
+}
+
+void consumer::tend() {
+  if (left_) return;
+  committer_.commit_if_due(table_);
+  attach_new();
+  if (not_reading_ == 0) return;
+  place_waiting();
+  const auto now = clock::now();
+  std::size_t waiting = 0;
+  table_.each([&](partition& p) {
+    if (p.now == phase::moving && now >= p.retry_at) move(p);
+    if (p.now == phase::out_of_range && now >= p.retry_at && !failure_) repair(p);
+    if (p.now != phase::reading) ++waiting;
+  });
+  not_reading_ = waiting;
+}
+
+void consumer::attach_new() {
+  // Stopping a partition's fetcher ends the forwarding of its queue, at a moment of librdkafka's choosing: until the first
+  // record of the new assignment has come, it may be that one.
+  table_.each([&](partition& p) {
+    if (!p.delivering) fetched_.attach(p.queue.get());
+  });
+}
+
+void consumer::move(partition& p) {
+  const auto list = only(p, p.fetch_from);
+  const error_ptr error(rd_kafka_seek_partitions(client_->get(), list.get(), 1000));
+  const bool moved = !error && list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR;
+  // A fetcher that has stopped (offset out of range) or not begun can't seek.
+  if (moved || restart(p, p.fetch_from)) p.now = phase::reading;
+  else p.retry_at = clock::now() + try_again_after;
+}
+
+bool consumer::restart(partition& p, std::int64_t from) {
+  p.delivering = false;
+  if (!cooperative()) {
+    const auto all = make_partition_list();
+    table_.each([&](partition& other) {
+      other.delivering = false;
+      rd_kafka_topic_partition_list_add(all.get(), other.topic.c_str(), other.number)->offset =
+          &other == &p ? from : other.next >= 0 ? other.next : RD_KAFKA_OFFSET_INVALID;
+    });
+    return rd_kafka_assign(client_->get(), all.get()) == RD_KAFKA_RESP_ERR_NO_ERROR;
+  }
+  const auto list = only(p, from);
+  if (const error_ptr error{rd_kafka_incremental_unassign(client_->get(), list.get())}) return false;
+  const error_ptr error(rd_kafka_incremental_assign(client_->get(), list.get()));
+  if (error) ctx_.warn(p.stream + " can't be read on: " + rd_kafka_error_string(error.get()));
+  return !error;
+}
+
+void consumer::repair(partition& p) {
+  p.retry_at = clock::now() + try_again_after;
+  const auto ends = offsets_.ends(p);
+  if (!ends.ok()) {
+    if (warnings_.allows("repair")) ctx_.warn(ends.why().message);
+    return;
+  }
+  if (p.next >= ends.value().low && p.next <= ends.value().high) {  // it has come back, or was never gone
+    if (restart(p, p.next)) p.now = phase::reading;
+    return;
+  }
+  go_on_after_loss(p, ends.value());
+}
+
+void consumer::go_on_after_loss(partition& p, const watermarks& ends) {
+  const auto kept = " (the broker has " + std::to_string(ends.low) + " to " + std::to_string(ends.high) + ")";
+  const bool behind = p.next < ends.low;
+  const auto count = behind ? ends.low - p.next : 0;
+  const auto what =
+      behind ? "LOST: records " + std::to_string(p.next) + " to " + std::to_string(ends.low - 1) + " of " + p.stream +
+                   ", " + std::to_string(count) + " of them, were deleted on the broker before they were read" + kept
+             : "position " + std::to_string(p.next) + " of " + p.stream +
+                   " lies beyond the partition's end: the topic was created anew, or its end was cut off" + kept;
+  if (settings_.on_out_of_range == out_of_range::stop) {
+    failure_ = pl::fatal(what + "; on_out_of_range: stop. Reset the group's offset with Kafka's tools, or set "
+                                "on_out_of_range to earliest or latest");
+    ctx_.error(failure_->message);
+    return;
+  }
+  const auto target = settings_.on_out_of_range == out_of_range::earliest ? ends.low : ends.high;
+  if (!(behind ? restart(p, target) : go_back(p, target))) return;  // tried again soon
+  p.now = phase::reading;
+  if (behind) {
+    p.empty_until = target;
+    p.lost.add(static_cast<double>(count));
+  }
+  const auto skipped = target - std::max(ends.low, behind ? p.next : target);
+  ctx_.error(what + "; going on at " + std::to_string(target) +
+             (skipped > 0 ? ", which skips " + std::to_string(skipped) + " more" : std::string{}) +
+             " (option on_out_of_range). Longer retention on the topic, or a faster sink, avoids this");
+}
+
+bool consumer::go_back(partition& p, std::int64_t to) {
+  // Positions begin again: for the host this is the end of one stream and the beginning of another.
+  (void)ctx_.lost(p.stream);
+  const auto answer = ctx_.assigned(p.stream, static_cast<std::uint64_t>(to));
+  if (!answer.ok()) return false;
+  if (answer.value() != static_cast<std::uint64_t>(to)) {
+    failure_ = pl::fatal("the sink's position " + std::to_string(answer.value()) + " of " + p.stream +
+                         " lies beyond the partition's end: the topic was created anew, or its end was cut off; if its "
+                         "records are to be read, delete the stream's row in the sink's positions");
+    return false;
+  }
+  if (!restart(p, to)) return false;
+  p.next = to;
+  p.settled = to;
+  p.empty_until = unknown_offset;
+  return true;
+}
+
+void consumer::seek(std::string_view stream, std::int64_t next) {
+  auto* p = table_.find(stream);
+  if (p == nullptr) return;  // taken from us in the meantime: whoever has it now begins where it should
+  p->next = next;
+  p->empty_until = unknown_offset;
+  p->now = phase::moving;
+  p->fetch_from = next;
+  p->retry_at = {};
+  ++not_reading_;
+  move(*p);
+}
+
+void consumer::settle(std::string_view stream, std::int64_t next) {
+  if (auto* p = table_.find(stream)) p->settled = next;
+}
+
+}  // namespace kafka

@@ -1,0 +1,276 @@
+// SPDX-License-Identifier: Apache-2.0
+// Reads records from Kafka, as a member of a consumer group.
+#include "consumer.hpp"
+#include "fetch_queue.hpp"
+#include "instance.hpp"
+#include "options.hpp"
+#include "row_assembler.hpp"
+#include "start_policy.hpp"
+
+#include <kafka_common/client.hpp>
+#include <kafka_common/properties.hpp>
+#include <pipeline/plugin.hpp>
+
+#include <algorithm>
+#include <array>
+#include <regex.h>
+#include <vector>
+
+namespace kafka {
+
+namespace {
+
+constexpr std::array owned_properties{
+    owned_property{"bootstrap.servers", "use the option 'brokers'"},
+    owned_property{"metadata.broker.list", "use the option 'brokers'"},
+    owned_property{"group.id", "use the option 'group'"},
+    owned_property{"group.instance.id", "use the option 'instance'"},
+    owned_property{"enable.auto.commit", "offsets are committed when the sinks have the records, never before"},
+    owned_property{"auto.commit.interval.ms", "use the option 'commit_interval'"},
+    owned_property{"enable.auto.offset.store", "offsets are committed when the sinks have the records, never before"},
+    owned_property{"auto.offset.reset", "use the options 'start' and 'on_out_of_range'"},
+    owned_property{"enable.partition.eof", "the source needs to know where a partition ends"},
+};
+
+bool is_regex(std::string_view topic) { return topic.starts_with('^'); }
+
+std::string regex_fault(const std::string& pattern) {
+  regex_t compiled;
+  const int code = regcomp(&compiled, pattern.c_str(), REG_EXTENDED | REG_NOSUB);
+  if (code == 0) {
+    regfree(&compiled);
+    return {};
+  }
+  std::array<char, 256> why{};
+  regerror(code, &compiled, why.data(), why.size());
+  return "'" + pattern + "' is no regular expression: " + why.data();
+}
+
+}  // namespace
+
+pl::option_table<source_options> source_options::table() {
+  using o = source_options;
+  return {
+      pl::option(&o::brokers, "brokers", "Addresses of some brokers of the cluster: host:port, separated by commas.")
+          .required()
+          .example("kafka-1:9092,kafka-2:9092"),
+      pl::option(&o::topic, "topic",
+                 "Topic to read; a regular expression (all topics that match, new ones too) where it begins with ^.")
+          .example("iot-stream"),
+      pl::option(&o::topics, "topics", "Several topics or regular expressions, instead of 'topic'.")
+          .example("[iot-stream, '^devices[.]']"),
+      pl::option(&o::group, "group", "Consumer group; the pipeline's name where it is left out.").example("iot-backend"),
+      pl::option(&o::instance, "instance",
+                 "This host's name in the group, the same after a restart and unique among live hosts, so that it gets "
+                 "its partitions back at once. auto: host name and a slot locked in the state directory; dynamic: none "
+                 "(other hosts take over within 10 seconds); or a name, such as a StatefulSet's pod.")
+          .example("${HOSTNAME}"),
+      pl::option(&o::start, "start",
+                 "Where a group without a committed offset begins: earliest, latest, or a time (RFC 3339).")
+          .example("2026-11-01T06:00:00Z"),
+      pl::option(&o::on_out_of_range, "on_out_of_range",
+                 "Where to go on when the wanted offset is gone (retention) or beyond the end (topic created anew): "
+                 "earliest, latest, or stop the pipeline. What is lost is logged and counted each time."),
+      pl::option(&o::tombstones, "tombstones",
+                 "Records without a value. emit: pass them on, with null as the value, for the next step to take or to "
+                 "reject; skip: leave them out (counted)."),
+      pl::option(&o::commit_interval, "commit_interval", "Shortest time between two commits of offsets to the broker.")
+          .range(0.01, 60),
+      pl::option(&o::properties, "properties", "Any property of librdkafka, over this plugin's own choice.")
+          .secret()
+          .example("{security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: iot, "
+                   "sasl.password: '${file:/run/secrets/kafka}'}"),
+  };
+}
+
+class kafka_source final : public pl::source {
+ public:
+  using options = source_options;
+  static pl::description describe() {
+    return {.name = "kafka_source",
+            .doc = "Reads records from Kafka topics, as a member of a consumer group.\n"
+                   "Columns: value and key (bytes), time (the record's own), topic, partition, offset, headers (JSON: "
+                   "[[name, value], ...]). Offsets are committed once every sink has the records.",
+            .example = "plugin: kafka_source\nbrokers: 127.0.0.1:9092\ntopic: iot-stream\ngroup: iot-backend\n",
+            .abilities = PL_REPLAYABLE};
+  }
+
+  kafka_source(source_options o, pl::context ctx) : options_(std::move(o)), ctx_(ctx), rows_(ctx, options_.tombstones) {
+    bool well = check_brokers(ctx_, options_.brokers);
+    well = check_topics_option() && well;
+    well = check_names() && well;
+    kafka::properties properties(ctx_);
+    well = properties.set_all(options_.properties, owned_properties) && well;
+    if (!well) throw pl::invalid_options{};
+  }
+  ~kafka_source() override { consumer_.reset(); }
+
+  pl::result<void> check() override {
+    kafka::properties properties(ctx_);
+    configure(properties);
+    auto asking = client::create(RD_KAFKA_CONSUMER, properties.copy(), ctx_);
+    if (!asking.ok()) return asking.why();
+    return check_cluster(asking.value()->get());
+  }
+
+  pl::result<void> start() override {
+    if (auto fits = check(); !fits.ok()) return fits;
+    membership_.emplace(join_as(options_.instance, ctx_, this_host()));
+    kafka::properties properties(ctx_);
+    const bool backs_off_itself = configure(properties);
+    consumer_settings settings{.brokers = options_.brokers,
+                               .group = group(),
+                               .instance = membership_->id,
+                               .topics = topics_,
+                               .start = start_,
+                               .on_out_of_range = options_.on_out_of_range,
+                               .commit_interval = options_.commit_interval,
+                               .wakes_fetchers = !backs_off_itself,
+                               .user = properties.get("sasl.username"),
+                               .password = properties.get("sasl.password")};
+    auto joined = consumer::join(std::move(settings), properties.copy(), ctx_);
+    if (!joined.ok()) return joined.why();
+    consumer_ = std::move(joined).value();
+    ctx_.info("group '" + group() + "' at " + options_.brokers +
+              (membership_->id.empty() ? ", dynamic member" : ", instance '" + membership_->id + "'"));
+    return {};
+  }
+
+  pl::result<void> stop() override {
+    if (consumer_) consumer_->leave();
+    consumer_.reset();
+    membership_.reset();
+    return {};
+  }
+
+  pl::result<pl::batch> poll(const pl::poll_request& request) override {
+    using clock = std::chrono::steady_clock;
+    if (!consumer_) return pl::fatal("poll before start");
+    if (request.max_rows == 0) return keep_alive(request.timeout);
+    const auto deadline = clock::now() + request.timeout;
+    while (true) {
+      consumer_->serve(std::chrono::nanoseconds(0));
+      consumer_->tend();
+      if (auto why = consumer_->failure()) return *why;
+      if (auto rows = rows_.assemble(consumer_->fetched().take(request.max_rows, request.max_bytes), *consumer_))
+        return std::move(*rows);
+      const auto left = deadline - clock::now();
+      if (left <= clock::duration::zero()) return pl::nothing_yet();
+      // Never for long: partitions that wait to be placed, and commits, are due by the clock.
+      consumer_->fetched().wait(std::min<std::chrono::nanoseconds>(left, std::chrono::milliseconds(100)));
+    }
+  }
+
+  pl::result<void> seek(std::string_view stream, std::uint64_t next) override {
+    if (consumer_) consumer_->seek(stream, static_cast<std::int64_t>(next));
+    return {};
+  }
+
+  void settle(std::span<const pl_range> ranges) override {
+    if (!consumer_) return;
+    for (const auto& range : ranges) consumer_->settle(pl::view(range.stream), static_cast<std::int64_t>(range.next));
+    consumer_->commit_if_due();
+  }
+
+ private:
+  bool check_topics_option() {
+    topics_ = options_.topics;
+    if (options_.topic) topics_.push_back(*options_.topic);
+    if (options_.topic && !options_.topics.empty()) {
+      ctx_.option_error("topics", "give either 'topic' or 'topics', not both");
+      return false;
+    }
+    if (topics_.empty()) {
+      ctx_.option_error("topic", "name the topic to read, or several as 'topics'");
+      return false;
+    }
+    bool well = true;
+    for (std::size_t i = 0; i < topics_.size(); ++i) {
+      const auto fault = is_regex(topics_[i]) ? regex_fault(topics_[i]) : topic_name_fault(topics_[i]);
+      if (fault.empty()) continue;
+      ctx_.option_error(options_.topic ? "topic" : "topics[" + std::to_string(i) + "]", fault);
+      well = false;
+    }
+    return well;
+  }
+
+  bool check_names() {
+    bool well = true;
+    if (options_.group && options_.group->empty()) {
+      ctx_.option_error("group", "a group needs a name; leave the option out to use the pipeline's");
+      well = false;
+    }
+    if (const auto fault = instance_name_fault(options_.instance); !fault.empty()) {
+      ctx_.option_error("instance", fault);
+      well = false;
+    }
+    if (const auto start = parse_start(options_.start)) {
+      start_ = *start;
+    } else {
+      ctx_.option_error("start", "'" + options_.start +
+                                     "' is neither earliest nor latest nor a time such as 2026-11-01T06:00:00Z");
+      well = false;
+    }
+    return well;
+  }
+
+  [[nodiscard]] std::string group() const { return options_.group.value_or(std::string(ctx_.pipeline())); }
+
+  // Ours first, then the user's. True: this librdkafka looks by itself, often enough, whether a full queue has room again.
+  bool configure(kafka::properties& to) const {
+    to.set("bootstrap.servers", options_.brokers);
+    to.set("client.id", "pipeline-host-" + std::string(ctx_.pipeline()) + "." + std::string(ctx_.node()));
+    to.set("group.id", group());
+    to.set("enable.auto.commit", "false");
+    to.set("enable.auto.offset.store", "false");
+    to.set("auto.offset.reset", "error");
+    to.set("enable.partition.eof", "true");
+    to.set("partition.assignment.strategy", "cooperative-sticky");
+    to.set("statistics.interval.ms", "5000");
+    to.set("socket.keepalive.enable", "true");
+    to.set("reconnect.backoff.max.ms", "2000");
+    if (std::any_of(topics_.begin(), topics_.end(), is_regex)) to.set("topic.metadata.refresh.interval.ms", "30000");
+    if (membership_ && !membership_->id.empty()) to.set("group.instance.id", membership_->id);
+    else to.set("session.timeout.ms", "10000");
+    limit_memory(to);
+    const bool backs_off_itself = to.try_set("fetch.queue.backoff.ms", "5");
+    (void)to.set_all(options_.properties, owned_properties);  // checked when we were made
+    return backs_off_itself;
+  }
+
+  void limit_memory(kafka::properties& to) const {
+    constexpr std::uint64_t mib = 1 << 20;
+    constexpr std::uint64_t overhead = 512;  // librdkafka's own, for each message that waits
+    const auto limit = std::max<std::uint64_t>(ctx_.memory_limit(), 4 * mib);
+    to.set("queued.max.messages.kbytes", std::to_string(std::min<std::uint64_t>(limit / 2 / 1024, 2'000'000)));
+    to.set("queued.min.messages", std::to_string(std::clamp<std::uint64_t>(limit / 2 / overhead, 1000, 10'000'000)));
+    const auto fetch = std::clamp<std::uint64_t>(limit / 4, mib, 50 * mib);
+    to.set("fetch.max.bytes", std::to_string(fetch));
+    to.set("fetch.message.max.bytes", std::to_string(std::min(fetch, mib)));
+  }
+
+  pl::result<void> check_cluster(rd_kafka_t* handle) const {
+    std::vector<std::string> named;
+    std::copy_if(topics_.begin(), topics_.end(), std::back_inserter(named), [](const auto& t) { return !is_regex(t); });
+    return check_topics(handle, options_.brokers, named, std::chrono::seconds(5));
+  }
+
+  pl::result<pl::batch> keep_alive(std::chrono::nanoseconds timeout) {
+    consumer_->tend();
+    consumer_->serve(timeout);
+    if (auto why = consumer_->failure()) return *why;
+    return pl::nothing_yet();
+  }
+
+  source_options options_;
+  pl::context ctx_;
+  std::vector<std::string> topics_;
+  start_policy start_;
+  std::optional<membership> membership_;
+  row_assembler rows_;
+  std::unique_ptr<consumer> consumer_;
+};
+
+}  // namespace kafka
+
+PL_EXPORT("0.1.0", kafka::kafka_source)

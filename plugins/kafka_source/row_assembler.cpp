@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "row_assembler.hpp"
+
+#include "headers_json.hpp"
+
+#include <limits>
+
+namespace kafka {
+
+namespace {
+
+enum column : pl::column_index { value, key, time, topic, partition_number, offset, headers, column_count };
+
+pl::cell bytes_or_null(const void* data, std::size_t size) noexcept {
+  return data == nullptr ? pl::null_cell() : pl::bytes_cell({static_cast<const char*>(data), size});
+}
+
+pl::cell time_of(const rd_kafka_message_t& message) noexcept {
+  constexpr std::int64_t ns = 1'000'000;
+  constexpr auto latest = std::numeric_limits<std::int64_t>::max() / ns;
+  rd_kafka_timestamp_type_t kind = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+  const auto ms = rd_kafka_message_timestamp(&message, &kind);
+  // Producers may write any number as the time: one beyond the years 1677 to 2262 is none.
+  if (kind == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms > latest || ms < -latest) return pl::null_cell();
+  return pl::time_cell(ms * ns);
+}
+
+bool any_empty_range(const partition_table& table) {
+  bool any = false;
+  table.each([&](const partition& p) { any = any || p.empty_until != unknown_offset; });
+  return any;
+}
+
+void release_messages(void* memory) { delete static_cast<message_array*>(memory); }
+
+// What librdkafka keeps beside the payload of each message (measured).
+constexpr std::size_t bytes_per_message = 320;
+
+}  // namespace
+
+struct row_assembler::columns {
+  columns(pl::batch_builder& b, std::size_t most)
+      : builder(b), positions(b.allocate<std::uint64_t>(most)), origins(b.allocate<std::uint32_t>(most)) {
+    for (pl::column_index c = 0; c < column_count; ++c) {
+      cells[c] = b.allocate<pl::cell>(most).data();
+      b.share_column(c, {cells[c], most});
+    }
+  }
+  pl::batch_builder& builder;
+  std::span<std::uint64_t> positions;
+  std::span<std::uint32_t> origins;
+  pl::cell* cells[column_count];
+  std::uint32_t rows = 0;
+  std::size_t bytes = 0;
+};
+
+row_assembler::row_assembler(pl::context ctx, tombstones policy)
+    : ctx_(ctx),
+      policy_(policy),
+      schema_(ctx.schema({"value", "key", "time", "topic", "partition", "offset", "headers"})),
+      skipped_tombstones_(ctx.counter("kafka_tombstones_skipped_total", "Records without a value that were left out")) {}
+
+std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> messages, consumer& from) {
+  parts_.clear();
+  const auto most = messages->messages().size();
+  if (most == 0 && !any_empty_range(from.partitions())) return std::nullopt;
+  auto builder = ctx_.build(schema_, static_cast<std::uint32_t>(most));
+  columns to(builder, most);
+  fill(to, *messages, from);
+  add_empty_ranges(to, from);
+  if (parts_.empty()) return std::nullopt;
+  set_ranges(to, from);
+  builder.shrink(to.rows);
+  builder.set_positions(to.positions.first(to.rows));
+  builder.set_origins(to.origins.first(to.rows));
+  const auto pinned = to.bytes + to.rows * bytes_per_message;
+  builder.pin(messages.release(), pinned, release_messages);
+  // Only now, when nothing can fail any more: what was not handed on must come again.
+  for (auto& done : parts_) done.of->next = done.next;
+  return std::move(builder).finish();
+}
+
+void row_assembler::fill(columns& to, message_array& from, consumer& events) {
+  const auto messages = from.messages();
+  for (std::size_t i = 0; i < messages.size(); ++i)
+    if (!take_message(to, *messages[i], events)) from.drop(i);
+}
+
+// False: it is no row.
+bool row_assembler::take_message(columns& to, const rd_kafka_message_t& message, consumer& from) {
+  if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
+    from.on_fetch_event(message);
+    return false;
+  }
+  const bool same = current_ < parts_.size() && parts_[current_].of->number == message.partition &&
+                    parts_[current_].of->topic == rd_kafka_topic_name(message.rkt);
+  auto* p = same ? parts_[current_].of : from.reading(message);
+  if (p == nullptr) return false;  // fetched before it was taken from us, or moved
+  p->delivering = true;
+  auto& source = same ? parts_[current_] : part_of(to, *p);
+  if (message.offset < source.next) return false;  // handed on already
+  source.next = message.offset + 1;
+  if (message.payload == nullptr && policy_ == tombstones::skip) {
+    skipped_tombstones_.add();
+    return false;
+  }
+  const auto row = to.rows++;
+  to.cells[value][row] = bytes_or_null(message.payload, message.len);
+  to.cells[key][row] = bytes_or_null(message.key, message.key_len);
+  to.cells[time][row] = time_of(message);
+  to.cells[topic][row] = source.topic;
+  to.cells[partition_number][row] = pl::int_cell(message.partition);
+  to.cells[offset][row] = pl::int_cell(message.offset);
+  to.cells[headers][row] = headers_of(to, message);
+  to.positions[row] = static_cast<std::uint64_t>(message.offset);
+  to.origins[row] = static_cast<std::uint32_t>(current_);
+  to.bytes += message.len + message.key_len;
+  return true;
+}
+
+row_assembler::part& row_assembler::part_of(columns& to, partition& p) {
+  for (current_ = 0; current_ < parts_.size(); ++current_)
+    if (parts_[current_].of == &p) return parts_[current_];
+  return parts_.emplace_back(part{&p, p.next, pl::text_cell(to.builder.copy(p.topic))});
+}
+
+// A partition's end may lie behind markers of transactions, or behind records that retention has deleted: then the range
+// moves on without rows, so that the committed offset reaches the end.
+void row_assembler::add_empty_ranges(columns& to, consumer& from) {
+  from.partitions().each([&](partition& p) {
+    if (p.empty_until == unknown_offset || p.now != phase::reading) return;
+    if (p.empty_until > p.next) {
+      auto& source = part_of(to, p);
+      source.next = std::max(source.next, p.empty_until);
+    }
+    p.empty_until = unknown_offset;
+  });
+}
+
+void row_assembler::set_ranges(columns& to, const consumer& from) {
+  const auto ranges = to.builder.allocate<pl_range>(parts_.size());
+  for (std::size_t i = 0; i < parts_.size(); ++i) {
+    const auto& p = *parts_[i].of;
+    ranges[i] = {pl::borrow(to.builder.copy(p.stream)), static_cast<std::uint64_t>(p.next),
+                 static_cast<std::uint64_t>(parts_[i].next), from.end_of(p, parts_[i].next), 0};
+  }
+  to.builder.set_ranges(ranges);
+}
+
+pl::cell row_assembler::headers_of(columns& to, const rd_kafka_message_t& message) {
+  rd_kafka_headers_t* found = nullptr;
+  if (rd_kafka_message_headers(&message, &found) != RD_KAFKA_RESP_ERR_NO_ERROR) return pl::null_cell();
+  write_headers(headers_json_, found);
+  return pl::json_cell(to.builder.copy(headers_json_));
+}
+
+}  // namespace kafka

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// From messages to a batch, without copying them and without allocating for each.
+#pragma once
+
+#include "consumer.hpp"
+#include "fetch_queue.hpp"
+#include "options.hpp"
+
+#include <pipeline/batch.hpp>
+#include <pipeline/context.hpp>
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+namespace kafka {
+
+class row_assembler {
+ public:
+  row_assembler(pl::context ctx, tombstones policy);
+
+  // The messages that are ours, as rows, and the ranges that they cover; moves each partition's `next` on. Events among
+  // them go to the consumer. Nothing where nothing is left.
+  std::optional<pl::batch> assemble(std::unique_ptr<message_array> messages, consumer& from);
+
+ private:
+  // A partition that has part in the batch.
+  struct part {
+    partition* of;
+    std::int64_t next;
+    pl::cell topic;
+  };
+  struct columns;
+
+  void fill(columns& to, message_array& from, consumer& events);
+  bool take_message(columns& to, const rd_kafka_message_t& message, consumer& from);
+  part& part_of(columns& to, partition& p);
+  void add_empty_ranges(columns& to, consumer& from);
+  void set_ranges(columns& to, const consumer& from);
+  [[nodiscard]] pl::cell headers_of(columns& to, const rd_kafka_message_t& message);
+
+  pl::context ctx_;
+  tombstones policy_;
+  const pl_schema* schema_;
+  pl::counter skipped_tombstones_;
+  std::vector<part> parts_;   // of the batch at hand
+  std::size_t current_ = 0;   // the part that the last message belonged to
+  std::string headers_json_;  // kept for its memory
+};
+
+}  // namespace kafka

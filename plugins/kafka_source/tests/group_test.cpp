@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+// Members of one group: partitions move between them, and nothing is lost or read twice.
+#include "mock_kafka.hpp"
+
+#include <algorithm>
+#include <set>
+
+using namespace kafka::test;
+
+namespace {
+
+constexpr std::int16_t heartbeat_request = 12;
+constexpr std::int16_t offset_fetch_request = 9;
+
+// Settles what it reads at once, as a fast sink would, and tells the source so when a stream is taken away.
+struct settling_reader : reader {
+  using reader::reader;
+  void step() {
+    poll(50, 1 << 20, 20ms);
+    for (const auto& [stream, next] : next_of) host.settled(stream, next);
+    settle_all();
+  }
+};
+
+std::size_t owned(const reader& r) {
+  return static_cast<std::size_t>(r.host.last("kafka_assigned_partitions"));
+}
+
+}  // namespace
+
+TEST_CASE("a second member takes over a part, and the first gets it back: all exactly once") {
+  constexpr int partitions = 4, count = 2000;
+  mock_kafka kafka;
+  scratch_directory state;
+  kafka.create("t", partitions);
+  for (int p = 0; p < partitions; ++p) kafka.produce_numbers("t", p, 0, count / 2);
+  kafka.flush();
+  const pl::testing::config_fields options{{"topic", "t"}, {"instance", "dynamic"},
+      {"properties", pl::testing::object({{"session.timeout.ms", 6000}, {"heartbeat.interval.ms", 200}})}};
+  settling_reader a(kafka.servers(), options, state.path()), b(kafka.servers(), options, state.path());
+  const auto both_until = [&](const std::function<bool()>& done) {
+    const auto deadline = std::chrono::steady_clock::now() + 60s;
+    while (!done()) {
+      REQUIRE(std::chrono::steady_clock::now() < deadline);
+      a.step();
+      b.step();
+    }
+  };
+  a.start();
+  REQUIRE(a.poll_until([&] { return owned(a) == partitions; }));
+  b.start();
+  both_until([&] { return owned(a) == 2 && owned(b) == 2; });
+  CHECK(a.host.lost_streams().size() == 2);
+  for (int p = 0; p < partitions; ++p) kafka.produce_numbers("t", p, count / 2, count / 2);
+  kafka.flush();
+  both_until([&] { return b.rows.size() >= 100; });
+  CHECK(b.source->stop() == PL_OK);
+  REQUIRE(a.poll_until([&] {
+    a.step();
+    return a.rows.size() + b.rows.size() >= partitions * count;
+  }));
+  std::multiset<std::string> all;
+  for (const auto* r : {&a, &b})
+    for (const auto& row : r->rows) all.insert(row.stream + ":" + row.value);
+  CHECK(all.size() == partitions * count);
+  CHECK(std::set<std::string>(all.begin(), all.end()).size() == partitions * count);
+}
+
+TEST_CASE("an instance that the broker has fenced says so") {
+  mock_kafka kafka;
+  scratch_directory state;
+  kafka.create("t", 1);
+  reader r(kafka.servers(), {{"topic", "t"}, {"instance", "pod-1"},
+                             {"properties", pl::testing::object({{"heartbeat.interval.ms", 100}})}}, state.path());
+  r.start();
+  REQUIRE(r.poll_until([&] { return owned(r) == 1; }));
+  rd_kafka_mock_push_request_errors(kafka.cluster(), heartbeat_request, 1, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
+  pl_status status = PL_AGAIN;
+  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  while (status == PL_AGAIN && std::chrono::steady_clock::now() < deadline) status = r.poll();
+  CHECK(status == PL_FENCED);
+  CHECK(r.host.error_text().find("another live process has joined the group 'g' as instance 'pod-1'") == 0);
+  CHECK(r.source->stop() == PL_OK);
+}
+
+TEST_CASE("committed offsets that can't be had yet: nothing is read before they are known") {
+  mock_kafka kafka;
+  scratch_directory state;
+  kafka.create("t", 1);
+  kafka.produce_numbers("t", 0, 0, 20);
+  kafka.flush();
+  kafka.commit("g", "t", 0, 15);
+  reader r(kafka.servers(), {{"topic", "t"}, {"instance", "dynamic"}}, state.path());
+  r.start();
+  std::vector<rd_kafka_resp_err_t> refusals(4, RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED);
+  rd_kafka_mock_push_request_errors_array(kafka.cluster(), offset_fetch_request, refusals.size(), refusals.data());
+  REQUIRE(r.poll_rows(5));
+  CHECK(r.rows.front().value == "15");
+  CHECK(r.rows.size() == 5);
+}
+
+TEST_CASE("a host that stopped asking is thrown out, and joins again") {
+  mock_kafka kafka;
+  scratch_directory state;
+  kafka.create("t", 1);
+  kafka.produce_numbers("t", 0, 0, 10);
+  kafka.flush();
+  reader r(kafka.servers(),
+           {{"topic", "t"}, {"instance", "dynamic"},
+            {"properties", pl::testing::object({{"max.poll.interval.ms", 6000}, {"session.timeout.ms", 6000}})}},
+           state.path());
+  r.start();
+  REQUIRE(r.poll_rows(10));
+  // Keep-alive counts as asking: no time-out while there is no room.
+  const auto until = std::chrono::steady_clock::now() + 7s;
+  while (std::chrono::steady_clock::now() < until) CHECK(r.poll(0, 0, 200ms) == PL_AGAIN);
+  CHECK(r.host.lost_streams().empty());
+  CHECK(owned(r) == 1);
+}

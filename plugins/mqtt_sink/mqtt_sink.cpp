@@ -1,0 +1,612 @@
+// SPDX-License-Identifier: Apache-2.0
+// mqtt_sink: one message a row, to a topic made of the row's columns.
+#include "client.hpp"
+#include "topic.hpp"
+
+#include <pipeline/json.hpp>
+#include <pipeline/plugin.hpp>
+
+#include <unistd.h>
+
+#include <array>
+#include <filesystem>
+#include <functional>
+
+namespace mqtt {
+using namespace std::chrono_literals;
+
+constexpr std::array<std::pair<std::string_view, protocol>, 2> choices(protocol) {
+  return {{{"3.1.1", protocol::v3_1_1}, {"5", protocol::v5}}};
+}
+constexpr std::array<std::pair<std::string_view, unsafe_ids>, 2> choices(unsafe_ids) {
+  return {{{"escape", unsafe_ids::escape}, {"reject", unsafe_ids::reject}}};
+}
+
+struct tls_options {
+  std::string ca, cert, key, key_password;
+  bool verify = true;
+
+  static pl::option_table<tls_options> table() {
+    return {
+        pl::option(&tls_options::ca, "ca",
+                   "PEM file of the authorities that may have signed the broker's certificate. Default: the system's.")
+            .example("/etc/ssl/broker-ca.pem"),
+        pl::option(&tls_options::cert, "cert",
+                   "PEM file of the client's own certificate, where the broker asks for one."),
+        pl::option(&tls_options::key, "key", "PEM file of the key of `cert`, if it isn't in the same file."),
+        pl::option(&tls_options::key_password, "key_password", "Password of `key`.").secret(),
+        pl::option(
+            &tls_options::verify, "verify",
+            "Whether the broker must prove that it is the host in `url`. Without it, anybody in between can read and "
+            "change everything.")};
+  }
+};
+
+struct will_options {
+  std::string topic, payload;
+  int qos = 1;
+  bool retain = true;
+
+  static pl::option_table<will_options> table() {
+    return {pl::option(&will_options::topic, "topic", "Topic of the last will.")
+                .required()
+                .example("hosts/pipeline/status"),
+            pl::option(&will_options::payload, "payload", "What it says."),
+            pl::option(&will_options::qos, "qos", "Its quality of service.").range(0, 2),
+            pl::option(&will_options::retain, "retain", "Whether the broker keeps it for those who subscribe later.")};
+  }
+};
+
+struct options {
+  std::string url, topic;
+  unsafe_ids ids = unsafe_ids::escape;
+  int qos = 1;
+  bool retain = false;
+  std::optional<std::string> payload;
+  protocol version = protocol::v3_1_1;
+  std::string client_id, user, password;
+  std::optional<std::uint32_t> max_in_flight;
+  std::chrono::nanoseconds ack_timeout = 30s, connect_timeout = 10s, keep_alive = 60s;
+  bool clean_session = true;
+  std::chrono::nanoseconds session_expiry = 0s;
+  pl::byte_size max_message{256ULL << 20U};
+  std::uint32_t max_disconnects = 3;
+  std::optional<tls_options> tls;
+  std::optional<will_options> will;
+  std::chrono::nanoseconds message_expiry = 0s;
+  std::string content_type;
+  std::map<std::string, std::string> user_properties;
+
+  static pl::option_table<options> table();
+};
+
+pl::option_table<options> options::table() {
+  using pl::option;
+  return {
+      option(&options::url, "url",
+             "The broker: mqtt://host:1883 or mqtts://host:8883 (TLS); tcp:// and ssl:// mean the same. May hold "
+             "user:password@.")
+          .required()
+          .secret()
+          .example("mqtt://127.0.0.1:1883"),
+      option(
+          &options::topic, "topic",
+          "Topic of each row's message; {column} stands for the row's value. A row whose value is empty or null has no "
+          "topic and is rejected.")
+          .required()
+          .example("users/{user_id}/devices/{device_id}/alerts"),
+      option(&options::ids, "unsafe_ids",
+             "What to do with values that could reach another device's topic (with / + # $ %, control characters or "
+             "invalid UTF-8). escape: percent-encode them, so that a/b becomes a%2Fb; reject: send the row to the dead "
+             "letters."),
+      option(&options::qos, "qos",
+             "0: handed to the network, may be lost; 1: acknowledged, at least once; 2: acknowledged in two steps, "
+             "exactly "
+             "once on this connection.")
+          .range(0, 2),
+      option(&options::retain, "retain",
+             "Whether the broker keeps the last message of each topic for those who subscribe later."),
+      option(
+          &options::payload, "payload",
+          "The message: text with {column}, e.g. \"{value}\" for one column as it is. Default: the whole row as JSON.")
+          .example("\"{message}\""),
+      option(&options::version, "version", "Version of the protocol."),
+      option(&options::client_id, "client_id",
+             "Name of this client; {writer} stands for the writer's number. Must be unique on the broker. Default: "
+             "made of "
+             "pipeline, node, writer and a hash of host name and state directory, the same after a restart."),
+      option(&options::user, "user", "Name under which to log in to the broker."),
+      option(&options::password, "password", "Password of `user`.").secret().example("\"${MQTT_PASSWORD}\""),
+      option(
+          &options::max_in_flight, "max_in_flight",
+          "Messages that may be on their way without an acknowledgement. A broker with MQTT 5 can lower it. Default: "
+          "100, and 20 with qos 2, since Mosquitto hangs up at more (its max_inflight_messages).")
+          .range(1, 65'000),
+      option(&options::ack_timeout, "ack_timeout",
+             "How long to wait for the next acknowledgement before the connection counts as lost.")
+          .range(0.1, 3'600),
+      option(&options::connect_timeout, "connect_timeout", "How long connecting may take.").range(2, 600),
+      option(&options::keep_alive, "keep_alive",
+             "After this long without traffic the broker is asked whether it is still there; whole seconds. 0: never.")
+          .range(0, 65'535),
+      option(&options::clean_session, "clean_session",
+             "Whether the broker forgets the session of the connection before. Must be true with qos 2."),
+      option(&options::session_expiry, "session_expiry",
+             "MQTT 5: how long the broker keeps the session after the connection is gone; whole seconds.")
+          .range(0, 4'294'967'294.0),
+      option(&options::max_message, "max_message", "Larger messages (topic and payload together) are rejected.")
+          .range(1, 268'435'456),
+      option(&options::max_disconnects, "max_disconnects",
+             "A message at which the broker closes the connection this many times in a row, when it is the only one on "
+             "its "
+             "way, is rejected, so that it doesn't hold up all others. 0: never.")
+          .range(0, 1'000),
+      option(&options::tls, "tls", "Certificates, for mqtts://.").example("{ca: /etc/ssl/broker-ca.pem}"),
+      option(&options::will, "will", "What the broker publishes when this client is gone without a goodbye.")
+          .example("{topic: hosts/pipeline/status, payload: offline}"),
+      option(&options::message_expiry, "message_expiry",
+             "MQTT 5: how long the broker keeps a message for subscribers that are away; whole seconds. 0: for ever.")
+          .range(0, 4'294'967'294.0),
+      option(&options::content_type, "content_type", "MQTT 5: the message's content type.").example("application/json"),
+      option(&options::user_properties, "user_properties",
+             "MQTT 5: names and values that go with each message; values may have {column}.")
+          .example("{alert_id: \"{alert_id}\"}")};
+}
+
+namespace {
+
+// The same on each start of this pipeline on this machine, another on any other machine.
+std::string default_client_id(const pl::context& ctx) {
+  std::array<char, 256> host{};
+  ::gethostname(host.data(), host.size() - 1);
+  std::error_code ignored;
+  const auto place =
+      std::string(host.data()) + ":" + std::filesystem::absolute(std::string(ctx.state_dir()), ignored).string();
+  std::uint64_t hash = 0xCBF29CE484222325ULL;  // FNV-1a: must not change with the standard library
+  for (const char c : place) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
+  std::string id(ctx.pipeline());
+  id.append("-").append(ctx.node()).append("-").append(std::to_string(ctx.lane())).append("-");
+  for (int i = 0; i < 8; ++i, hash >>= 4U) id.push_back("0123456789abcdef"[hash & 15U]);
+  return id;
+}
+
+std::string expand_client_id(const std::string& source, const pl::context& ctx) {
+  if (source.empty()) return default_client_id(ctx);
+  auto parsed = pl::text_template::parse(source);
+  if (!parsed.ok()) throw pl::invalid_options("client_id", parsed.why().message);
+  std::string id;
+  bool numbered = false;
+  for (const auto& piece : parsed->pieces()) {
+    if (piece.is_column && piece.text != "writer")
+      throw pl::invalid_options("client_id", "unknown name {" + piece.text + "} in the client id; there is {writer}");
+    id += piece.is_column ? std::to_string(ctx.lane()) : piece.text;
+    numbered |= piece.is_column;
+  }
+  if (ctx.lanes() > 1 && !numbered)
+    throw pl::invalid_options("client_id", "with " + std::to_string(ctx.lanes()) +
+                                               " writers each needs an id of its own; put {writer} into it");
+  if (!pl::is_utf8(id) || id.size() > 65'535 || id.find('\0') != std::string::npos)
+    throw pl::invalid_options("client_id", "a client id is at most 65,535 bytes of text");
+  return id;
+}
+
+std::chrono::seconds whole_seconds(std::chrono::nanoseconds d) { return std::chrono::ceil<std::chrono::seconds>(d); }
+
+void check_together(const options& o, const broker_url& url) {
+  if (o.tls && !url.tls)
+    throw pl::invalid_options("tls",
+                              "`tls` is set, but the URL asks for a connection without it; write mqtts:// in `url`");
+  if (o.qos == 2 && !o.clean_session)
+    throw pl::invalid_options(
+        "clean_session",
+        "with qos 2 the session must be clean: a message number that the broker remembers "
+        "from before would make it drop a new message; leave clean_session at true, or use qos 1");
+  if (o.version == protocol::v5) return;
+  const auto only_5 = [](const char* option) {
+    throw pl::invalid_options(option, std::string("`") + option + "` needs MQTT 5; set `version: 5`, or leave it out");
+  };
+  if (o.message_expiry != 0ns) only_5("message_expiry");
+  if (!o.content_type.empty()) only_5("content_type");
+  if (!o.user_properties.empty()) only_5("user_properties");
+  if (o.session_expiry != 0ns) only_5("session_expiry");
+}
+
+connection_settings connection_of(const options& o, const pl::context& ctx) {
+  auto url = parse_broker_url(o.url);
+  if (!url.ok()) throw pl::invalid_options("url", url.why().message);
+  check_together(o, *url);
+  connection_settings c;
+  if (!o.user.empty() && !url->user.empty())
+    throw pl::invalid_options("user", "the user stands in `url` and in `user`; leave one out");
+  c.user = o.user.empty() ? url->user : o.user;
+  c.password = o.password.empty() ? url->password : o.password;
+  if (!c.password.empty() && c.user.empty()) throw pl::invalid_options("password", "a password needs a `user`");
+  c.url = std::move(*url);
+  c.version = o.version;
+  c.client_id = expand_client_id(o.client_id, ctx);
+  c.clean_session = o.clean_session;
+  c.session_expiry = whole_seconds(o.session_expiry);
+  c.keep_alive = whole_seconds(o.keep_alive);
+  c.connect_timeout = o.connect_timeout;
+  c.max_in_flight = o.max_in_flight.value_or(o.qos == 2 ? 20 : 100);
+  if (o.tls) c.tls = {o.tls->ca, o.tls->cert, o.tls->key, o.tls->key_password, o.tls->verify};
+  if (o.will) {
+    if (auto problem = topic_problem(o.will->topic)) throw pl::invalid_options("will.topic", *problem);
+    c.will = will_message{o.will->topic, o.will->payload, o.will->qos, o.will->retain};
+  }
+  return c;
+}
+
+topic_template topic_of(const options& o) {
+  auto t = topic_template::parse(o.topic, o.ids);
+  if (!t.ok()) throw pl::invalid_options("topic", t.why().message);
+  return std::move(*t);
+}
+
+pl::text_template text_of(const std::string& source, const std::string& option) {
+  auto t = pl::text_template::parse(source);
+  if (!t.ok()) throw pl::invalid_options(option, t.why().message);
+  return std::move(*t);
+}
+
+// Refusals of single messages that may pass; the others are about the message, and will come again.
+bool is_passing_refusal(int reason) {
+  return reason == MQTTREASONCODE_UNSPECIFIED_ERROR || reason == MQTTREASONCODE_IMPLEMENTATION_SPECIFIC_ERROR ||
+         reason == MQTTREASONCODE_SERVER_UNAVAILABLE || reason == MQTTREASONCODE_SERVER_BUSY ||
+         reason == MQTTREASONCODE_QUOTA_EXCEEDED || reason == MQTTREASONCODE_PACKET_IDENTIFIER_IN_USE ||
+         reason == MQTTREASONCODE_RECEIVE_MAXIMUM_EXCEEDED;
+}
+
+}  // namespace
+
+class mqtt_sink final : public pl::sink, public pl::columns_aware {
+ public:
+  using options = mqtt::options;
+
+  static pl::description describe() {
+    return {
+        .name = "mqtt_sink",
+        .doc =
+            "Publishes each row as an MQTT message, to a topic made of the row's columns.\n"
+            "A batch counts as delivered when the broker has acknowledged all of its messages (qos 1 and 2): at least "
+            "once. Ids with / + # $ can't reach another device's topic.",
+        .example =
+            "plugin: mqtt_sink\nfrom: alerts\nurl: mqtt://127.0.0.1:1883\n"
+            "topic: \"users/{user_id}/devices/{device_id}/alerts\"\nqos: 1\n"};
+  }
+
+  mqtt_sink(options o, pl::context ctx)
+      : options_(std::move(o)),
+        ctx_(ctx),
+        settings_(connection_of(options_, ctx)),
+        client_(settings_),
+        topic_(topic_of(options_)) {
+    if (options_.payload) payload_ = text_of(*options_.payload, "payload");
+    for (const auto& [name, value] : options_.user_properties)
+      properties_.emplace_back(name, text_of(value, "user_properties." + name));
+    acknowledged_ = ctx.counter("mqtt_sink_acknowledged_total",
+                                "Messages that the broker has acknowledged (qos 0: that were handed to the network)");
+    connects_ = ctx.counter("mqtt_sink_connects_total", "Connections made to the broker");
+  }
+
+  pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t) override {
+    if (in == nullptr) return nullptr;
+    if (auto missing = topic_.bind(*in)) return no_column("topic", *missing, *in);
+    if (payload_)
+      if (auto missing = payload_->bind(*in)) return no_column("payload", *missing, *in);
+    for (auto& [name, value] : properties_)
+      if (auto missing = value.bind(*in)) return no_column("user_properties." + name, *missing, *in);
+    return nullptr;
+  }
+
+  // With an id of its own: the same would throw a running host out.
+  pl::result<void> check() override {
+    auto settings = settings_;
+    settings.client_id += "-check";
+    settings.will.reset();
+    settings.session_expiry = 0s;
+    client probe(std::move(settings));
+    auto r = probe.connect();
+    probe.disconnect();
+    return r;
+  }
+
+  pl::result<void> start() override { return connect(); }
+
+  pl::result<void> stop() override {
+    client_.disconnect();
+    return {};
+  }
+
+  pl::result<void> write(const pl::batch_list& batches) override {
+    if (auto r = prepare(batches); !r) return r;
+    if (!entries_.empty()) {
+      auto r = client_.connected() ? pl::result<void>{} : connect();
+      if (r.ok()) r = publish_all(batches);
+      if (!r.ok()) {
+        remember_progress();
+        return r.why().code == pl::status::fatal ? pl::retry(r.why().message) : r.why();
+      }
+    }
+    // Only now: a row that is rejected in a call that fails would be rejected again when it comes again.
+    for (const auto& r : rejected_) ctx_.reject(batches[r.batch], r.row, r.why);
+    progress_.clear();
+    return {};
+  }
+
+ private:
+  struct entry {
+    std::uint32_t batch, row;
+    std::size_t topic, payload, end;  // in text_
+    std::uint64_t identity;
+    bool settled;  // delivered or rejected, perhaps by an earlier attempt
+  };
+  struct rejection {
+    std::uint32_t batch, row;
+    std::string why;
+  };
+  struct attempt {
+    std::uint64_t identity;
+    bool delivered;
+    std::string rejected_because;
+  };
+
+  pl::failure no_column(const std::string& option, std::string_view column, const pl_schema& in) const {
+    std::string known;
+    for (std::uint32_t c = 0; c < in.ncols; ++c) known.append(known.empty() ? "" : ", ").append(pl::view(in.names[c]));
+    return pl::bad_option(option, "no column '" + std::string(column) + "' comes in; there are: " + known);
+  }
+
+  pl::result<void> connect() {
+    if (auto r = client_.connect(); !r) return r;
+    connects_.add();
+    if (ctx_.logs(pl::log_level::info)) ctx_.info("connected to " + client_.name() + " as " + settings_.client_id);
+    return {};
+  }
+
+  // ---- from rows to messages
+
+  pl::result<void> prepare(const pl::batch_list& batches) {
+    text_.clear();
+    entries_.clear();
+    rejected_.clear();
+    for (std::uint32_t i = 0; i < batches.size(); ++i) {
+      const auto b = batches[i];
+      if (b.selected() == 0) continue;
+      if (auto known = columns(&b.schema(), 0); !known.ok()) return known.why();
+      for (const auto row : b.selection()) prepare_row(i, b, row);
+    }
+    take_up_progress();
+    return {};
+  }
+
+  void prepare_row(std::uint32_t index, pl::batch_view b, pl::row_index row) {
+    if (auto problem = topic_.render(topic_text_, b, row)) return reject(index, row, std::move(*problem));
+    entry e{index, row, text_.size(), 0, 0, 0, false};
+    text_ += topic_text_;
+    text_.push_back('\0');
+    e.payload = text_.size();
+    if (payload_)
+      payload_->render(text_, b, row);
+    else
+      pl::append_json_row(text_, b, row);
+    e.end = text_.size();
+    if (const auto size = e.end - e.topic; size > options_.max_message.bytes) {
+      text_.resize(e.topic);
+      return reject(index, row,
+                    "the message has " + std::to_string(size) + " bytes; max_message is " +
+                        std::to_string(options_.max_message.bytes));
+    }
+    e.identity = identity_of(b, row, std::string_view(text_).substr(e.topic));
+    entries_.push_back(e);
+  }
+
+  static std::uint64_t identity_of(pl::batch_view b, pl::row_index row, std::string_view content) {
+    const std::hash<std::string_view> hash;
+    auto id = hash(content);
+    id = (id ^ hash(b.stream(row))) * 0x9E3779B97F4A7C15ULL;
+    return (id ^ b.position(row)) * 0xBF58476D1CE4E5B9ULL;
+  }
+
+  void reject(std::uint32_t batch, std::uint32_t row, std::string why) {
+    rejected_.push_back({batch, row, std::move(why)});
+  }
+
+  // After a retry the same rows come again: what was acknowledged then is not sent again.
+  void take_up_progress() {
+    const auto n = std::min(entries_.size(), progress_.size());
+    for (std::size_t i = 0; i < n; ++i) {
+      auto& e = entries_[i];
+      const auto& before = progress_[i];
+      if (before.identity != e.identity) continue;
+      e.settled = before.delivered || !before.rejected_because.empty();
+      if (!before.rejected_because.empty()) reject(e.batch, e.row, before.rejected_because);
+    }
+  }
+
+  void remember_progress() {
+    std::vector<attempt> now(entries_.size());
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      const auto& e = entries_[i];
+      now[i] = {e.identity, e.settled, {}};
+      for (const auto& r : rejected_)
+        if (e.settled && r.batch == e.batch && r.row == e.row) now[i].rejected_because = r.why;
+    }
+    progress_ = std::move(now);
+  }
+
+  // ---- publishing
+
+  pl::result<void> publish_all(const pl::batch_list& batches) {
+    tickets_.assign(entries_.size(), {});
+    auto r = send_all(batches);
+    if (r.ok()) r = wait_for(0);
+    const bool lost = !r.ok();
+    if (lost) client_.abandon();  // from here on nobody writes to the tickets
+    auto refused = collect();
+    if (lost) {
+      find_culprit();
+      return r;
+    }
+    if (refused) return pl::retry(client_.name() + " refuses messages: " + *refused + "; they are sent again");
+    return {};
+  }
+
+  pl::result<void> send_all(const pl::batch_list& batches) {
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      auto& e = entries_[i];
+      if (e.settled) continue;
+      const auto window = fruitless_ > 0 ? 1U : client_.window();
+      if (auto r = wait_for(window - 1); !r) return r;
+      if (auto r = send(e, batches[e.batch], tickets_[i]); !r) return r;
+    }
+    return {};
+  }
+
+  pl::result<void> send(entry& e, pl::batch_view b, flight::ticket& ticket) {
+    MQTTProperties properties = MQTTProperties_initializer;
+    const auto extra = fill_properties(properties, b, e.row);
+    message m{text_.c_str() + e.topic, std::string_view(text_).substr(e.payload, e.end - e.payload), options_.qos,
+              options_.retain, properties};
+    int code = MQTTASYNC_SUCCESS;
+    if (const auto size = e.end - e.topic + extra + 16; size > client_.max_packet_size()) {
+      settle_as_rejected(e, "the message has " + std::to_string(size) + " bytes with its headers; " + client_.name() +
+                                " takes " + std::to_string(client_.max_packet_size()));
+    } else {
+      code = client_.publish(m, ticket);
+    }
+    MQTTProperties_free(&properties);
+    if (code == MQTTASYNC_SUCCESS) return {};
+    if (code == MQTTASYNC_BAD_UTF8_STRING) {
+      settle_as_rejected(e, "the topic is not valid UTF-8");
+      return {};
+    }
+    if (code == MQTTASYNC_DISCONNECTED) client_.in_flight().lose("the connection was lost");
+    return lost_failure(MQTTAsync_strerror(code));
+  }
+
+  // MQTT 5 only. Answers how many bytes they take.
+  std::size_t fill_properties(MQTTProperties& to, pl::batch_view b, pl::row_index row) {
+    if (options_.version != protocol::v5) return 0;
+    if (options_.message_expiry > 0ns) {
+      MQTTProperty p{};
+      p.identifier = MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL;
+      p.value.integer4 = static_cast<unsigned>(whole_seconds(options_.message_expiry).count());
+      MQTTProperties_add(&to, &p);
+    }
+    const auto text = [](const std::string& s) {
+      return MQTTLenString{static_cast<int>(s.size()), const_cast<char*>(s.data())};
+    };
+    if (!options_.content_type.empty()) {
+      MQTTProperty p{};
+      p.identifier = MQTTPROPERTY_CODE_CONTENT_TYPE;
+      p.value.data = text(options_.content_type);
+      MQTTProperties_add(&to, &p);
+    }
+    for (auto& [name, value] : properties_) {
+      property_text_.clear();
+      value.render(property_text_, b, row);
+      if (!pl::is_utf8(property_text_) || property_text_.size() > 65'535)
+        property_text_ = pl::base64(property_text_.substr(0, 40'000));
+      MQTTProperty p{};
+      p.identifier = MQTTPROPERTY_CODE_USER_PROPERTY;
+      p.value.data = text(name);
+      p.value.value = text(property_text_);
+      MQTTProperties_add(&to, &p);
+    }
+    return static_cast<std::size_t>(to.length);
+  }
+
+  pl::result<void> wait_for(std::uint32_t room) {
+    switch (client_.in_flight().wait_until(room, options_.ack_timeout)) {
+      case flight::wait_result::ok:
+        return {};
+      case flight::wait_result::lost:
+        return lost_failure(client_.in_flight().loss());
+      case flight::wait_result::timeout:
+        break;
+    }
+    timed_out_ = true;
+    return lost_failure("no acknowledgement for " + pl::detail::duration_text(options_.ack_timeout) + " (ack_timeout)");
+  }
+
+  pl::failure lost_failure(const std::string& why) {
+    const auto n = client_.in_flight().waiting();
+    return pl::retry(client_.name() + ": " + why + "; " + std::to_string(n) +
+                     (n == 1 ? " message is" : " messages are") + " unacknowledged, and will be sent again");
+  }
+
+  void settle_as_rejected(entry& e, std::string why) {
+    reject(e.batch, e.row, std::move(why));
+    e.settled = true;
+  }
+
+  // What the tickets say. Answers the reason of a refusal that may pass.
+  std::optional<std::string> collect() {
+    std::optional<std::string> passing;
+    std::size_t delivered = 0;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      auto& e = entries_[i];
+      const auto& t = tickets_[i];
+      if (e.settled || t.state == outcome::waiting) continue;
+      if (t.state == outcome::delivered) {
+        e.settled = true;
+        ++delivered;
+      } else if (is_passing_refusal(t.reason)) {
+        passing = reason_text(t.reason);
+      } else {
+        settle_as_rejected(e, client_.name() + " refuses the message to " + shown(text_.c_str() + e.topic) + ": " +
+                                  reason_text(t.reason));
+      }
+    }
+    acknowledged_.add(static_cast<double>(delivered));
+    if (delivered != 0) fruitless_ = 0;
+    return passing;
+  }
+
+  // A connection that ends without one acknowledgement: from now on one message at a time, until one gets through. One that
+  // ends again and again with the same message alone on its way is that message's fault.
+  void find_culprit() {
+    const bool one_at_a_time = fruitless_ > 0;
+    if (std::exchange(timed_out_, false) || client_.in_flight().settled() != 0) return;
+    ++fruitless_;
+    if (!one_at_a_time || options_.max_disconnects == 0) return;
+    for (std::size_t i = 0; i < entries_.size(); ++i) {
+      auto& e = entries_[i];
+      if (e.settled || tickets_[i].owner == nullptr) continue;
+      suspect_count_ = suspect_ == e.identity ? suspect_count_ + 1 : 1;
+      suspect_ = e.identity;
+      if (suspect_count_ < options_.max_disconnects) return;
+      settle_as_rejected(e,
+                         client_.name() + " closed the connection " + std::to_string(suspect_count_) +
+                             " times at this message of " + std::to_string(e.end - e.topic) + " bytes to " +
+                             shown(text_.c_str() + e.topic) +
+                             "; it may be larger than the broker allows, or the topic may not be allowed to this user");
+      fruitless_ = 0;
+      suspect_count_ = 0;
+      return;
+    }
+  }
+
+  const options options_;
+  const pl::context ctx_;
+  const connection_settings settings_;
+  client client_;
+  topic_template topic_;
+  std::optional<pl::text_template> payload_;
+  std::vector<std::pair<std::string, pl::text_template>> properties_;
+  pl::counter acknowledged_, connects_;
+
+  std::string text_, topic_text_, property_text_;  // text_: topic, NUL, payload of each entry
+  std::vector<entry> entries_;
+  std::vector<flight::ticket> tickets_;  // beside entries_
+  std::vector<rejection> rejected_;
+  std::vector<attempt> progress_;  // of a write that has to be repeated
+  bool timed_out_ = false;
+  std::uint32_t fruitless_ = 0, suspect_count_ = 0;
+  std::uint64_t suspect_ = 0;
+};
+
+}  // namespace mqtt
+
+PL_EXPORT("0.1.0", mqtt::mqtt_sink)

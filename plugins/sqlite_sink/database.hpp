@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+// SQLite's C interface, with owners and results.
+#pragma once
+
+#include <pipeline/result.hpp>
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <sqlite3.h>
+
+namespace sqlite {
+
+struct column_info {
+  std::string name;
+  bool needs_value;  // NOT NULL, and no default
+};
+
+// "name", safe whatever is in it.
+std::string quoted(std::string_view name);
+
+class statement {
+ public:
+  statement() = default;
+  explicit statement(sqlite3_stmt* raw) : raw_(raw) {}
+  [[nodiscard]] sqlite3_stmt* get() const noexcept { return raw_.get(); }
+  explicit operator bool() const noexcept { return raw_ != nullptr; }
+
+ private:
+  struct finalize {
+    void operator()(sqlite3_stmt* s) const noexcept { sqlite3_finalize(s); }
+  };
+  std::unique_ptr<sqlite3_stmt, finalize> raw_;
+};
+
+class database {
+ public:
+  enum class access { read_only, create };
+
+  // Names the file in every message; retry where the fault may pass (busy, disk full), else fatal.
+  pl::result<void> open(const std::string& path, access how, std::chrono::milliseconds busy_timeout);
+  void close() noexcept { raw_.reset(); }
+  [[nodiscard]] bool is_open() const noexcept { return raw_ != nullptr; }
+
+  pl::result<void> run(const std::string& sql);
+  pl::result<statement> prepare(const std::string& sql);
+  // Empty: there is no such table.
+  pl::result<std::vector<column_info>> columns_of(const std::string& table);
+
+  [[nodiscard]] pl::failure problem(std::string_view what) const { return problem(what, sqlite3_extended_errcode(raw_.get())); }
+  [[nodiscard]] pl::failure problem(std::string_view what, int code) const;
+  [[nodiscard]] std::string message() const { return sqlite3_errmsg(raw_.get()); }
+  [[nodiscard]] bool in_transaction() const noexcept { return raw_ != nullptr && sqlite3_get_autocommit(raw_.get()) == 0; }
+
+ private:
+  struct closer {
+    void operator()(sqlite3* d) const noexcept { sqlite3_close_v2(d); }
+  };
+  std::unique_ptr<sqlite3, closer> raw_;
+  std::string path_;
+};
+
+}  // namespace sqlite

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: Apache-2.0
+// missing_for: by the stream's time, and by the wall clock once the stream has caught up.
+#include "harness.hpp"
+
+using namespace threshold_alert::testing;
+
+namespace {
+
+pl::testing::config_value silent(config_fields more = {}) {
+  config_fields fields{{"name", "silent"}, {"missing_for", 60s}};
+  fields.insert(fields.end(), more.begin(), more.end());
+  return object(fields);
+}
+
+}  // namespace
+
+TEST_CASE("by the stream's time: exactly missing_for is not missing yet, a nanosecond more is") {
+  harness h({silent()});
+  h.feed({{0, {}, "a"}, {60, {}, "b"}});
+  CHECK(h.take() == lines{});
+  h.feed({{60.000000001, {}, "b"}});
+  CHECK(h.take() == lines{"firing warning 60 @60 a"});
+}
+
+TEST_CASE("the next record resolves it, and says how long the silence was") {
+  harness h({silent()});
+  h.feed({{0, {}, "a"}, {100, {}, "b"}, {90, {}, "a"}});
+  CHECK(h.take() == lines{"firing warning 60 @60 a", "resolved warning 90 @90 a"});
+}
+
+TEST_CASE("a device's own next record tells of the gap before it") {
+  harness h({silent()});
+  h.feed({{0, {}, "a"}, {100, {}, "a"}});
+  CHECK(h.take() == lines{"firing warning 60 @60 a", "resolved warning 100 @100 a"});
+}
+
+TEST_CASE("the wall clock counts only once the stream has caught up") {
+  harness h({silent()});
+  h.feed({{0, {}, "a"}}, "telemetry/0", 5);
+  h.tick(1000);
+  CHECK(h.take() == lines{});
+  h.feed({{1, {}, "b"}}, "telemetry/0", 0);
+  h.tick(60);
+  CHECK(h.take() == lines{});
+  h.tick(60.5);
+  CHECK(h.take() == lines{"firing warning 60 @60 a"});
+  h.tick(1000);
+  CHECK(h.take() == lines{"firing warning 60 @61 b"});
+  h.tick(2000);
+  CHECK(h.take() == lines{});
+  h.feed({{2000, {}, "a"}}, "telemetry/0", 0);
+  CHECK(h.take() == lines{"resolved warning 2000 @2000 a"});
+}
+
+TEST_CASE("a stream that falls behind again goes back to its own time") {
+  harness h({silent()});
+  h.feed({{0, {}, "a"}}, "telemetry/0", 0);
+  h.feed({{1, {}, "b"}}, "telemetry/0", 100);
+  h.tick(1000);
+  CHECK(h.take() == lines{});
+}
+
+TEST_CASE("the id does not depend on who noticed: wall clock, stream's time, or a replay") {
+  const auto id_of = [](harness& h) {
+    REQUIRE(h.output().size() == 1);
+    return std::string(pl::bytes_of(h.output()[0].data.get().at(0, 0)));
+  };
+  harness by_stream({silent()}), by_wall({silent()});
+  by_stream.feed({{0, {}, "a"}, {61, {}, "b"}});
+  by_wall.feed({{0, {}, "a"}}, "telemetry/0", 0);
+  by_wall.tick(300);
+  CHECK(id_of(by_stream) == id_of(by_wall));
+  auto stream_row = by_stream.take_rows(), wall_row = by_wall.take_rows();
+  CHECK(stream_row == wall_row);  // the same time, value and position too
+}
+
+TEST_CASE("a tick's alerts have no parent and no positions; the column names the device's last record") {
+  harness h({silent()});
+  h.feed({{0, {}, "x"}, {0, {}, "a"}}, "telemetry/0", 0);
+  h.tick(61);
+  REQUIRE(h.output().size() == 1);
+  const auto b = h.output()[0].data.get();
+  CHECK(b.ranges().empty());
+  CHECK_FALSE(b.has_positions());
+  REQUIRE(b.rows() == 2);
+  CHECK(b.at(*b.find("position"), 0).as.i == 1);  // equal times go by key: a before x
+  CHECK(pl::bytes_of(b.at(*b.find("stream"), 0)) == "telemetry/0");
+}
+
+TEST_CASE("severities: one silence grows graver") {
+  harness h({object({{"name", "silent"}, {"severities", list({object({{"severity", "warning"}, {"missing_for", 60s}}),
+                                                              object({{"severity", "critical"}, {"missing_for", 10min}})})}})});
+  h.feed({{0, {}, "a"}, {601, {}, "b"}, {602, {}, "a"}});
+  CHECK(h.take() == lines{"firing warning 60 @60 a", "changed critical 600 @600 a", "resolved critical 602 @602 a"});
+}
+
+TEST_CASE("a metric may be silent while its device is not") {
+  harness h({object({{"name", "no_temperature"}, {"metric", "temperature"}, {"missing_for", 60s}})});
+  h.feed({{0, real(20)}, {50, pl::null_cell()}, {61, pl::null_cell()}, {62, real(21)}, {0, {}, "never"}, {500, {}, "never"}});
+  CHECK(h.take() == lines{"firing warning 60 @60 d1", "resolved warning 62 @62 d1", "firing warning 60 @122 d1"});
+}
+
+TEST_CASE("records from the past do not end a silence, and make no storm") {
+  harness h({silent()});
+  h.feed({{10000, {}, "b"}, {0, {}, "a"}});
+  CHECK(h.take() == lines{"firing warning 60 @60 a"});
+  for (int t = 1; t < 100; ++t) h.feed({{t * 100.0, {}, "a"}});
+  CHECK(h.take() == lines{});
+  h.feed({{9940, {}, "a"}});
+  CHECK(h.take() == lines{"resolved warning 9940 @9940 a"});
+}
+
+TEST_CASE("repeats: each interval, and one for all after a leap") {
+  harness h({silent({{"repeat_interval", 100s}})});
+  h.feed({{0, {}, "a"}, {150, {}, "b"}, {200, {}, "b"}, {300, {}, "b"}});
+  CHECK(h.take() == lines{"firing warning 60 @60 a", "firing warning 160 @160 a", "firing warning 260 @260 a"});
+  h.feed({{350, {}, "b"}, {390, {}, "b"}, {440, {}, "b"}, {490, {}, "b"}, {540, {}, "b"}});
+  CHECK(h.take() == lines{"firing warning 360 @360 a", "firing warning 460 @460 a"});
+  h.feed({{599, {}, "b"}, {650, {}, "b"}, {700, {}, "b"}, {750, {}, "b"}, {1000, {}, "a"}});
+  const auto last = h.take();
+  CHECK(last.back() == "resolved warning 1000 @1000 a");
+
+  harness leap({silent({{"repeat_interval", 100s}})});
+  leap.feed({{0, {}, "a"}}, "telemetry/0", 0);
+  leap.tick(1000);
+  CHECK(leap.take() == lines{"firing warning 60 @60 a", "firing warning 960 @960 a"});
+}
+
+TEST_CASE("a device that comes and goes is flapping, and steady again by itself") {
+  harness h({silent({{"flapping", object({{"fires", 2}, {"within", 10min}})}})});
+  h.feed({{0, {}, "a"}, {100, {}, "a"}, {200, {}, "a"}, {300, {}, "a"}}, "telemetry/0", 0);
+  CHECK(h.take() == lines{"firing warning 60 @60 a", "resolved warning 100 @100 a", "flapping warning 60 @160 a"});
+  for (double t = 320; t < 920; t += 20) h.feed({{t, {}, "a"}}, "telemetry/0", 0);
+  h.feed({{930, {}, "a"}}, "telemetry/0", 0);
+  CHECK(h.take() == lines{"resolved warning 740 @900 a"});
+}
+
+TEST_CASE("max_age: a silence that began long ago is told once the stream has caught up, if it lasts") {
+  harness h(config_fields{{"max_age", 1h}, {"rules", list({silent()})}});
+  h.tick(86400);
+  h.feed({{0, {}, "a"}, {0, {}, "b"}, {500, {}, "b"}}, "telemetry/0", 10);
+  CHECK(h.take() == lines{});
+  CHECK(h.take(1) == lines{"firing warning 60 @60 a", "firing warning 60 @60 b", "resolved warning 500 @500 b"});
+  h.feed({{86390, {}, "b"}}, "telemetry/0", 0);
+  h.tick(86400);
+  auto told = h.take();
+  REQUIRE(told.size() == 1);
+  CHECK(told[0].starts_with("firing warning "));
+  CHECK(told[0].ends_with(" a"));
+  h.feed({{86401, {}, "a"}}, "telemetry/0", 0);
+  CHECK(h.take() == lines{"resolved warning 86401 @86401 a"});
+}
+
+TEST_CASE("drop stops its timers") {
+  harness h({silent()});
+  h.feed({{0, {}, "a"}}, "telemetry/0", 0);
+  h.drop("telemetry/0");
+  h.tick(1000);
+  CHECK(h.take() == lines{});
+}
+
+TEST_CASE("an empty batch can say that the stream has caught up") {
+  harness h({silent()});
+  h.feed({{0, {}, "a"}}, "telemetry/0", 3);
+  h.feed({}, "telemetry/0", 0);
+  h.tick(61);
+  CHECK(h.take() == lines{"firing warning 60 @60 a"});
+}
+
+TEST_CASE("the wall clock may step back and forth") {
+  harness h({silent()});
+  h.feed({{0, {}, "a"}}, "telemetry/0", 0);
+  h.tick(50);
+  h.tick(-3600);
+  CHECK(h.take() == lines{});
+  h.tick(61);
+  CHECK(h.take() == lines{"firing warning 60 @60 a"});
+}

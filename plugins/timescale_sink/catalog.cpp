@@ -1,0 +1,183 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "catalog.hpp"
+
+#include "sql_error.hpp"
+
+#include <condition_variable>
+#include <mutex>
+#include <stop_token>
+#include <thread>
+
+#include <sys/socket.h>
+
+namespace timescale {
+namespace {
+
+// libpqxx waits for an answer for ever. This ends the wait by ending the connection.
+class stall_guard {
+ public:
+  stall_guard(int socket, std::chrono::nanoseconds patience)
+      : thread_([this, socket, patience](const std::stop_token& done) {
+          std::unique_lock lock(mutex_);
+          wake_.wait_for(lock, done, patience, [&] { return done.stop_requested(); });
+          if (!done.stop_requested()) ::shutdown(socket, SHUT_RDWR);
+        }) {}
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable_any wake_;
+  std::jthread thread_;  // last: it must end before the others go
+};
+
+bool flag(const pqxx::row& row, const char* name) { return row[name].as<std::string>() == "t"; }
+
+// Domains lead to the type below them, with the length that is closest to the domain itself.
+constexpr const char* columns_sql = R"(
+WITH RECURSIVE base(attnum, typid, typmod) AS (
+  SELECT attnum, atttypid, atttypmod FROM pg_attribute WHERE attrelid = %OID% AND attnum > 0 AND NOT attisdropped
+  UNION ALL
+  SELECT b.attnum, t.typbasetype, CASE WHEN b.typmod = -1 THEN t.typtypmod ELSE b.typmod END
+  FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd')
+SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, r.proname AS receive,
+       CASE WHEN r.proname IN ('varcharrecv', 'bpcharrecv') AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END AS length,
+       a.attnotnull AS not_null, (a.atthasdef OR a.attidentity <> '') AS has_default, a.attgenerated <> '' AS generated,
+       has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS may_insert
+FROM pg_attribute a JOIN base b ON b.attnum = a.attnum JOIN pg_type t ON t.oid = b.typid AND t.typtype <> 'd'
+     JOIN pg_proc r ON r.oid = t.typreceive
+WHERE a.attrelid = %OID% ORDER BY a.attnum)";
+
+std::string with_oid(std::string sql, const std::string& oid) {
+  for (auto at = sql.find("%OID%"); at != std::string::npos; at = sql.find("%OID%", at)) sql.replace(at, 5, oid);
+  return sql;
+}
+
+std::vector<table_column> inspect_columns(pqxx::transaction_base& tx, const std::string& oid) {
+  std::vector<table_column> columns;
+  for (const auto& row : tx.exec(with_oid(columns_sql, oid))) {
+    table_column c;
+    c.name = row["name"].as<std::string>();
+    c.type = row["type"].as<std::string>();
+    c.wire_type = wire_of(row["receive"].as<std::string>());
+    c.max_characters = row["length"].as<std::uint32_t>();
+    c.not_null = flag(row, "not_null");
+    c.has_default = flag(row, "has_default");
+    c.generated = flag(row, "generated");
+    c.may_insert = flag(row, "may_insert");
+    columns.push_back(std::move(c));
+  }
+  return columns;
+}
+
+// An altered type means a new file; only tables without a file of their own (partitioned ones) need the list of columns.
+std::string fingerprint_expression(const table_info& table) {
+  const auto name = quoted_literal(table.name.sql()) + "::regclass";
+  if (table.kind == 'r') return "coalesce(pg_relation_filenode(" + name + ")::text, '')";
+  return "(SELECT coalesce(string_agg(attnum || ':' || attname || ':' || atttypid, ',' ORDER BY attnum), '') FROM pg_attribute "
+         "WHERE attrelid = " + name + " AND attnum > 0 AND NOT attisdropped)";
+}
+
+bool is_hypertable(pqxx::transaction_base& tx, const table_name& name) {
+  const auto found = tx.exec("SELECT 1 FROM timescaledb_information.hypertables WHERE hypertable_schema = " +
+                             quoted_literal(name.schema) + " AND hypertable_name = " + quoted_literal(name.table));
+  return !found.empty();
+}
+
+std::string milliseconds(std::chrono::nanoseconds d) {
+  return std::to_string(std::chrono::ceil<std::chrono::milliseconds>(d).count());
+}
+
+pl::result<void> run(const std::string& secret_conninfo, const limits& allowed,
+                     const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
+  pqxx::connection connection(secret_conninfo);
+  const stall_guard guard(connection.sock(), allowed.stall);
+  pqxx::work tx(connection);
+  if (const auto settings = allowed.sql(); !settings.empty()) tx.exec(settings);
+  if (auto done = body(tx); !done) return done;
+  tx.commit();
+  return {};
+}
+
+}  // namespace
+
+std::string limits::sql() const {
+  std::string text;
+  if (statement.count() != 0) text += "SET LOCAL statement_timeout = " + milliseconds(statement) + ';';
+  if (lock.count() != 0) text += "SET LOCAL lock_timeout = " + milliseconds(lock) + ';';
+  return text;
+}
+
+server_info inspect_server(pqxx::transaction_base& tx) {
+  server_info server;
+  const auto found = tx.exec(
+      "SELECT current_setting('server_version') AS version, "
+      "coalesce((SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'), '') AS timescale, "
+      "EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb') AS offered, "
+      "coalesce(current_setting('timescaledb.license', true), '') = 'timescale' AS community, "
+      "current_setting('transaction_read_only') = 'on' AS read_only");
+  const auto row = found[0];
+  server.version = row["version"].as<std::string>();
+  server.version = server.version.substr(0, server.version.find(' '));
+  server.timescale = row["timescale"].as<std::string>();
+  server.timescale_offered = flag(row, "offered");
+  server.community = flag(row, "community");
+  server.read_only = flag(row, "read_only");
+  return server;
+}
+
+schema_state inspect_schema(pqxx::transaction_base& tx, const std::string& schema) {
+  const auto found = tx.exec("SELECT has_schema_privilege(oid, 'USAGE') AS usable FROM pg_namespace WHERE nspname = " +
+                             quoted_literal(schema));
+  if (found.empty()) return schema_state::missing;
+  return flag(found[0], "usable") ? schema_state::usable : schema_state::forbidden;
+}
+
+std::optional<table_info> inspect_table(pqxx::transaction_base& tx, const table_name& name, const server_info& server) {
+  const auto found = tx.exec(
+      "SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind, "
+      "has_table_privilege(c.oid, 'INSERT') AS may_insert, row_security_active(c.oid) AS row_security "
+      "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(" +
+      quoted_literal(name.sql()) + ")");
+  if (found.empty()) return std::nullopt;
+  const auto row = found[0];
+  table_info table;
+  table.name = {row["schema"].as<std::string>(), row["name"].as<std::string>()};
+  table.kind = row["kind"].as<std::string>().at(0);
+  table.may_insert_all = flag(row, "may_insert");
+  table.row_security = flag(row, "row_security");
+  table.columns = inspect_columns(tx, row["oid"].as<std::string>());
+  table.hypertable = !server.timescale.empty() && is_hypertable(tx, table.name);
+  table.fingerprint_sql = fingerprint_expression(table);
+  const auto now = tx.exec("SELECT " + table.fingerprint_sql);
+  table.fingerprint = now[0][0].as<std::string>();
+  return table;
+}
+
+std::vector<std::string> visible_tables(pqxx::transaction_base& tx, const table_name& name) {
+  std::string sql =
+      "SELECT c.relname AS table, n.nspname AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
+      "WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE "
+      "'\\_timescaledb%' AND has_schema_privilege(n.oid, 'USAGE')";
+  if (name.schema.empty()) sql += " AND pg_table_is_visible(c.oid)";
+  std::vector<std::string> names;
+  for (const auto& row : tx.exec(sql + " ORDER BY 1 LIMIT 1000")) {
+    const table_name t{name.schema.empty() ? std::string{} : row["schema"].as<std::string>(),
+                       row["table"].as<std::string>()};
+    names.push_back(t.shown());
+  }
+  return names;
+}
+
+pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
+                                const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
+  try {
+    return run(secret_conninfo, allowed, body);
+  } catch (const pqxx::sql_error& e) {
+    const sql_error error{e.sqlstate(), e.what(), {}, {}, 0};
+    const auto hint = advice(error.sqlstate);
+    return pl::retry(described(error) + (hint.empty() ? "" : ": ") + std::string(hint));
+  } catch (const pqxx::failure& e) {
+    return pl::retry(described({{}, e.what(), {}, {}, 0}));
+  }
+}
+
+}  // namespace timescale

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "plugin.hpp"
+
+#include <doctest/doctest.h>
+
+TEST_CASE("the plugin keeps to the rules of the boundary") {
+  for (const auto& problem : pl::testing::check_plugin(timescale_test::plugin())) FAIL_CHECK(problem);
+  // Its flow needs a server: timescale_sink_it runs it.
+  for (const auto& problem :
+       pl::testing::check_life(timescale_test::component(), {{"url", "postgresql://127.0.0.1:1/x"}}, {"time"}, false))
+    FAIL_CHECK(problem);
+}

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: Apache-2.0
+// A schema of one test, and a sink that writes into it.
+#pragma once
+
+#include "../plugin.hpp"
+#include "names.hpp"
+
+#include <pipeline/context.hpp>
+
+#include <doctest/doctest.h>
+
+#include <atomic>
+#include <chrono>
+#include <cstdlib>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include <pqxx/pqxx>
+#include <unistd.h>
+
+namespace timescale_test {
+
+using namespace std::chrono_literals;
+using pl::testing::config_fields;
+using pl::testing::fake_host;
+using pl::testing::list;
+using pl::testing::object;
+using strings = std::vector<std::string>;
+
+inline std::string url() { return std::getenv("DATABASE_URL"); }
+inline std::string direct_url() {
+  const auto* direct = std::getenv("DATABASE_DIRECT_URL");
+  return direct ? direct : url();
+}
+
+class database {
+ public:
+  database() : connection_(direct_url()), schema_(unique_name()) {
+    run("SET client_min_messages = warning");
+    run("CREATE SCHEMA " + timescale::quoted_identifier(schema_));
+    run("SET search_path = " + timescale::quoted_identifier(schema_) + ", public");
+  }
+  database(const database&) = delete;
+  database& operator=(const database&) = delete;
+  ~database() {
+    try {
+      run("DROP SCHEMA " + timescale::quoted_identifier(schema_) + " CASCADE");
+    } catch (const std::exception& e) {
+      MESSAGE("dropping ", schema_, ": ", e.what());
+    }
+  }
+
+  void run(const std::string& sql) {
+    pqxx::nontransaction tx(connection_);
+    tx.exec(sql);
+  }
+  // The rows as text, columns separated by '|', null as 'null'.
+  strings rows(const std::string& sql) {
+    pqxx::nontransaction tx(connection_);
+    strings all;
+    for (const auto& row : tx.exec(sql)) {
+      std::string line;
+      for (const auto& field : row) {
+        if (field.num() != 0) line += "|";
+        line += field.is_null() ? "null" : field.c_str();
+      }
+      all.push_back(line);
+    }
+    return all;
+  }
+  std::string one(const std::string& sql) {
+    const auto all = rows(sql);
+    REQUIRE(all.size() == 1);
+    return all[0];
+  }
+  bool has_timescale() { return one("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'") == "1"; }
+
+  // Ends the sink's connections, as an administrator or a restart would.
+  void end_writers() {
+    rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pipeline-host test/%' AND pid <> "
+         "pg_backend_pid()");
+  }
+
+  [[nodiscard]] const std::string& schema() const { return schema_; }
+  [[nodiscard]] std::string name(std::string_view table) const { return schema_ + "." + std::string(table); }
+
+ private:
+  static std::string unique_name() {
+    static std::atomic<int> number{0};
+    return "it_" + std::to_string(::getpid()) + "_" + std::to_string(++number);
+  }
+  pqxx::connection connection_;
+  std::string schema_;
+};
+
+// One sink and its host.
+class sink {
+ public:
+  sink(const std::string& table, config_fields options = {}, const std::string& at = url())
+      : instance_(host, component(), with(std::move(options), table, at)) {}
+
+  pl_status create() { return instance_.create(); }
+  void start() {
+    REQUIRE(instance_.create() == PL_OK);
+    REQUIRE_MESSAGE(instance_.start() == PL_OK, host.error_text());
+  }
+  // What is wrong with it at start.
+  std::string start_error(const pl_schema* in = nullptr) {
+    REQUIRE(instance_.create() == PL_OK);
+    REQUIRE(tell(in) == PL_OK);
+    host.forget();
+    CHECK(instance_.check() == PL_FATAL);
+    const auto checked = host.error_text();
+    host.forget();
+    CHECK(instance_.start() == PL_FATAL);
+    CHECK(host.error_text() == checked);
+    return host.error_text();
+  }
+  pl_status tell(const pl_schema* in) {
+    const auto* table = static_cast<const pl_ext_columns*>(component().extension(instance_.self(), pl::borrow(PL_EXT_COLUMNS)));
+    const pl_schema* out = nullptr;
+    return table->columns(instance_.self(), in, 0, &out);
+  }
+  pl_status write(const std::vector<pl::batch_view>& batches) {
+    host.forget();
+    return instance_.write(batches);
+  }
+  pl_status write(const pl::batch& b) { return write(std::vector{b.get()}); }
+  void write_all(const pl::batch& b) { REQUIRE_MESSAGE(write(b) == PL_OK, host.error_text()); }
+
+  [[nodiscard]] bool warned(std::string_view piece) const {
+    for (const auto& l : host.logs())
+      if (l.level == PL_LOG_WARN && l.message.find(piece) != std::string::npos) return true;
+    return false;
+  }
+
+  fake_host host;
+
+ private:
+  static config_fields with(config_fields options, const std::string& table, const std::string& at) {
+    options.emplace_back("url", at);
+    options.emplace_back("table", table);
+    return options;
+  }
+
+ public:
+  pl::testing::instance instance_;
+};
+
+inline bool has(const std::string& text, std::string_view piece) { return text.find(piece) != std::string::npos; }
+
+// Rows (n, v) with n = first, first + 1, ...
+inline pl::batch numbered(fake_host& host, const std::vector<pl::cell>& values, std::int64_t first = 0) {
+  std::vector<pl::cell> n;
+  for (std::size_t i = 0; i < values.size(); ++i) n.push_back(pl::int_cell(first + static_cast<std::int64_t>(i)));
+  return host.make_batch({{"n", n}, {"v", values}}, "test/0", static_cast<std::uint64_t>(first));
+}
+
+}  // namespace timescale_test

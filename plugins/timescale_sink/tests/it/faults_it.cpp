@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// Connections that break, servers that stall, tables that change: a clear word, nothing lost, and on by itself.
+#include "database.hpp"
+
+#include <thread>
+
+using namespace timescale_test;
+
+namespace {
+
+// A table whose trigger fails in the way that `how` says: an SQLSTATE to raise, 'die', or 'sleep'.
+class unruly_table {
+ public:
+  unruly_table() {
+    db.run("CREATE TABLE how (way text)");
+    db.run("CREATE TABLE t (n bigint, v double precision)");
+    db.run("CREATE FUNCTION misbehave() RETURNS trigger LANGUAGE plpgsql AS $$ DECLARE w text; BEGIN SELECT way INTO w FROM " +
+           db.name("how") +
+           " LIMIT 1; IF w = 'die' THEN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(5); ELSIF w = 'sleep' THEN "
+           "PERFORM pg_sleep(60); ELSIF w IS NOT NULL THEN RAISE EXCEPTION 'provoked' USING ERRCODE = w; END IF; RETURN NEW; END $$");
+    db.run("CREATE TRIGGER unruly BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION misbehave()");
+  }
+  void fail_by(const std::string& way) {
+    db.run("TRUNCATE how");
+    if (!way.empty()) db.run("INSERT INTO how VALUES ('" + way + "')");
+  }
+  database db;
+};
+
+std::vector<pl::cell> some(std::size_t n) { return std::vector<pl::cell>(n, pl::real_cell(1.5)); }
+
+}  // namespace
+
+TEST_CASE("a connection that was ended is opened anew") {
+  database db;
+  db.run("CREATE TABLE t (n bigint, v double precision)");
+  sink s(db.name("t"));
+  s.start();
+  s.write_all(numbered(s.host, some(10)));
+  db.end_writers();
+  const auto b = numbered(s.host, some(10), 10);
+  auto status = s.write(b);
+  if (status == PL_RETRY) {
+    CHECK(has(s.host.error_text(), "table '" + db.name("t") + "' at "));
+    status = s.write(b);
+  }
+  CHECK(status == PL_OK);
+  CHECK(db.one("SELECT count(*), count(DISTINCT n) FROM t") == "20|20");
+}
+
+TEST_CASE("a server process that dies in the middle of COPY") {
+  unruly_table t;
+  sink s(t.db.name("t"));
+  s.start();
+  const auto b = numbered(s.host, some(5'000));
+  t.fail_by("die");
+  CHECK(s.write(b) == PL_RETRY);
+  CHECK(s.host.rejects().empty());
+  CHECK(s.write(b) == PL_RETRY);
+  t.fail_by("");
+  s.write_all(b);
+  CHECK(t.db.one("SELECT count(*), count(DISTINCT n) FROM t") == "5000|5000");
+}
+
+TEST_CASE("errors that pass: retried, with a hint, without blaming a row") {
+  unruly_table t;
+  sink s(t.db.name("t"));
+  s.start();
+  const auto b = numbered(s.host, some(100));
+  for (const auto& [code, hint] : std::vector<std::pair<std::string, std::string>>{{"40001", "another transaction was in the way"},
+                                                                                  {"40P01", "another transaction was in the way"},
+                                                                                  {"53100", "disk is full"},
+                                                                                  {"53300", "no connection left"},
+                                                                                  {"25006", "point 'url' at the primary"},
+                                                                                  {"57P01", "the server shuts down"},
+                                                                                  {"XX000", "see the server's log"}}) {
+    CAPTURE(code);
+    t.fail_by(code);
+    CHECK(s.write(b) == PL_RETRY);
+    CHECK(has(s.host.error_text(), "provoked (SQLSTATE " + code + ")"));
+    CHECK(has(s.host.error_text(), hint));
+    CHECK(s.host.rejects().empty());
+  }
+  t.fail_by("");
+  s.write_all(b);
+  CHECK(t.db.one("SELECT count(*), count(DISTINCT n) FROM t") == "100|100");
+}
+
+TEST_CASE("a statement that takes too long is given up by the server") {
+  unruly_table t;
+  sink s(t.db.name("t"), {{"statement_timeout", std::chrono::nanoseconds(300ms)}});
+  s.start();
+  const auto b = numbered(s.host, some(10));
+  t.fail_by("sleep");
+  CHECK(s.write(b) == PL_RETRY);
+  CHECK(has(s.host.error_text(), "(SQLSTATE 57014): the statement took longer than 'statement_timeout'"));
+  t.fail_by("");
+  s.write_all(b);
+  CHECK(t.db.one("SELECT count(*) FROM t") == "10");
+}
+
+TEST_CASE("a server that falls silent is given up by us") {
+  unruly_table t;
+  sink s(t.db.name("t"), {{"statement_timeout", std::chrono::nanoseconds(0)},
+                          {"lock_timeout", std::chrono::nanoseconds(0)},
+                          {"stall_timeout", std::chrono::nanoseconds(1s)}});
+  s.start();
+  const auto b = numbered(s.host, some(10));
+  t.fail_by("sleep");
+  const auto began = std::chrono::steady_clock::now();
+  CHECK(s.write(b) == PL_RETRY);
+  CHECK(std::chrono::steady_clock::now() - began < 20s);
+  CHECK(has(s.host.error_text(), "the server was silent for 1 s while waiting for an answer: the connection is given up"));
+  t.fail_by("");
+  t.db.end_writers();
+  auto status = s.write(b);
+  if (status == PL_RETRY) status = s.write(b);  // the pool may hand out the connection that was just ended
+  CHECK(status == PL_OK);
+  CHECK(t.db.one("SELECT count(*) FROM t") == "10");
+}
+
+TEST_CASE("somebody else's lock on the table") {
+  database db;
+  db.run("CREATE TABLE t (n bigint, v double precision)");
+  sink s(db.name("t"), {{"lock_timeout", std::chrono::nanoseconds(300ms)}});
+  s.start();
+  const auto b = numbered(s.host, some(10));
+  s.write_all(b);
+  {
+    pqxx::connection other(direct_url());
+    pqxx::work tx(other);
+    tx.exec("LOCK TABLE " + db.name("t") + " IN ACCESS EXCLUSIVE MODE");
+    CHECK(s.write(b) == PL_RETRY);
+    CHECK(has(s.host.error_text(), "(SQLSTATE 55P03): somebody holds a lock on the table"));
+  }
+  s.write_all(b);
+  CHECK(db.one("SELECT count(*) FROM t") == "20");
+}
+
+TEST_CASE("a column that is dropped under us, and comes back") {
+  database db;
+  db.run("CREATE TABLE t (n bigint, v double precision)");
+  sink s(db.name("t"));
+  s.start();
+  s.write_all(numbered(s.host, some(1)));
+  db.run("ALTER TABLE t DROP COLUMN v");
+  const auto b = numbered(s.host, some(1), 1);
+  CHECK(s.write(b) == PL_RETRY);
+  CHECK(has(s.host.error_text(), "it has no column for the incoming field 'v'"));
+  CHECK(s.write(b) == PL_RETRY);
+  db.run("ALTER TABLE t ADD COLUMN v text");
+  s.write_all(b);
+  CHECK(db.rows("SELECT n, v FROM t ORDER BY n") == strings{"0|null", "1|1.5"});
+}
+
+TEST_CASE("a column whose type changes under us: the new type is written, never the old one's bytes") {
+  database db;
+  db.run("CREATE TABLE t (n bigint, v bigint)");
+  sink s(db.name("t"));
+  s.start();
+  s.write_all(numbered(s.host, {pl::int_cell(5)}));
+  db.run("ALTER TABLE t ALTER COLUMN v TYPE double precision");  // eight bytes too: COPY alone would notice nothing
+  s.write_all(numbered(s.host, {pl::int_cell(6)}, 1));
+  db.run("ALTER TABLE t ALTER COLUMN v TYPE text");
+  s.write_all(numbered(s.host, {pl::int_cell(7)}, 2));
+  db.run("ALTER TABLE t ALTER COLUMN v TYPE integer USING v::integer");
+  s.write_all(numbered(s.host, {pl::int_cell(8), pl::text_cell("x")}, 3));
+  REQUIRE(s.host.rejects().size() == 1);
+  CHECK(has(s.host.rejects()[0].reason, "column 'v' (integer) takes whole numbers only"));
+  CHECK(db.rows("SELECT n, v FROM t ORDER BY n") == strings{"0|5", "1|6", "2|7", "3|8"});
+}
+
+TEST_CASE("the same on a hypertable and on a partitioned table") {
+  database db;
+  db.run("CREATE TABLE parts (n bigint, v bigint) PARTITION BY RANGE (n)");
+  db.run("CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (100)");
+  strings tables{"parts"};
+  if (db.has_timescale()) {
+    db.run("CREATE TABLE hyper (n bigint NOT NULL, v bigint)");
+    db.run("SELECT create_hypertable('hyper', 'n', chunk_time_interval => 10)");
+    tables.emplace_back("hyper");
+  }
+  for (const auto& table : tables) {
+    CAPTURE(table);
+    sink s(db.name(table));
+    s.start();
+    s.write_all(numbered(s.host, {pl::int_cell(5)}));
+    db.run("ALTER TABLE " + table + " ALTER COLUMN v TYPE double precision");
+    s.write_all(numbered(s.host, {pl::int_cell(6)}, 1));
+    CHECK(db.rows("SELECT n, v FROM " + table + " ORDER BY n") == strings{"0|5", "1|6"});
+  }
+}
+
+TEST_CASE("a table that is dropped under us, and made anew") {
+  database db;
+  db.run("CREATE TABLE t (n bigint, v double precision)");
+  sink s(db.name("t"));
+  s.start();
+  s.write_all(numbered(s.host, some(1)));
+  db.run("DROP TABLE t");
+  CHECK(s.write(numbered(s.host, some(1), 1)) == PL_RETRY);
+  CHECK(has(s.host.error_text(), "there is no table '" + db.name("t") + "' at "));
+  db.run("CREATE TABLE t (v real, n integer)");
+  s.write_all(numbered(s.host, some(1), 1));
+  CHECK(db.rows("SELECT n, v FROM t") == strings{"1|1.5"});
+}
+
+TEST_CASE("a type that changes while a row is being looked for") {
+  database db;
+  db.run("CREATE TABLE t (n bigint, v bigint CHECK (v < 1000))");
+  sink s(db.name("t"));
+  s.start();
+  s.write_all(numbered(s.host, {pl::int_cell(5)}));
+  // Eight other bytes of the new type: the check would blame good rows for what is our stale plan.
+  db.run("ALTER TABLE t ALTER COLUMN v TYPE double precision USING v");
+  s.write_all(numbered(s.host, {pl::int_cell(-5), pl::int_cell(5000), pl::int_cell(7)}, 1));
+  REQUIRE(s.host.rejects().size() == 1);
+  CHECK(s.host.rejects()[0].position == 2);
+  CHECK(db.rows("SELECT n, v FROM t ORDER BY n") == strings{"0|5", "1|-5", "3|7"});
+}
+
+TEST_CASE("no state is left in a session that a pool gives to somebody else") {
+  database db;
+  db.run("CREATE TABLE t (n bigint, v double precision CHECK (v > 0))");
+  std::vector<std::unique_ptr<sink>> sinks;
+  for (int i = 0; i < 6; ++i) sinks.push_back(std::make_unique<sink>(db.name("t")));
+  for (auto& s : sinks) s->start();
+  std::vector<std::jthread> threads;
+  std::vector<int> failures(sinks.size());
+  for (std::size_t i = 0; i < sinks.size(); ++i)
+    threads.emplace_back([&, i] {
+      for (int k = 0; k < 30; ++k) {
+        auto values = some(50);
+        if (k % 3 == 0) values[static_cast<std::size_t>(k)] = pl::real_cell(-1);
+        const auto b = numbered(sinks[i]->host, values, static_cast<std::int64_t>(i) * 10'000 + k * 50);
+        failures[i] += sinks[i]->instance_.write(b.get()) != PL_OK;
+      }
+    });
+  threads.clear();
+  for (const auto f : failures) CHECK(f == 0);
+  CHECK(db.one("SELECT count(*), count(DISTINCT n) FROM t") == "8940|8940");
+  pqxx::connection next(url());
+  pqxx::work tx(next);
+  const auto timeout = tx.exec("SELECT setting = reset_val FROM pg_settings WHERE name = 'statement_timeout'");
+  CHECK(timeout[0][0].as<std::string>() == "t");
+}

@@ -1,0 +1,20 @@
+// SPDX-License-Identifier: Apache-2.0
+// The sink against a real server:
+//
+//   DATABASE_URL=postgresql://... PIPELINE_PLUGIN_DIR=build/lib/pipeline-host/plugins timescale_sink_it
+//
+// DATABASE_URL may lead through PgBouncer; DATABASE_DIRECT_URL is then the way around it, for what the tests themselves do.
+// Everything happens in schemas of its own, which are dropped again.
+#define DOCTEST_CONFIG_IMPLEMENT
+#include <doctest/doctest.h>
+
+#include <cstdio>
+#include <cstdlib>
+
+int main(int argc, char** argv) {
+  if (!std::getenv("DATABASE_URL") || !std::getenv("PIPELINE_PLUGIN_DIR")) {
+    std::fputs("timescale_sink_it: set DATABASE_URL to a server, and PIPELINE_PLUGIN_DIR to the built plugins\n", stderr);
+    return 1;
+  }
+  return doctest::Context(argc, argv).run();
+}

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "mapping.hpp"
+
+#include <pipeline/context.hpp>
+#include <pipeline/testing/fake_host.hpp>
+
+#include <doctest/doctest.h>
+
+using namespace timescale;
+
+namespace {
+
+table_column column(std::string name, std::string type, std::optional<wire> w) {
+  table_column c;
+  c.name = std::move(name);
+  c.type = std::move(type);
+  c.wire_type = w;
+  c.may_insert = true;
+  return c;
+}
+
+table_info telemetry_table() {
+  table_info t;
+  t.name = {"public", "raw_telemetry"};
+  t.may_insert_all = true;
+  t.columns = {column("time", "timestamp with time zone", wire::timestamp), column("device_id", "text", wire::text),
+               column("temperature", "double precision", wire::float8), column("extra", "jsonb", wire::jsonb)};
+  t.columns[0].not_null = true;
+  return t;
+}
+
+struct fixture {
+  pl::testing::fake_host host;
+  options o;
+  table_info table = telemetry_table();
+  copy_plan plan;
+
+  const pl_schema* schema(std::initializer_list<std::string_view> names) { return pl::context(&host.raw()).schema(names); }
+  // All that is wrong, as "option: message".
+  std::vector<std::string> wrong(const pl_schema* in) {
+    std::vector<std::string> all;
+    for (const auto& f : make_plan(o, table, in, plan)) all.push_back(f.option + ": " + f.message);
+    return all;
+  }
+  std::string only(const pl_schema* in) {
+    const auto all = wrong(in);
+    REQUIRE(all.size() == 1);
+    return all[0];
+  }
+};
+
+using strings = std::vector<std::string>;
+
+}  // namespace
+
+TEST_CASE_FIXTURE(fixture, "fields go into the columns of the same names, in the order in which they come") {
+  const auto* in = schema({"temperature", "time", "device_id"});
+  CHECK(wrong(in) == strings{});
+  CHECK(plan.sql == R"(COPY "public"."raw_telemetry" ("temperature", "time", "device_id") FROM STDIN (FORMAT binary))");
+  REQUIRE(plan.columns.size() == 3);
+  CHECK(plan.columns[0].from == 0);
+  CHECK(plan.columns[0].type == wire::float8);
+  CHECK(plan.columns[1].not_null);
+  CHECK(plan.table == "raw_telemetry");
+}
+
+TEST_CASE_FIXTURE(fixture, "fields that the table has no column for") {
+  const auto* in = schema({"time", "temprature", "co2"});
+  CHECK(wrong(in) ==
+        strings{"table: table 'public.raw_telemetry': it has no column for the incoming field 'temprature'; did you mean "
+                "'temperature'? Add the column, say with 'columns' what goes where, or set 'unmapped: ignore'",
+                "table: table 'public.raw_telemetry': it has no column for the incoming field 'co2'. Add the column, say with "
+                "'columns' what goes where, or set 'unmapped: ignore'"});
+  o.unmapped = unmapped_fields::ignore;
+  CHECK(wrong(in) == strings{});
+}
+
+TEST_CASE_FIXTURE(fixture, "what goes where, as told") {
+  o.columns = {{"temperature", "temp"}, {"time", "ts"}};
+  CHECK(wrong(schema({"ts", "x", "temp"})) == strings{});
+  CHECK(plan.sql == R"(COPY "public"."raw_telemetry" ("temperature", "time") FROM STDIN (FORMAT binary))");
+  CHECK(plan.columns[0].from == 2);
+  CHECK(plan.columns[1].from == 0);
+  CHECK(wrong(nullptr) == strings{});
+
+  CHECK(only(schema({"ts", "tmp"})) ==
+        "columns.temperature: no field 'temp' comes in; did you mean 'tmp'? What comes in: 'ts', 'tmp'");
+  o.columns = {{"tempertaure", "temp"}, {"time", "ts"}};
+  CHECK(only(nullptr) ==
+        "columns.tempertaure: table 'public.raw_telemetry': it has no column 'tempertaure'; did you mean 'temperature'?");
+  CHECK(field_findings(o, *schema({"time", "temp"})).size() == 1);
+}
+
+TEST_CASE_FIXTURE(fixture, "columns that can't be written") {
+  table.columns[2].generated = true;
+  CHECK(only(schema({"time", "temperature"})) ==
+        "table: table 'public.raw_telemetry': column 'temperature' is computed by the database (GENERATED) and can't be written");
+  table = telemetry_table();
+  table.columns[2].wire_type.reset();
+  table.columns[2].type = "point";
+  CHECK(only(schema({"time", "temperature"})).find("column 'temperature' has the type point, which this sink can't write. It can: boolean") !=
+        std::string::npos);
+  table = telemetry_table();
+  table.columns[2].may_insert = false;
+  CHECK(only(schema({"time", "temperature"})).find("GRANT INSERT ON \"public\".\"raw_telemetry\"") != std::string::npos);
+}
+
+TEST_CASE_FIXTURE(fixture, "columns that need a value and get none") {
+  CHECK(only(schema({"device_id"})) ==
+        "table: table 'public.raw_telemetry': column 'time' is NOT NULL, has no default, and no field goes there. Map a field to "
+        "it, or give it a default in the database");
+  table.columns[0].has_default = true;
+  CHECK(wrong(schema({"device_id"})) == strings{});
+  CHECK(only(schema({})) == "table: table 'public.raw_telemetry': none of its columns has the name of a field that comes in");
+}
+
+TEST_CASE_FIXTURE(fixture, "tables that are none, or that may not be written to") {
+  const auto* in = schema({"time"});
+  table.kind = 'v';
+  CHECK(only(in) == "table: 'public.raw_telemetry' is a view: name the table that the rows are to be stored in");
+  table.kind = 'S';
+  CHECK(only(in) == "table: 'public.raw_telemetry' is no table");
+  table.kind = 'p';
+  CHECK(wrong(in) == strings{});
+  table.row_security = true;
+  CHECK(only(in).find("row-level security") != std::string::npos);
+  table = telemetry_table();
+  table.may_insert_all = false;
+  for (auto& c : table.columns) c.may_insert = false;
+  CHECK(only(in) == "table: no privilege to write to 'public.raw_telemetry': GRANT INSERT ON \"public\".\"raw_telemetry\" to the user of 'url'");
+}
+
+TEST_CASE("types are known by their receive functions") {
+  CHECK(wire_of("timestamptz_recv") == wire::timestamp);
+  CHECK(wire_of("citextrecv") == wire::text);
+  CHECK_FALSE(wire_of("point_recv"));
+}

@@ -1,0 +1,78 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include "catalog.hpp"
+#include "conninfo.hpp"
+#include "mapping.hpp"
+#include "options.hpp"
+#include "session.hpp"
+#include "writer.hpp"
+
+#include <pipeline/component.hpp>
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace timescale {
+
+class sink final : public pl::sink, public pl::columns_aware {
+ public:
+  using options = timescale::options;
+  static pl::description describe();
+
+  sink(options o, pl::context context);
+
+  pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t port) override;
+  pl::result<void> check() override;
+  pl::result<void> start() override;
+  pl::result<void> stop() override;
+  pl::result<void> write(const pl::batch_list& batches) override;
+
+ private:
+  struct world {  // what the catalog said
+    server_info server;
+    std::optional<table_info> table;
+    std::vector<std::string> warnings;
+    bool created = false;
+  };
+
+  // Reads the catalog and, where that is wanted and allowed, creates the table.
+  [[nodiscard]] pl::result<world> look(const pl_schema* in, bool may_create);
+  [[nodiscard]] pl::result<void> find_table(pqxx::transaction_base& tx, const pl_schema* in, bool may_create, world& w);
+  [[nodiscard]] pl::result<void> create(pqxx::transaction_base& tx, const pl_schema* in, world& w);
+  [[nodiscard]] pl::failure no_table(pqxx::transaction_base& tx) const;
+  void announce(const world& w);
+
+  [[nodiscard]] pl::result<void> make_ready(const pl::batch_list& batches);
+  [[nodiscard]] pl::result<prepared_schema*> prepared(const pl_schema* schema);
+  [[nodiscard]] pl::result<void> connect();
+  void forget_table();
+
+  void delivered(const pl::batch_list& batches);
+  // Nothing: the table changed under us, and the same write is worth another try with a fresh look at it.
+  [[nodiscard]] std::optional<pl::failure> explain(const write_failure& why, bool first_time);
+  [[nodiscard]] pl::failure report(const findings& found) const;
+  [[nodiscard]] std::string where() const;
+
+  options options_;
+  pl::context context_;
+  table_name name_;
+  conninfo conninfo_;
+  limits limits_;
+  const pl_schema* in_ = nullptr;  // what comes in, where the host knows it beforehand
+
+  session session_;
+  writer writer_;
+  std::optional<table_info> table_;
+  std::vector<std::unique_ptr<prepared_schema>> prepared_;
+  std::vector<portion> portions_;
+  std::vector<std::uint32_t> batch_of_;  // portion -> batch
+  bool was_ready_ = false;               // a write succeeded: what doesn't fit now has changed under us
+
+  pl::counter rows_, refused_, transactions_, searches_, connections_;
+  pl::histogram seconds_;
+};
+
+}  // namespace timescale

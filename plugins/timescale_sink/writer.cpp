@@ -1,0 +1,202 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "writer.hpp"
+
+#include "row_search.hpp"
+
+#include <algorithm>
+#include <tuple>
+
+namespace timescale {
+namespace {
+
+// Rows are handed to the connection in pieces of about this size: the database works on one while the next is encoded.
+constexpr std::size_t piece_bytes = 64 * 1024;
+constexpr std::size_t kept_bytes = 1 << 20;
+constexpr std::size_t longest_detail = 300;
+
+write_failure failed(sql_error e) {
+  const auto what = reaction_to(e);
+  return {std::move(e), what, false};
+}
+
+std::string refusal(const sql_error& e) {
+  auto text = "the database refuses the row: " + described(e);
+  if (!e.detail.empty()) text += ": " + e.detail.substr(0, longest_detail);
+  return text;
+}
+
+}  // namespace
+
+std::optional<write_failure> writer::write(session& to, std::span<const portion> portions,
+                                           std::span<const closing_statement> closing) {
+  rejected_.clear();
+  reasons_.clear();
+  written_ = 0;
+  searched_ = false;
+
+  auto tried = write_at_once(to, portions);
+  if (!tried.failure) tried.failure = close(to, closing);
+  if (!tried.failure) return std::nullopt;
+  to.roll_back();
+  if (tried.failure->what != reaction::reject_row || !to.connected()) return tried.failure;
+
+  searched_ = true;
+  auto failure = write_searching(to, portions, tried);
+  if (!failure) failure = close(to, closing);
+  if (failure) to.roll_back();
+  return failure;
+}
+
+writer::attempt writer::write_at_once(session& to, std::span<const portion> portions) {
+  attempt a;
+  const std::string* copying = nullptr;
+  std::size_t sent = 0;
+  maybe_error e;
+  for (std::uint32_t i = 0; i < portions.size() && !e; ++i) {
+    const auto& sql = portions[i].how->plan.sql;
+    if (!copying || *copying != sql) {
+      if (copying) e = end_copy(to);
+      if (e) break;
+      e = begin_copy(to, copying ? sql : opening_ + sql);
+      copying = &sql;
+      a.first_of_copy = sent;
+    }
+    if (!e) e = send_rows(to, portions[i], i, sent);
+  }
+  if (!e) e = copying ? end_copy(to) : to.run(opening_);
+  written_ = sent;
+  if (e) a.failure = failed(*std::move(e));
+  return a;
+}
+
+maybe_error writer::send_rows(session& to, const portion& p, std::uint32_t index, std::size_t& sent) {
+  auto& encoder = p.how->encoder;
+  encoder.bind(p.batch);
+  for (const auto row : p.batch.selection()) {
+    if (!encoder.append(buffer_, row)) {
+      reject(index, row, encoder.why());
+      continue;
+    }
+    ++sent;
+    if (buffer_.size() < piece_bytes) continue;
+    if (auto e = to.put(buffer_.bytes())) return e;
+    buffer_.clear(kept_bytes);
+  }
+  return std::nullopt;
+}
+
+maybe_error writer::begin_copy(session& to, const std::string& statements) {
+  buffer_.clear(kept_bytes);
+  buffer_.append(copy_header);
+  return to.begin_copy(statements);
+}
+
+maybe_error writer::end_copy(session& to) {
+  buffer_.append(copy_trailer);
+  if (auto e = to.put(buffer_.bytes())) return e;
+  return to.end_copy();
+}
+
+std::optional<write_failure> writer::close(session& to, std::span<const closing_statement> closing) {
+  auto statements = table_check_ + ';';
+  for (const auto& c : closing) statements += c.sql + ';';
+  auto e = to.run(statements + "COMMIT");
+  if (!e) return std::nullopt;
+  auto failure = failed(*std::move(e));
+  const auto n = failure.error.statement;
+  failure.at_commit = failure.error.connection_lost() || n > closing.size();
+  if (!failure.error.connection_lost()) {
+    if (n == 0) failure.what = reaction::recheck_table;
+    else if (n <= closing.size()) failure.what = closing[n - 1].on_failure;
+  }
+  return failure;
+}
+
+// The rows that the encoder takes. It is asked again, since the first attempt may have ended before the last row.
+std::vector<writer::row_ref> writer::rows_to_try(std::span<const portion> portions) {
+  rejected_.clear();
+  reasons_.clear();
+  std::vector<row_ref> rows;
+  for (std::uint32_t i = 0; i < portions.size(); ++i) {
+    auto& encoder = portions[i].how->encoder;
+    encoder.bind(portions[i].batch);
+    for (const auto row : portions[i].batch.selection()) {
+      buffer_.clear(kept_bytes);
+      if (encoder.append(buffer_, row)) rows.push_back({i, row});
+      else reject(i, row, encoder.why());
+    }
+  }
+  return rows;
+}
+
+std::optional<write_failure> writer::write_searching(session& to, std::span<const portion> portions,
+                                                     const attempt& before) {
+  written_ = 0;
+  // A deferred constraint would speak at COMMIT, when it is too late to tell which row it means.
+  if (auto e = to.run(opening_ + "SET CONSTRAINTS ALL IMMEDIATE")) return failed(*std::move(e));
+  if (auto e = to.run(table_check_)) {
+    auto failure = failed(*std::move(e));
+    if (!failure.error.connection_lost()) failure.what = reaction::recheck_table;
+    return failure;
+  }
+  const auto rows = rows_to_try(portions);
+  const auto sql = [&](const row_ref& r) -> const std::string& { return portions[r.portion].how->plan.sql; };
+  for (std::size_t first = 0, next = 0; first < rows.size(); first = next) {
+    for (next = first + 1; next < rows.size() && sql(rows[next]) == sql(rows[first]);) ++next;
+    const bool named = first == before.first_of_copy && before.failure;
+    const auto suspect = named ? copy_line(before.failure->error, portions[rows[first].portion].how->plan.table) : 0;
+    if (auto failure = search_group(to, portions, std::span(rows).subspan(first, next - first), suspect)) return failure;
+  }
+  std::sort(rejected_.begin(), rejected_.end(),
+            [](const auto& a, const auto& b) { return std::tie(a.portion, a.row) < std::tie(b.portion, b.row); });
+  return std::nullopt;
+}
+
+std::optional<write_failure> writer::search_group(session& to, std::span<const portion> portions,
+                                                  std::span<const row_ref> rows, std::size_t suspect) {
+  const auto& plan = portions[rows[0].portion].how->plan;
+  row_search search(rows.size(), suspect);
+  std::string_view before = "SAVEPOINT piece;";
+  while (!search.done()) {
+    const auto piece = search.next();
+    auto e = copy_rows(to, portions, rows.subspan(piece.first, piece.count), before);
+    before = e ? "ROLLBACK TO SAVEPOINT piece;" : "RELEASE SAVEPOINT piece;SAVEPOINT piece;";
+    if (!e) {
+      written_ += piece.count;
+      search.landed();
+      continue;
+    }
+    if (reaction_to(*e) != reaction::reject_row) return failed(*std::move(e));
+    if (search.refused(copy_line(*e, plan.table)))
+      reject(rows[piece.first].portion, rows[piece.first].row, refusal(*e));
+  }
+  if (auto e = to.run(before.starts_with("ROLLBACK") ? "ROLLBACK TO SAVEPOINT piece;RELEASE SAVEPOINT piece"
+                                                     : "RELEASE SAVEPOINT piece"))
+    return failed(*std::move(e));
+  return std::nullopt;
+}
+
+maybe_error writer::copy_rows(session& to, std::span<const portion> portions, std::span<const row_ref> rows,
+                              std::string_view before) {
+  if (auto e = begin_copy(to, std::string(before) + portions[rows[0].portion].how->plan.sql)) return e;
+  std::optional<std::uint32_t> bound;
+  for (const auto& r : rows) {
+    auto& encoder = portions[r.portion].how->encoder;
+    if (bound != r.portion) {
+      encoder.bind(portions[r.portion].batch);
+      bound = r.portion;
+    }
+    (void)encoder.append(buffer_, r.row);  // it took this row once, so it takes it again
+    if (buffer_.size() < piece_bytes) continue;
+    if (auto e = to.put(buffer_.bytes())) return e;
+    buffer_.clear(kept_bytes);
+  }
+  return end_copy(to);
+}
+
+void writer::reject(std::uint32_t portion, pl::row_index row, std::string_view why) {
+  rejected_.push_back({portion, row, reasons_.size(), why.size()});
+  reasons_ += why;
+}
+
+}  // namespace timescale
