@@ -61,8 +61,8 @@ struct bound_node {
   bound_options options;
 };
 
-/// All of the above for a whole pipeline: check_components, and bind for each node whose plugin is there and fits. In the
-/// order of p.nodes(). `p` and the components must outlive the result.
+/// All of the above for a whole pipeline: check_components, and bind for each node whose plugin is there and fits.
+/// In the order of p.nodes(). `p` and the components must outlive the result.
 [[nodiscard]] std::vector<bound_node> bind_all(const pipeline& p, std::span<const pl_component* const> components,
                                                diagnostics& problems);
 

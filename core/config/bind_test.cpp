@@ -211,9 +211,9 @@ TEST_CASE("secret values are never shown") {
     CHECK(text.find("hunter2") == std::string::npos);
   }
   CHECK(shown("port: \"${file:/run/secrets/db}\", url: x") ==
-        "c.yaml:4:43: error: 'port' wants a whole number, got <secret> from ${file:/run/secrets/db}\n"
+        "c.yaml:4:46: error: 'port' wants a whole number, got <secret> from ${file:/run/secrets/db}\n"
         "    4 |   k: {plugin: timescale_sink, from: s, port: <secret>, url: <secret>}\n"
-        "      |                                           ^~~~~~~~\n"
+        "      |                                              ^~~~~~~~\n"
         "1 error\n");
   SUBCASE("in blocks, too") {
     const auto text = messages(

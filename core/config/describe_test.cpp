@@ -46,7 +46,7 @@ Options
   rules      list of maps                    What to send
     size     whole number          2         Connections (1 to 64)
     timeout  duration              5s        To connect (0 to 1m)
-  headers    map of names to tex             Added to each request
+  headers    map of names to text            Added to each request
   old        whole number                    Use wait (deprecated)
 
 Example

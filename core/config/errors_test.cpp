@@ -5,6 +5,10 @@
 
 #include <doctest/doctest.h>
 
+#include <string>
+#include <string_view>
+#include <vector>
+
 namespace {
 
 // What a case adds comes behind line 8, below sinks.store.
@@ -1060,6 +1064,14 @@ c.yaml:1:1: error: a pipeline is a map, this is a single value; begin with 'name
   SUBCASE("nothing") {
     expect("", R"(
 c.yaml: error: the file holds no pipeline: it is empty or all comments; write at least name, sources and sinks
+1 error
+)");
+  }
+  SUBCASE("punctuation alone") {
+    expect(", name: iot\n", R"(
+c.yaml:1:1: error: unexpected text; remove it, or put the value in quotes
+    1 | , name: iot
+      | ^
 1 error
 )");
   }

@@ -373,12 +373,19 @@ std::vector<value> parse_yaml(const std::shared_ptr<source_text>& source, std::s
   std::vector<value> documents;
   std::istringstream in{std::string(source->text().substr(begin))};
   YAML::Parser parser(in);
-  std::size_t used = 0;
+  std::size_t used = 0, last = npos;
   for (bool more = true; more;) {
     // a key, a value and an end at most for each value of the tree
     event_list list(begin, 3 * max_nodes);
     if (!parse_document(parser, list, source, begin, problems, more)) break;
-    if (!more || list.events().empty()) continue;
+    if (!more || list.events().empty()) break;
+    // yaml-cpp makes empty documents without end of a ',' or ']' that stands at the top
+    const auto offset = list.events().front().offset;
+    if (offset == last) {
+      problems.error(location(source, offset, 1), "unexpected text", "remove it, or put the value in quotes");
+      break;
+    }
+    last = offset;
     try {
       auto document = tree_builder(source, list.events(), used, problems).build();
       if (!document.where) document.where = location(source);

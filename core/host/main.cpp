@@ -64,7 +64,7 @@ int main(int argc, char** argv) {
   add_plugin_dirs(*plugins, args);
   plugins->require_subcommand(0, 1);
   auto* describe = plugins->add_subcommand("describe", "Options, defaults, ports and an example of a plugin");
-  describe->add_option("name", args.component, "The plugin, as in `plugin:`")->required()->type_name("NAME");
+  describe->add_option("name", args.component, "The plugin, as in `plugin:`; `configuration` and `metrics` for the host's own")->required()->type_name("NAME");
   describe->add_option("--format", args.describe_as, "text or markdown")->check(CLI::IsMember({"text", "markdown"}))->type_name("FORMAT");
   add_plugin_dirs(*describe, args);
   plugins->callback([&] { verb = describe->parsed() ? pl::host::describe_plugin : pl::host::list_plugins; });

@@ -9,6 +9,7 @@
 #include "config/diagnostics.hpp"
 #include "host/session.hpp"
 #include "host/verbs.hpp"
+#include "telemetry/engine_metrics.hpp"
 
 namespace pl::host {
 
@@ -22,6 +23,12 @@ std::string_view first_line(std::string_view text) { return text.substr(0, text.
 
 void print_failures(const loader::registry& plugins) {
   for (const auto& f : plugins.failures()) fmt::print(stderr, "{}: not loaded: {}\n", f.file.string(), f.why);
+}
+
+int describe_configuration(const arguments& args) {
+  const bool markdown = args.describe_as == "markdown";
+  std::fputs((markdown ? config::host_options_markdown() : config::host_options_text()).c_str(), stdout);
+  return exit_ok;
 }
 
 std::vector<const pl_component*> all_components(loader::registry& plugins) {
@@ -47,6 +54,8 @@ int list_plugins(const arguments& args) {
 }
 
 int describe_plugin(const arguments& args) {
+  if (args.component == "configuration") return describe_configuration(args);
+  if (args.component == "metrics") return std::fputs(telemetry::engine_metrics::to_markdown().c_str(), stdout), exit_ok;
   loader::registry plugins(plugin_directories(args));
   if (const auto* found = plugins.find(args.component)) {
     const bool markdown = args.describe_as == "markdown";

@@ -1,0 +1,98 @@
+/* SPDX-License-Identifier: Apache-2.0
+ * The layout of the plugin interface as released with version 1.0, on 64-bit machines. It compiles as long as nothing that a
+ * plugin was built against has moved: tables may grow at their ends, array elements may not.
+ */
+#include <pipeline/abi.h>
+
+#define AT(type, member, offset) _Static_assert(offsetof(type, member) == (offset), #type "." #member " moved")
+#define SIZE(type, bytes) _Static_assert(sizeof(type) == (bytes), "an array element or a value changed: " #type)
+#define AT_LEAST(type, bytes) _Static_assert(sizeof(type) >= (bytes), "a table shrank: " #type)
+
+SIZE(pl_str, 16);
+SIZE(pl_cell, 16);
+AT(pl_cell, len, 4);
+AT(pl_cell, as, 8);
+SIZE(pl_schema, 16);
+SIZE(pl_range, 48);
+AT(pl_range, first, 16);
+AT(pl_range, next, 24);
+AT(pl_range, end, 32);
+AT(pl_range, epoch, 40);
+SIZE(pl_option, 120);
+AT(pl_option, key, 8);
+AT(pl_option, doc, 24);
+AT(pl_option, def, 40);
+AT(pl_option, example, 56);
+AT(pl_option, allowed, 72);
+AT(pl_option, min, 88);
+AT(pl_option, max, 96);
+AT(pl_option, element, 104);
+AT(pl_option, nfields, 108);
+AT(pl_option, fields, 112);
+
+AT_LEAST(pl_batch, 64);
+AT(pl_batch, rows, 4);
+AT(pl_batch, nsel, 8);
+AT(pl_batch, nranges, 12);
+AT(pl_batch, schema, 16);
+AT(pl_batch, cols, 24);
+AT(pl_batch, sel, 32);
+AT(pl_batch, pos, 40);
+AT(pl_batch, origin, 48);
+AT(pl_batch, ranges, 56);
+
+AT_LEAST(pl_host, 200);
+AT(pl_host, lane, 4);
+AT(pl_host, ctx, 16);
+AT(pl_host, pipeline, 24);
+AT(pl_host, node, 40);
+AT(pl_host, state_dir, 56);
+AT(pl_host, memory_limit, 72);
+AT(pl_host, log_on, 80);
+AT(pl_host, log, 88);
+AT(pl_host, metric, 96);
+AT(pl_host, record, 104);
+AT(pl_host, error, 112);
+AT(pl_host, schema, 120);
+AT(pl_host, derive, 128);
+AT(pl_host, alloc, 136);
+AT(pl_host, pin, 144);
+AT(pl_host, retain, 152);
+AT(pl_host, release, 160);
+AT(pl_host, reject, 168);
+AT(pl_host, assigned, 176);
+AT(pl_host, lost, 184);
+AT(pl_host, extension, 192);
+
+AT_LEAST(pl_component, 192);
+AT(pl_component, role, 4);
+AT(pl_component, caps, 8);
+AT(pl_component, noptions, 12);
+AT(pl_component, nports, 16);
+AT(pl_component, name, 24);
+AT(pl_component, doc, 40);
+AT(pl_component, example, 56);
+AT(pl_component, options, 72);
+AT(pl_component, ports, 80);
+AT(pl_component, create, 88);
+AT(pl_component, check, 96);
+AT(pl_component, start, 104);
+AT(pl_component, stop, 112);
+AT(pl_component, destroy, 120);
+AT(pl_component, poll, 128);
+AT(pl_component, seek, 136);
+AT(pl_component, settle, 144);
+AT(pl_component, apply, 152);
+AT(pl_component, tick, 160);
+AT(pl_component, drop, 168);
+AT(pl_component, write, 176);
+AT(pl_component, extension, 184);
+
+AT_LEAST(pl_plugin, 56);
+AT(pl_plugin, minor, 4);
+AT(pl_plugin, ncomponents, 8);
+AT(pl_plugin, name, 16);
+AT(pl_plugin, version, 32);
+AT(pl_plugin, components, 48);
+
+int main(void) { return 0; }

@@ -1,0 +1,151 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the documentation says: commands are run, configurations validated, snippets and links looked up.
+
+In README.md, docs/, examples/ and the plugins' READMEs:
+  ```sh       is run, block after block, in a folder of its own that looks like a fresh clone (configs/, examples/), with
+              pipeline-host in PATH and its prefix in $PREFIX
+  ```console  is not run: commands behind "$ " must be of those in NOT_RUN
+  ```yaml     is validated where it is a whole pipeline
+  ```cpp, c, cmake   must stand in examples/ as they are
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from conftest import SOURCE_DIR, run
+
+# What is shown without being run, and why.
+NOT_RUN = {
+    "make": "builds this tree: what runs these tests has just done so",
+    "git": "clones this tree",
+    "sudo": "changes the machine",
+    "systemctl": "needs a service manager",
+    "export": "sets variables for commands that are not run",
+    "source": "sets up an interactive shell; docs/cli.md runs it",
+    "tail": "shows a file of a host that runs for ever",
+    "curl": "asks a host that runs for ever",
+    "pipeline-host": "runs for ever, needs servers, or prints a help text that test_reference.py compares",
+    "kafka-consumer-groups.sh": "needs Kafka",
+    "ctest": "runs these tests",
+    "cmake": "builds this tree",
+}
+
+
+@dataclass(frozen=True)
+class Block:
+    page: Path
+    line: int
+    language: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.page}:{self.line}"
+
+
+def pages() -> list[Path]:
+    found = [SOURCE_DIR / "README.md", SOURCE_DIR / "CONTRIBUTING.md"]
+    for folder, pattern in (("docs", "**/*.md"), ("examples", "**/*.md"), ("plugins", "*/README.md")):
+        found += sorted((SOURCE_DIR / folder).glob(pattern))
+    return [page.relative_to(SOURCE_DIR) for page in found]
+
+
+FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks_of(page: Path) -> Iterator[Block]:
+    text = (SOURCE_DIR / page).read_text()
+    for found in FENCE.finditer(text):
+        line = text.count("\n", 0, found.start()) + 2
+        yield Block(page, line, found[2], textwrap.dedent(found[3]))
+
+
+ALL = [block for page in pages() for block in blocks_of(page)]
+
+
+def blocks(*languages: str) -> list[Block]:
+    return [block for block in ALL if block.language in languages]
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with what a reader has beside the documentation."""
+    for folder in ("configs", "examples"):
+        shutil.copytree(SOURCE_DIR / folder, tmp_path / folder)
+    return tmp_path
+
+
+def environment(prefix: Path, clone: Path) -> dict[str, str]:
+    return {"PATH": f"{prefix / 'bin'}:{os.environ['PATH']}", "PREFIX": str(prefix), "HOME": str(clone)}
+
+
+@pytest.mark.parametrize("page", sorted({block.page for block in blocks("sh")}), ids=str)
+def test_the_commands_of_a_page_do_what_it_says(page: Path, prefix: Path, clone: Path) -> None:
+    for block in blocks("sh"):
+        if block.page == page:
+            print(f"--- {block}\n{block.text}", run("bash", "-euo", "pipefail", "-c", block.text, cwd=clone,
+                  env=environment(prefix, clone), timeout=300))  # fmt: skip
+
+
+def test_commands_that_are_not_run_have_a_reason() -> None:
+    unknown = [
+        f"{block}: {line}"
+        for block in blocks("console")
+        for line in block.text.splitlines()
+        if line.startswith("$ ") and line.removeprefix("$ ").split()[0] not in NOT_RUN
+    ]
+    assert not unknown, f"tag them sh, so that they are run, or add a reason to NOT_RUN: {unknown}"
+
+
+def whole_pipelines() -> list[Block]:
+    return [block for block in blocks("yaml") if re.search(r"^name: .*^sources:.*^sinks:", block.text, re.M | re.S)]
+
+
+@pytest.mark.parametrize("block", whole_pipelines(), ids=str)
+def test_a_pipeline_in_the_documentation_is_valid(block: Block, pipeline_host: Path, tmp_path: Path) -> None:
+    (tmp_path / "page.yaml").write_text(block.text)
+    run(pipeline_host, "validate", "page.yaml", cwd=tmp_path)
+
+
+@pytest.mark.parametrize("block", blocks("cpp", "c", "cmake"), ids=str)
+def test_a_snippet_stands_in_the_examples(block: Block) -> None:
+    def lines(text: str) -> str:
+        return "\n".join(line.strip() for line in text.splitlines() if line.strip())
+
+    sources = [file for file in (SOURCE_DIR / "examples").rglob("*") if file.suffix in {".c", ".cpp", ".txt"}]
+    assert any(lines(block.text) in lines(file.read_text()) for file in sources), f"{block} is not in examples/"
+
+
+LINK = re.compile(r"\]\(([^)#\s]*)(?:#([^)\s]*))?\)")
+
+
+def anchors_of(page: Path) -> set[str]:
+    headings = re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", pages(), ids=str)
+def test_links_lead_somewhere(page: Path) -> None:
+    text = FENCE.sub("", (SOURCE_DIR / page).read_text())
+    dead = []
+    for target, anchor in LINK.findall(text):
+        if "://" in target:
+            continue
+        file = (SOURCE_DIR / page).parent / target if target else SOURCE_DIR / page
+        if not file.exists() or (anchor and anchor not in anchors_of(file)):
+            dead.append(f"{target}#{anchor}")
+    assert not dead
+
+
+def test_the_exit_codes_in_the_documentation_are_those_of_the_program() -> None:
+    code = dict(re.findall(r"exit_(\w+) = (\d+)", (SOURCE_DIR / "core/host/arguments.hpp").read_text()))
+    documented = re.findall(r"^\| `(\d+)` \|", (SOURCE_DIR / "docs/cli.md").read_text(), re.MULTILINE)
+    assert sorted(code.values(), key=int) == sorted(documented, key=int)
