@@ -95,7 +95,7 @@ bool lane::connect() {
     if (!start_until_ok(*slot->unit, slot->retry)) return false;
     slot->started = true;
   }
-  return start_until_ok(*source_, source_retry_);
+  return source_started_ = start_until_ok(*source_, source_retry_);
 }
 
 bool lane::start_until_ok(instance& unit, const config::retry_settings& retry) {
@@ -210,7 +210,7 @@ void lane::restart_source(const outcome& why) {
   (void)source_->stop();
   streams_.clear();
   lag_ = 0;
-  (void)start_until_ok(*source_, source_retry_);
+  source_started_ = start_until_ok(*source_, source_retry_);
 }
 
 std::shared_ptr<stream_state>& lane::stream(std::string_view name, std::uint64_t first) {
@@ -386,6 +386,7 @@ std::uint64_t lane::stream_lost(std::string_view name) {
   hurry_sinks(was_hurried);
   lag_ -= at->second.lag;
   streams_.erase(at);
+  source_->common().metrics.remove(source_->pipeline(), source_->node(), {"stream", state->name()});  // another lane's now
   for (auto& slot : graph_.slots) (void)slot->unit->drop(name);
   return state->settled();
 }
@@ -407,7 +408,7 @@ void lane::drain() {
 void lane::finish() {
   drain();
   settle();
-  if (const auto stopped = source_->stop(); !stopped.ok())
+  if (const auto stopped = source_started_ ? source_->stop() : outcome(); !stopped.ok())
     source_->log(telemetry::log_level::warn, fmt::format("did not stop cleanly: {}", stopped.text()));
   for (auto& slot : graph_.slots)
     if (slot->started) (void)slot->unit->stop();

@@ -124,7 +124,7 @@ class lane final : private stream_listener {
   clock::time_point next_tick_{};
   batch_ref stray_;  // came when there was no room for it
   std::optional<backoff> poll_backoff_;
-  bool failed_ = false, at_end_ = false, hurried_ = false;
+  bool source_started_ = false, failed_ = false, at_end_ = false, hurried_ = false;
 
   std::atomic<std::uint64_t> lag_{0};
   std::atomic<bool> lag_known_{false}, ended_{false}, abandoned_{false};

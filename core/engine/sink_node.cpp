@@ -49,7 +49,8 @@ void writer::join() {
 }
 
 void writer::run() {
-  bool alive = connect();
+  const bool started = connect();
+  bool alive = started;
   while (true) {
     auto batches = queue_.take();
     if (batches.empty()) break;
@@ -58,6 +59,7 @@ void writer::run() {
       for (const auto& b : batches) b->mark_undelivered();
     count_queue();
   }
+  if (!started) return;
   if (const auto stopped = sink_->stop(); !stopped.ok())
     sink_->log(telemetry::log_level::warn, fmt::format("did not stop cleanly: {}", stopped.text()));
 }

@@ -18,7 +18,7 @@ constexpr std::string_view bash = R"sh(_pipeline_host() {
     describe) COMPREPLY=($(compgen -W "$(pipeline-host plugins 2>/dev/null | cut -d' ' -f1)" -- "$cur")); return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W 'run validate plugins schema completion --help --version' -- "$cur")); return
+    COMPREPLY=($(compgen -W 'run validate plugins schema completion help --help --version' -- "$cur")); return
   fi
   case $verb in
     run) COMPREPLY=($(compgen -W '--set --plugin-dir --log-level --log-format --help' -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
@@ -31,7 +31,7 @@ constexpr std::string_view bash = R"sh(_pipeline_host() {
 complete -o filenames -F _pipeline_host pipeline-host
 )sh";
 
-constexpr std::string_view fish = R"sh(set -l verbs run validate plugins schema completion
+constexpr std::string_view fish = R"sh(set -l verbs run validate plugins schema completion help
 complete -c pipeline-host -n "not __fish_seen_subcommand_from $verbs" -f -a "$verbs"
 complete -c pipeline-host -n "__fish_seen_subcommand_from run validate" -l set -r -d 'Override a value: PATH=VALUE'
 complete -c pipeline-host -n "__fish_seen_subcommand_from run validate" -l log-level -r -f -a 'trace debug info warn error'

@@ -77,6 +77,15 @@ int main(int argc, char** argv) {
   completion->add_option("shell", args.shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}))->type_name("SHELL");
   completion->callback([&] { verb = pl::host::print_completion; });
 
+  std::string topic;
+  auto* help = app.add_subcommand("help", "Help for a verb: pipeline-host help run");
+  help->add_option("verb", topic, "The verb")->type_name("VERB");
+  help->callback([&] {
+    const auto* about = topic.empty() ? &app : app.get_subcommand(topic);  // throws where there is none
+    fmt::print("{}", about->help());
+    verb = [](const arguments&) -> int { return pl::host::exit_ok; };
+  });
+
   try {
     app.parse(argc, argv);
     return verb(args);

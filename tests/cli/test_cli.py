@@ -45,6 +45,7 @@ def test_every_verb_has_help() -> None:
         help_text = run(verb, "--help")
         assert help_text.returncode == 0
         assert "Usage: pipeline-host " + verb in help_text.stdout
+        assert run("help", verb).stdout == help_text.stdout
     assert "Exit codes" in top.stdout
 
 

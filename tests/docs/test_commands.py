@@ -21,7 +21,7 @@ from pathlib import Path
 
 import pytest
 
-from conftest import SOURCE_DIR, run
+from running import SOURCE_DIR, run
 
 # What is shown without being run, and why.
 NOT_RUN = {
@@ -83,16 +83,29 @@ def clone(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def environment(prefix: Path, clone: Path) -> dict[str, str]:
-    return {"PATH": f"{prefix / 'bin'}:{os.environ['PATH']}", "PREFIX": str(prefix), "HOME": str(clone)}
+@pytest.fixture
+def environment(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """PATH with a pipeline-host that takes any free port: the default one may be in use on this machine."""
+    bin_dir = tmp_path_factory.mktemp("bin")
+    program = bin_dir / "pipeline-host"
+    program.write_text(
+        f"""#!/bin/sh
+case $1 in
+  run) exec '{prefix}/bin/pipeline-host' "$@" --set http.listen=127.0.0.1:0 ;;
+  *) exec '{prefix}/bin/pipeline-host' "$@" ;;
+esac
+"""
+    )
+    program.chmod(0o755)
+    return {"PATH": f"{bin_dir}:{os.environ['PATH']}", "PREFIX": str(prefix)}
 
 
 @pytest.mark.parametrize("page", sorted({block.page for block in blocks("sh")}), ids=str)
-def test_the_commands_of_a_page_do_what_it_says(page: Path, prefix: Path, clone: Path) -> None:
+def test_the_commands_of_a_page_do_what_it_says(page: Path, environment: dict[str, str], clone: Path) -> None:
     for block in blocks("sh"):
         if block.page == page:
-            print(f"--- {block}\n{block.text}", run("bash", "-euo", "pipefail", "-c", block.text, cwd=clone,
-                  env=environment(prefix, clone), timeout=300))  # fmt: skip
+            said = run("bash", "-euo", "pipefail", "-c", block.text, cwd=clone, env=environment, timeout=300)
+            print(f"--- {block}\n{block.text}\n{said}")
 
 
 def test_commands_that_are_not_run_have_a_reason() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from conftest import first_tool, run
+from running import first_tool, run
 
 COUNT = 1000  # records; the examples' own pipeline.yaml says the same
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from conftest import run
+from running import run
 
 
 def test_the_committed_reference_is_what_the_program_says(source_dir: Path, build_dir: Path, tmp_path: Path) -> None:

@@ -128,7 +128,7 @@ class Service(ABC):
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    start_timeout: ClassVar[float] = 60.0
+    start_timeout: ClassVar[float] = 120.0  # machines that build have little time for it
     stop_timeout: ClassVar[float] = 30.0
 
     def __init__(self, *, port: int | None = None) -> None:
