@@ -93,10 +93,10 @@ become_root() {
 
 # Writes a temporary file as root, for remove_made to take away again.
 make_temporary() {
-  local path=$1 mode=$2
+  local path=$1 mode=$2 text=$3
   made+=("$path")
   "${as_root[@]}" mkdir -p "$(dirname "$path")"
-  "${as_root[@]}" tee "$path" >/dev/null
+  "${as_root[@]}" tee "$path" >/dev/null <<<"$text"
   "${as_root[@]}" chmod "$mode" "$path"
 }
 
@@ -107,10 +107,10 @@ remove_made() {
 # Debian starts a server as soon as it is installed, on its default port. Nobody asked for that.
 keep_services_down() {
   if [[ ! -e $policy ]]; then
-    printf '#!/bin/sh\nexit 101\n' | make_temporary "$policy" 755
+    make_temporary "$policy" 755 $'#!/bin/sh\nexit 101'
   fi
   if ! is_installed postgresql-common && [[ ! -e $cluster_setting ]]; then
-    echo 'create_main_cluster = false' | make_temporary "$cluster_setting" 644
+    make_temporary "$cluster_setting" 644 'create_main_cluster = false'
   fi
 }
 

@@ -14,6 +14,14 @@ using event_ptr = std::unique_ptr<rd_kafka_event_t, freed_by<rd_kafka_event_dest
 
 constexpr auto answer_overdue = 60s;  // then the answer is given up: a later commit says the same and more
 constexpr int wait_ms = 5000;
+constexpr auto longest_rebalance = 10s;
+
+// While the group rebalances, the broker takes no offsets of the old generation. To go on sending them does harm: librdkafka
+// takes "illegal generation" as a sign that all partitions are lost.
+bool is_rebalance(rd_kafka_resp_err_t code) {
+  return code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS || code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
+         code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
+}
 
 std::span<const rd_kafka_topic_partition_t> elements(const rd_kafka_topic_partition_list_t* list) {
   return list == nullptr ? std::span<const rd_kafka_topic_partition_t>{}
@@ -49,7 +57,7 @@ partition_list_ptr committer::offsets_of(const std::vector<partition*>& those) c
 
 void committer::commit_if_due(const partition_table& table) {
   const auto now = std::chrono::steady_clock::now();
-  if (now - sent_ < (waiting_ ? std::chrono::nanoseconds(answer_overdue) : interval_)) return;
+  if (now < held_until_ || now - sent_ < (waiting_ ? std::chrono::nanoseconds(answer_overdue) : interval_)) return;
   std::vector<partition*> those;
   table.each([&](partition& p) {
     if (p.uncommitted()) those.push_back(&p);
@@ -90,6 +98,10 @@ void committer::note(partition& p, rd_kafka_resp_err_t code, std::int64_t offset
     return;
   }
   failures_.add();
+  if (is_rebalance(code)) {
+    held_until_ = std::chrono::steady_clock::now() + longest_rebalance;
+    return;
+  }
   if (warnings_.allows("commit"))
     ctx_.warn("the broker did not take offset " + std::to_string(offset) + " of " + p.stream + ": " + text_of(code) +
               "; it is sent again (after a restart, records since offset " + std::to_string(p.committed) +

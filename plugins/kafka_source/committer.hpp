@@ -21,6 +21,9 @@ class committer {
   void commit_if_due(const partition_table& table);
   void on_answer(const partition_table& table, rd_kafka_resp_err_t code, const rd_kafka_topic_partition_list_t* offsets);
 
+  // Partitions were given or taken: the group is whole again.
+  void rebalanced() noexcept { held_until_ = {}; }
+
   // Sends it and waits for the answer, for a bounded time.
   void commit_now(const std::vector<partition*>& those);
 
@@ -36,6 +39,7 @@ class committer {
   std::chrono::nanoseconds interval_;
   std::chrono::steady_clock::time_point sent_{};
   bool waiting_ = false;  // for an answer
+  std::chrono::steady_clock::time_point held_until_{};
   pl::counter commits_, failures_;
   rate_limit warnings_{std::chrono::seconds(10)};
 };

@@ -122,6 +122,7 @@ void consumer::on_rebalance(rd_kafka_t*, rd_kafka_resp_err_t code, rd_kafka_topi
   auto& self = owner(opaque);
   try {  // librdkafka's frames are below us: nothing may fly through them
     self.rebalances_.add();
+    self.committer_.rebalanced();
     if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) self.assigned(*list);
     else self.revoked(*list);
     self.owned_.set(static_cast<double>(self.table_.size()));

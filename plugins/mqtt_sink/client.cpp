@@ -85,6 +85,23 @@ bool is_lasting_refusal(protocol version, int code) {
   return (code >= 0x84 && code <= 0x87) || code == 0x8A || code == 0x8C;
 }
 
+// Reasons to hang up that lie in what was sent; all others (shutting down, taken over, ...) would come without it, too.
+bool is_about_a_message(MQTTReasonCodes code) {
+  switch (code) {
+    case MQTTREASONCODE_MALFORMED_PACKET:
+    case MQTTREASONCODE_PROTOCOL_ERROR:
+    case MQTTREASONCODE_NOT_AUTHORIZED:
+    case MQTTREASONCODE_TOPIC_NAME_INVALID:
+    case MQTTREASONCODE_PACKET_TOO_LARGE:
+    case MQTTREASONCODE_PAYLOAD_FORMAT_INVALID:
+    case MQTTREASONCODE_RETAIN_NOT_SUPPORTED:
+    case MQTTREASONCODE_QOS_NOT_SUPPORTED:
+      return true;
+    default:
+      return false;
+  }
+}
+
 // Properties that are freed with it.
 class property_list {
  public:
@@ -120,7 +137,7 @@ void flight::begin() {
   const std::scoped_lock lock(mutex_);
   waiting_ = 0;
   settled_ = 0;
-  lost_ = false;
+  lost_ = blameless_ = false;
   why_.clear();
 }
 
@@ -144,9 +161,12 @@ void flight::settle(ticket& t, outcome how, int reason) {
   changed_.notify_one();
 }
 
-void flight::lose(std::string why) {
+void flight::lose(std::string why, bool blameless) {
   const std::scoped_lock lock(mutex_);
-  if (!lost_) why_ = std::move(why);
+  if (!lost_) {
+    why_ = std::move(why);
+    blameless_ = blameless;
+  }
   lost_ = true;
   changed_.notify_one();
 }
@@ -175,6 +195,10 @@ std::uint64_t flight::settled() const {
 bool flight::lost() const {
   const std::scoped_lock lock(mutex_);
   return lost_;
+}
+bool flight::blameless() const {
+  const std::scoped_lock lock(mutex_);
+  return blameless_;
 }
 std::string flight::loss() const {
   const std::scoped_lock lock(mutex_);
@@ -206,6 +230,31 @@ struct client::connecting {
     return changed.wait_for(lock, timeout, [this] { return done; });
   }
   static connecting& of(void* context) { return *static_cast<connecting*>(context); }
+
+  // Has Paho report here how the attempt with these options ends.
+  static void report_3(MQTTAsync_connectOptions& o) {
+    o.onSuccess = [](void* context, MQTTAsync_successData*) { of(context).finish(true, 0, nullptr); };
+    o.onFailure = [](void* context, MQTTAsync_failureData* data) {
+      of(context).finish(false, data->code, data->message);
+    };
+  }
+  static void report_5(MQTTAsync_connectOptions& o) {
+    o.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
+      auto& r = of(context);
+      auto* p = &data->properties;
+      const auto take = [p](MQTTPropertyCodes code, auto& to) {
+        if (MQTTProperties_hasProperty(p, code) != 0)
+          to = static_cast<std::uint32_t>(MQTTProperties_getNumericValue(p, code));
+      };
+      take(MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, r.receive_maximum);
+      take(MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, r.max_packet_size);
+      r.finish(true, 0, nullptr);
+    };
+    o.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
+      const int code = data->reasonCode != 0 ? static_cast<int>(data->reasonCode) : data->code;
+      of(context).finish(false, code, data->message);
+    };
+  }
 };
 
 client::client(connection_settings settings)
@@ -255,7 +304,8 @@ void client::set_callbacks(MQTTAsync fresh) {
   MQTTAsync_setDisconnected(fresh, &flight_, [](void* f, MQTTProperties*, MQTTReasonCodes code) {
     const std::string hint =
         code == MQTTREASONCODE_SESSION_TAKEN_OVER ? "; another client uses the same client_id" : "";
-    static_cast<flight*>(f)->lose("the broker closed the connection: " + reason_text(code) + hint);
+    static_cast<flight*>(f)->lose("the broker closed the connection: " + reason_text(code) + hint,
+                                  !is_about_a_message(code));
   });
   // Paho reconnects an idle client by itself. What was on its way is not sent again by it, but by the next write.
   MQTTAsync_setConnected(fresh, &flight_, [](void* f, char*) { static_cast<flight*>(f)->regain(); });
@@ -326,28 +376,11 @@ int client::begin_connect(MQTTAsync fresh, connecting& result) {
       properties.add_number(MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
                             static_cast<std::uint32_t>(settings_.session_expiry.count()));
     o.connectProperties = properties.get();
-    o.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
-      auto& r = connecting::of(context);
-      auto* p = &data->properties;
-      if (MQTTProperties_hasProperty(p, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM) != 0)
-        r.receive_maximum =
-            static_cast<std::uint32_t>(MQTTProperties_getNumericValue(p, MQTTPROPERTY_CODE_RECEIVE_MAXIMUM));
-      if (MQTTProperties_hasProperty(p, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE) != 0)
-        r.max_packet_size =
-            static_cast<std::uint32_t>(MQTTProperties_getNumericValue(p, MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE));
-      r.finish(true, 0, nullptr);
-    };
-    o.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
-      connecting::of(context).finish(false, data->reasonCode != 0 ? static_cast<int>(data->reasonCode) : data->code,
-                                     data->message);
-    };
+    connecting::report_5(o);
   } else {
     o.MQTTVersion = MQTTVERSION_3_1_1;
     o.cleansession = settings_.clean_session;
-    o.onSuccess = [](void* context, MQTTAsync_successData*) { connecting::of(context).finish(true, 0, nullptr); };
-    o.onFailure = [](void* context, MQTTAsync_failureData* data) {
-      connecting::of(context).finish(false, data->code, data->message);
-    };
+    connecting::report_3(o);
   }
   return MQTTAsync_connect(fresh, &o);
 }
@@ -425,31 +458,46 @@ void client::disconnect() {
   abandon();
 }
 
+namespace {
+
+constexpr const char* connection_lost = "the connection was lost";
+
+// Has Paho settle the ticket that is the context of these options.
+void settle_3(MQTTAsync_responseOptions& o) {
+  o.onSuccess = [](void* context, MQTTAsync_successData*) {
+    auto& t = *static_cast<flight::ticket*>(context);
+    t.owner->settle(t, outcome::delivered);
+  };
+  o.onFailure = [](void* context, MQTTAsync_failureData*) {
+    static_cast<flight::ticket*>(context)->owner->lose(connection_lost);
+  };
+}
+
+void settle_5(MQTTAsync_responseOptions& o) {
+  o.onSuccess5 = [](void* context, MQTTAsync_successData5*) {
+    auto& t = *static_cast<flight::ticket*>(context);
+    t.owner->settle(t, outcome::delivered);
+  };
+  o.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
+    auto& t = *static_cast<flight::ticket*>(context);
+    if (data->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR)
+      t.owner->settle(t, outcome::refused, data->reasonCode);
+    else
+      t.owner->lose(connection_lost);
+  };
+}
+
+}  // namespace
+
 int client::publish(const message& m, flight::ticket& t) {
   MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
   t.owner = &flight_;
   options.context = &t;
   if (settings_.version == protocol::v5) {
     options.properties = m.properties;
-    options.onSuccess5 = [](void* c, MQTTAsync_successData5*) {
-      auto& ticket = *static_cast<flight::ticket*>(c);
-      ticket.owner->settle(ticket, outcome::delivered);
-    };
-    options.onFailure5 = [](void* c, MQTTAsync_failureData5* data) {
-      auto& ticket = *static_cast<flight::ticket*>(c);
-      if (data->reasonCode >= MQTTREASONCODE_UNSPECIFIED_ERROR)
-        ticket.owner->settle(ticket, outcome::refused, data->reasonCode);
-      else
-        ticket.owner->lose("the connection was lost");
-    };
+    settle_5(options);
   } else {
-    options.onSuccess = [](void* c, MQTTAsync_successData*) {
-      auto& ticket = *static_cast<flight::ticket*>(c);
-      ticket.owner->settle(ticket, outcome::delivered);
-    };
-    options.onFailure = [](void* c, MQTTAsync_failureData*) {
-      static_cast<flight::ticket*>(c)->owner->lose("the connection was lost");
-    };
+    settle_3(options);
   }
   flight_.sent();
   const char* payload = m.payload.empty() ? "" : m.payload.data();

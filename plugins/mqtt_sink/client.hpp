@@ -63,8 +63,9 @@ class flight {
   void sent();      // before the message is handed over
   void not_sent();  // it was not taken after all
   void settle(ticket& t, outcome how, int reason = 0);
-  void lose(std::string why);  // the connection is gone
-  void regain();               // it came back by itself; only good if nothing was on its way
+  // The connection is gone. blameless: for a reason that has nothing to do with what was sent.
+  void lose(std::string why, bool blameless = false);
+  void regain();  // it came back by itself; only good if nothing was on its way
 
   enum class wait_result { ok, lost, timeout };
   // Until at most `room` messages are on their way. The time-out is that between two acknowledgements.
@@ -74,13 +75,14 @@ class flight {
   [[nodiscard]] std::uint64_t settled() const;  // since begin
   [[nodiscard]] bool lost() const;
   [[nodiscard]] std::string loss() const;
+  [[nodiscard]] bool blameless() const;
 
  private:
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::uint32_t waiting_ = 0;
   std::uint64_t settled_ = 0;
-  bool lost_ = false;
+  bool lost_ = false, blameless_ = false;
   std::string why_;
 };
 

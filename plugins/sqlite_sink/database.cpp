@@ -13,29 +13,39 @@ bool may_pass(int code) {
     case SQLITE_NOMEM:
     case SQLITE_INTERRUPT:
     case SQLITE_PROTOCOL:
-    case SQLITE_SCHEMA: return true;
-    default: return false;
+    case SQLITE_SCHEMA:
+      return true;
+    default:
+      return false;
   }
 }
 
 std::string_view advice(int code) {
   switch (code & 0xFF) {
     case SQLITE_BUSY:
-    case SQLITE_LOCKED: return "another program holds the database; it will be tried again";
-    case SQLITE_FULL: return "free space on that disk; nothing of this batch was stored, and it will be written again";
-    case SQLITE_IOERR: return "look at the disk and the system's log; it will be tried again";
-    case SQLITE_CANTOPEN: return "does the folder exist, and may this user write there? See `path`";
+    case SQLITE_LOCKED:
+      return "another program holds the database; it will be tried again";
+    case SQLITE_FULL:
+      return "free space on that disk; nothing of this batch was stored, and it will be written again";
+    case SQLITE_IOERR:
+      return "look at the disk and the system's log; it will be tried again";
+    case SQLITE_CANTOPEN:
+      return "does the folder exist, and may this user write there? See `path`";
     case SQLITE_READONLY:
-    case SQLITE_PERM: return "give this user the right to write the file and its folder";
-    case SQLITE_NOTADB: return "the file is no SQLite database; change `path`";
-    case SQLITE_CORRUPT: return "the database is damaged: restore it, or move the file away";
-    default: return "see `table` and `columns`";
+    case SQLITE_PERM:
+      return "give this user the right to write the file and its folder";
+    case SQLITE_NOTADB:
+      return "the file is no SQLite database; change `path`";
+    case SQLITE_CORRUPT:
+      return "the database is damaged: restore it, or move the file away";
+    default:
+      return "see `table` and `columns`";
   }
 }
 
 }  // namespace
 
-std::string quoted(std::string_view name) {
+std::string quote_name(std::string_view name) {
   std::string out = "\"";
   for (const char c : name) {
     if (c == '"') out.push_back('"');
@@ -47,7 +57,8 @@ std::string quoted(std::string_view name) {
 
 pl::failure database::problem(std::string_view what, int code) const {
   const char* message = raw_ ? sqlite3_errmsg(raw_.get()) : sqlite3_errstr(code);
-  auto text = std::string(what).append(" ").append(path_).append(": ").append(message).append("; ").append(advice(code));
+  auto text =
+      std::string(what).append(" ").append(path_).append(": ").append(message).append("; ").append(advice(code));
   return may_pass(code) ? pl::retry(std::move(text)) : pl::fatal(std::move(text));
 }
 
@@ -74,7 +85,8 @@ pl::result<void> database::run(const std::string& sql) {
 
 pl::result<statement> database::prepare(const std::string& sql) {
   sqlite3_stmt* raw = nullptr;
-  if (sqlite3_prepare_v3(raw_.get(), sql.c_str(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &raw, nullptr) != SQLITE_OK)
+  if (sqlite3_prepare_v3(raw_.get(), sql.c_str(), static_cast<int>(sql.size()), SQLITE_PREPARE_PERSISTENT, &raw,
+                         nullptr) != SQLITE_OK)
     return problem("cannot prepare '" + sql + "' in");
   return statement(raw);
 }
@@ -87,7 +99,8 @@ pl::result<std::vector<column_info>> database::columns_of(const std::string& tab
   int code = SQLITE_ROW;
   while ((code = sqlite3_step(s->get())) == SQLITE_ROW) {
     const auto* name = reinterpret_cast<const char*>(sqlite3_column_text(s->get(), 0));
-    found.push_back({name, sqlite3_column_int(s->get(), 1) != 0 && sqlite3_column_int(s->get(), 2) != 0 && sqlite3_column_int(s->get(), 3) == 0});
+    found.push_back({name, sqlite3_column_int(s->get(), 1) != 0 && sqlite3_column_int(s->get(), 2) != 0 &&
+                               sqlite3_column_int(s->get(), 3) == 0});
   }
   if (code != SQLITE_DONE) return problem("cannot look at the table in");
   return found;

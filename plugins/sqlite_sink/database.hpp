@@ -4,13 +4,13 @@
 
 #include <pipeline/result.hpp>
 
+#include <sqlite3.h>
+
 #include <chrono>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <sqlite3.h>
 
 namespace sqlite {
 
@@ -20,7 +20,7 @@ struct column_info {
 };
 
 // "name", safe whatever is in it.
-std::string quoted(std::string_view name);
+std::string quote_name(std::string_view name);
 
 class statement {
  public:
@@ -50,10 +50,15 @@ class database {
   // Empty: there is no such table.
   pl::result<std::vector<column_info>> columns_of(const std::string& table);
 
-  [[nodiscard]] pl::failure problem(std::string_view what) const { return problem(what, sqlite3_extended_errcode(raw_.get())); }
+  [[nodiscard]] pl::failure problem(std::string_view what) const {
+    return problem(what, sqlite3_extended_errcode(raw_.get()));
+  }
   [[nodiscard]] pl::failure problem(std::string_view what, int code) const;
   [[nodiscard]] std::string message() const { return sqlite3_errmsg(raw_.get()); }
-  [[nodiscard]] bool in_transaction() const noexcept { return raw_ != nullptr && sqlite3_get_autocommit(raw_.get()) == 0; }
+  [[nodiscard]] bool is_constraint_failure() const { return (sqlite3_errcode(raw_.get()) & 0xFF) == SQLITE_CONSTRAINT; }
+  [[nodiscard]] bool in_transaction() const noexcept {
+    return raw_ != nullptr && sqlite3_get_autocommit(raw_.get()) == 0;
+  }
 
  private:
   struct closer {

@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "catalog.hpp"
 
-#include "sql_error.hpp"
-
 #include <condition_variable>
 #include <mutex>
 #include <stop_token>
@@ -167,12 +165,19 @@ std::vector<std::string> visible_tables(pqxx::transaction_base& tx, const table_
   return names;
 }
 
+sql_error error_of(const pqxx::sql_error& e) {
+  std::string text = e.what();
+  text = text.substr(0, text.find('\n'));  // behind it: the place in a statement that nobody wrote by hand
+  if (const auto colon = text.find(":  "); colon != std::string::npos) text.erase(0, colon + 3);
+  return {e.sqlstate(), std::move(text), {}, {}, 0};
+}
+
 pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
                                 const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
   try {
     return run(secret_conninfo, allowed, body);
   } catch (const pqxx::sql_error& e) {
-    const sql_error error{e.sqlstate(), e.what(), {}, {}, 0};
+    const auto error = error_of(e);
     const auto hint = advice(error.sqlstate);
     return pl::retry(described(error) + (hint.empty() ? "" : ": ") + std::string(hint));
   } catch (const pqxx::failure& e) {

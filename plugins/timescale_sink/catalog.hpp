@@ -4,6 +4,7 @@
 #pragma once
 
 #include "names.hpp"
+#include "sql_error.hpp"
 #include "wire.hpp"
 
 #include <pipeline/result.hpp>
@@ -64,6 +65,9 @@ enum class schema_state { usable, missing, forbidden };
                                                       const server_info& server);
 // Tables that can be seen, for finding the one that was meant: with their schema if `name` has one.
 [[nodiscard]] std::vector<std::string> visible_tables(pqxx::transaction_base& tx, const table_name& name);
+
+// libpqxx's exception as an error like any other: the first line of its text, without "ERROR:".
+[[nodiscard]] sql_error error_of(const pqxx::sql_error& e);
 
 // Connects, begins a transaction, runs `body` in it and commits. What libpqxx throws becomes a failure: `retry`, with the
 // server's words in it. A server that falls silent is given up after limits.stall.

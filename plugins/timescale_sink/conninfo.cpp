@@ -35,7 +35,7 @@ std::string escaped(std::string_view value) {
 }
 
 constexpr const char* how_to_escape =
-    "; in a URL write special characters of a password as %40 for '@', %2F for '/', %23 for '#', %3F for '?', %25 for '%'";
+    "; in a URL write special characters of a password as %40 for '@', %2F for '/', %23 for '#', %25 for '%'";
 
 // One port, or one for each of several hosts.
 bool are_ports(std::string_view text) {

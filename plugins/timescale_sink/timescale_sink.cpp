@@ -144,7 +144,7 @@ pl::result<void> sink::create(pqxx::transaction_base& tx, const pl_schema* in, w
     w.warnings = create_table(tx, name_, design, *options_.create, w.server);
   } catch (const pqxx::sql_error& e) {
     return pl::bad_option("create", "can't create table '" + name_.shown() + "' at " + conninfo_.shown() + ": " +
-                                        described({e.sqlstate(), e.what(), {}, {}, 0}) + "; the statement: " + e.query());
+                                        described(error_of(e)) + "; the statement: " + e.query());
   }
   w.table = inspect_table(tx, name_, w.server);
   w.created = true;

@@ -84,8 +84,9 @@ def test_the_plugins_export_one_symbol(thermometer: Path, archive: Path) -> None
     assert exported_symbols(archive / "archive.so") == ["pl_plugin_v1"]
 
 
-def test_the_cxx_example_passes_its_own_tests(thermometer: Path) -> None:
-    assert "100% tests passed" in run("ctest", "--output-on-failure", cwd=thermometer)
+def test_the_examples_pass_their_own_tests(thermometer: Path, archive: Path) -> None:
+    for built in (thermometer, archive):
+        assert "100% tests passed" in run("ctest", "--output-on-failure", cwd=built)
 
 
 def test_the_cxx_example_converts_every_record(

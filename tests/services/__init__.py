@@ -7,9 +7,10 @@ from .libpq import Session, SqlError
 from .mosquitto import Mosquitto
 from .pgbouncer import PgBouncer
 from .postgres import Postgres, Timescale
-from .rdkafka import KafkaError, Message, Record
+from .rdkafka import Committed, KafkaError, Message, Record
 
 __all__ = [
+    "Committed",
     "Kafka",
     "KafkaError",
     "Message",

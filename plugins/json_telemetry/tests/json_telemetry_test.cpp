@@ -67,7 +67,7 @@ TEST_CASE("common telemetry needs no option") {
           R"({"device":{"id":"d7"},"user":{"id":"u1"},"@timestamp":"2026-11-24T19:00:00+01:00","temperature":21.5})") ==
       good_row);
   CHECK(h.one(R"({"device":"d7","user":"u1","ts":1795543200.0,"metrics":{"temperature":21.5}})") == good_row);
-  for (const auto* nest : {"metrics", "data", "readings", "measurements"})
+  for (const std::string nest : {"metrics", "data", "readings", "measurements"})
     CHECK(h.one(R"({"device_id":"d7","user_id":"u1","ts":1795543200,")"s + nest + R"(":{"temperature":21.5}})") ==
           good_row);
   CHECK(h.one(R"({"data":{"device_id":"d7","user_id":"u1","ts":1795543200,"temperature":21.5}})") == good_row);
@@ -376,7 +376,7 @@ TEST_CASE("values that don't fit can go to extra") {
 TEST_CASE("times in all their forms") {
   harness h;
   const auto expected = row_at("2026-11-24T18:00:00Z");
-  for (const auto* same :
+  for (const std::string same :
        {"1795543200", "1795543200000", "1795543200000000", "1795543200000000000", "1795543200.0", "\"1795543200\"",
         "\"1795543200000\"", "\"2026-11-24T18:00:00Z\"", "\"2026-11-24T18:00:00\"", "\"2026-11-24T19:00:00+01:00\"",
         "\"2026-11-24 18:00:00,000\"", "\"2026-11-24T18\\u003a00:00Z\""})
@@ -384,7 +384,8 @@ TEST_CASE("times in all their forms") {
   CHECK(h.one(at_time("1795543200.123456789")) == row_at("2026-11-24T18:00:00.123456789Z"));
   CHECK(h.one(at_time("\"2016-12-31T23:59:60Z\"")) == row_at("2017-01-01T00:00:00Z"));
   CHECK(h.one(at_time("-1")) == row_at("1969-12-31T23:59:59Z"));
-  for (const auto* far : {"\"0001-01-01T00:00:00Z\"", "\"9999-12-31T23:59:59Z\"", "\"294277-01-01T00:00:00Z\"", "1e30"})
+  for (const std::string far :
+       {"\"0001-01-01T00:00:00Z\"", "\"9999-12-31T23:59:59Z\"", "\"294277-01-01T00:00:00Z\"", "1e30"})
     is_refused(h, at_time(far), "outside of the years 1677 to 2262");
   is_refused(h, at_time("\"NaN\""),
              "'time' is the text \"NaN\": not a time: expected ISO 8601 (2026-11-24T18:00:00Z) or a number");

@@ -43,7 +43,8 @@ TEST_CASE("paths are parsed") {
   CHECK(shown("a\\[0]") == "<a[0]>");
   CHECK(shown("@timestamp") == "<@timestamp>");
   CHECK(shown(escaped_key("a.b[c\\")) == "<a.b[c\\>");
-  for (const auto* bad : {"", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[-1]", "a[0]b", "[0]", "a\\", "a[4294967296]"})
+  for (const std::string bad :
+       {"", ".", "a.", ".a", "a..b", "a[", "a[x]", "a[-1]", "a[0]b", "[0]", "a\\", "a[4294967296]"})
     CHECK_MESSAGE(shown(bad).find("is no path") != std::string::npos, bad);
 }
 
@@ -70,7 +71,7 @@ TEST_CASE("the tree finds its paths and nothing else") {
     REQUIRE(at != path_tree::none);
     CHECK(tree.targets(at)[0].field == i);
   }
-  for (const auto* other :
+  for (const std::string other :
        {"b", "abcde", "temperatur", "Temperature", "a_very_lonf_name_that_ends_alike", "metric", "xx", "abcdefgj"})
     CHECK_MESSAGE(tree.member(path_tree::root, other) == path_tree::none, other);
   const auto metrics = tree.member(path_tree::root, "metrics");

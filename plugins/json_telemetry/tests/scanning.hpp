@@ -55,8 +55,7 @@ inline referee rapidjson_verdict(std::string_view document) {
   rapidjson::Reader reader;
   rapidjson::MemoryStream stream(document.data(), document.size());
   handler h;
-  const auto got = reader.Parse<rapidjson::kParseValidateEncodingFlag |
-                                rapidjson::kParseIterativeFlag>(stream, h);
+  const auto got = reader.Parse<rapidjson::kParseValidateEncodingFlag | rapidjson::kParseIterativeFlag>(stream, h);
   if (got.IsError()) return got.Code() == rapidjson::kParseErrorNumberTooBig ? referee::unsure : referee::refuses;
   // MemoryStream ends at a NUL as at its end.
   if (h.doubtful || document.find('\0') != std::string_view::npos) return referee::unsure;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "mock_topic.hpp"
 
+#include <pipeline/context.hpp>
+
 using pl::testing::object;
 
 namespace {

@@ -78,9 +78,9 @@ void keep_paho_awake() {
 
 broker::broker(const std::string& more, const std::string& listener) : port_(free_port()) {
   keep_paho_awake();
-  auto config =
-      (listener.empty() ? "listener {port} 127.0.0.1\n" : listener + "\n") + more +
-      "\nuser root\npersistence true\npersistence_location {dir}/\nmax_queued_messages 1000000\nlog_dest file {dir}/log\n";
+  auto config = (listener.empty() ? "listener {port} 127.0.0.1\n" : listener + "\n") + more +
+                "\nuser root\npersistence true\npersistence_location {dir}/\nmax_queued_messages 1000000\nlog_dest "
+                "file {dir}/log\n";
   config = replaced(replaced(config, "{port}", std::to_string(port_)), "{dir}", dir_.path().string());
   pl::testing::write_file(dir_ / "mosquitto.conf", config);
 }

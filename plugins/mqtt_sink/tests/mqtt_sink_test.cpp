@@ -335,8 +335,7 @@ TEST_CASE("broker restarted in mid-stream: nothing lost") {
   broker b;
   b.start();
   subscriber s(b, "users/#");
-  running r(options_for(
-      b.url(), {{"ack_timeout", std::chrono::nanoseconds(5s)}}));
+  running r(options_for(b.url(), {{"ack_timeout", std::chrono::nanoseconds(5s)}}));
   r.started();
   constexpr int batches = 60, rows = 200;
   std::atomic<int> written = 0;
@@ -376,8 +375,8 @@ TEST_CASE("connection lost while idle: the next write connects again") {
 TEST_CASE("a broker that stands still: retry after ack_timeout, delivered once it moves again") {
   broker b;
   b.start();
-  running r(options_for(b.url(), {{"ack_timeout", std::chrono::nanoseconds(200ms)},
-                                  {"connect_timeout", std::chrono::nanoseconds(3s)}}));
+  running r(options_for(
+      b.url(), {{"ack_timeout", std::chrono::nanoseconds(200ms)}, {"connect_timeout", std::chrono::nanoseconds(3s)}}));
   r.started();
   b.signal(SIGSTOP);
   auto batch = alerts(r.host, 3);
@@ -559,11 +558,26 @@ TEST_CASE("default client ids: stable, different for each writer; check does not
   first.started();
   running checks(options_for(b.url()));
   CHECK(checks.sink.check() == PL_OK);
-  running second(options_for(b.url()));
-  second.host.raw().lane = 1;
   auto batch = alerts(first.host, 3);
   CHECK(first.sink.write(batch.get()) == PL_OK);
   CHECK(first.host.sum("mqtt_sink_connects_total") == 1);
+
+  const auto id_of = [&](std::uint32_t writer, const char* state_dir) {
+    pl::testing::fake_host host;
+    host.raw().lane = writer;
+    host.raw().lanes = 2;
+    host.raw().state_dir = pl::borrow(state_dir);
+    pl::testing::instance sink(host, mqtt_sink(), options_for(b.url()));
+    REQUIRE(sink.create() == PL_OK);
+    REQUIRE(sink.start() == PL_OK);
+    const auto said = host.logs().at(0).message;  // connected to ... as <id>
+    return said.substr(said.rfind(' ') + 1);
+  };
+  const auto id = id_of(0, "a");
+  CHECK(id.find("test-node-0-") == 0);
+  CHECK(id == id_of(0, "a"));
+  CHECK(id != id_of(1, "a"));
+  CHECK(id != id_of(0, "b"));
 }
 
 TEST_CASE("conformance") {

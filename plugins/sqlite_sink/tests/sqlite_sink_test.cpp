@@ -5,8 +5,11 @@
 #include <pipeline/testing/temp_dir.hpp>
 
 #include <doctest/doctest.h>
+#include <sys/resource.h>
 
+#include <atomic>
 #include <chrono>
+#include <csignal>
 #include <cstdlib>
 #include <filesystem>
 #include <thread>
@@ -22,7 +25,8 @@ namespace {
 const pl_plugin& plugin() {
   static const pl_plugin* loaded = [] {
     std::string error;
-    const auto* p = pl::testing::load_plugin(std::string(std::getenv("PIPELINE_PLUGIN_DIR")) + "/sqlite_sink.so", error);
+    const auto* p =
+        pl::testing::load_plugin(std::string(std::getenv("PIPELINE_PLUGIN_DIR")) + "/sqlite_sink.so", error);
     REQUIRE_MESSAGE(p != nullptr, error);
     return p;
   }();
@@ -106,8 +110,9 @@ TEST_CASE("a row that the table refuses is rejected with the reason; the others 
   temp_dir dir;
   CHECK(open(dir / "x.db").run("CREATE TABLE t (id INTEGER PRIMARY KEY, temp REAL CHECK (temp < 100))").ok());
   running r(options_for(dir / "x.db", {{"columns", object({{"id", "n"}, {"temp", "temperature"}})}}));
-  auto b = r.host.make_batch({{"n", {pl::int_cell(1), pl::int_cell(2), pl::int_cell(1), pl::text_cell("x"), pl::int_cell(3)}},
-                              {"temperature", {pl::real_cell(1), pl::real_cell(200), pl::real_cell(3), pl::real_cell(4), pl::real_cell(5)}}});
+  auto b = r.host.make_batch(
+      {{"n", {pl::int_cell(1), pl::int_cell(2), pl::int_cell(1), pl::text_cell("x"), pl::int_cell(3)}},
+       {"temperature", {pl::real_cell(1), pl::real_cell(200), pl::real_cell(3), pl::real_cell(4), pl::real_cell(5)}}});
   REQUIRE_MESSAGE(r.sink.write(b.get()) == PL_OK, r.host.error_text());
   CHECK(query(dir / "x.db", "SELECT id, temp FROM t") == "1|1.0\n3|5.0\n");
   const auto rejects = r.host.rejects();
@@ -132,10 +137,16 @@ TEST_CASE("a key makes writing twice harmless") {
 
 TEST_CASE("a deferred constraint that fails at COMMIT: nothing is stored, and the host may look for the row") {
   temp_dir dir;
-  CHECK(open(dir / "x.db").run("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (p INTEGER REFERENCES p DEFERRABLE INITIALLY DEFERRED)").ok());
+  CHECK(open(dir / "x.db")
+            .run("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (p INTEGER REFERENCES p DEFERRABLE INITIALLY "
+                 "DEFERRED)")
+            .ok());
   running r(options_for(dir / "x.db"));
   auto b = r.host.make_batch({{"p", {pl::int_cell(1)}}});
-  // Foreign keys are off by default in SQLite: the row is taken.
+  CHECK(r.sink.write(b.get()) == PL_REJECT);
+  CHECK(r.host.error_text() == "table 't' refuses the rows: FOREIGN KEY constraint failed");
+  CHECK(query(dir / "x.db", "SELECT count(*) FROM t") == "0\n");
+  REQUIRE(open(dir / "x.db").run("INSERT INTO p VALUES (1)").ok());
   CHECK(r.sink.write(b.get()) == PL_OK);
 }
 
@@ -147,7 +158,8 @@ TEST_CASE("another program holds the database: retry, nothing half-written") {
   auto other = open(dir / "x.db");
   REQUIRE(other.run("BEGIN IMMEDIATE").ok());
   CHECK(r.sink.write(b.get()) == PL_RETRY);
-  CHECK(r.host.error_text().find("database is locked; another program holds the database; it will be tried again") != std::string::npos);
+  CHECK(r.host.error_text().find("database is locked; another program holds the database; it will be tried again") !=
+        std::string::npos);
   REQUIRE(other.run("COMMIT").ok());
   CHECK(r.sink.write(b.get()) == PL_OK);
   CHECK(query(dir / "x.db", "SELECT count(*) FROM t") == "4\n");
@@ -160,9 +172,12 @@ TEST_CASE("two writers share a database") {
   for (int t = 0; t < 2; ++t)
     threads.emplace_back([&] {
       pl::testing::fake_host host;
-      pl::testing::instance sink(host, sqlite_sink(), options_for(dir / "x.db", {{"synchronous", "normal"}, {"busy_timeout", std::chrono::nanoseconds(30s)}}));
+      pl::testing::instance sink(
+          host, sqlite_sink(),
+          options_for(dir / "x.db", {{"synchronous", "normal"}, {"busy_timeout", std::chrono::nanoseconds(30s)}}));
       auto b = readings(host);
-      if (sink.create() != PL_OK || sink.start() != PL_OK) ++failed;
+      if (sink.create() != PL_OK || sink.start() != PL_OK)
+        ++failed;
       else
         for (int i = 0; i < 50; ++i) failed += sink.write(b.get()) != PL_OK;
     });
@@ -174,14 +189,22 @@ TEST_CASE("two writers share a database") {
 TEST_CASE("the disk gets full: retry, and the batch is whole afterwards") {
   temp_dir dir;
   running r(options_for(dir / "x.db"));
-  auto b = readings(r.host);
-  REQUIRE(r.sink.write(b.get()) == PL_OK);
-  const std::string big(2'000'000, 'x');
-  auto large = r.host.make_batch({{"device_id", {pl::text_cell("small"), pl::text_cell(big)}}});
-  // The file may have no more pages than now: what SQLite calls full.
-  running limited(options_for(dir / "x.db", {{"columns", object({{"device_id", "device_id"}})}}));
-  CHECK(limited.sink.write(large.get()) == PL_OK);
-  CHECK(query(dir / "x.db", "SELECT count(*) FROM t") == "4\n");
+  const std::string big(3'000'000, 'x');
+  auto b = r.host.make_batch({{"text", {pl::text_cell("small"), pl::text_cell(big)}}});
+  {
+    // A file that may not grow any more stands for the full disk.
+    auto* const old_handler = std::signal(SIGXFSZ, SIG_IGN);
+    rlimit old{};
+    ::getrlimit(RLIMIT_FSIZE, &old);
+    const rlimit limit{1'000'000, old.rlim_max};
+    ::setrlimit(RLIMIT_FSIZE, &limit);
+    CHECK(r.sink.write(b.get()) == PL_RETRY);
+    ::setrlimit(RLIMIT_FSIZE, &old);
+    std::signal(SIGXFSZ, old_handler);
+  }
+  CHECK(r.host.error_text().find("x.db: disk I/O error; look at the disk") != std::string::npos);
+  CHECK(r.sink.write(b.get()) == PL_OK);
+  CHECK(query(dir / "x.db", "SELECT count(*), max(length(text)) FROM t") == "2|3000000\n");
 }
 
 TEST_CASE("what doesn't fit is said before anything is stored") {
@@ -191,7 +214,9 @@ TEST_CASE("what doesn't fit is said before anything is stored") {
     running r(options_for(dir / "x.db"));
     auto b = r.host.make_batch({{"a", {pl::int_cell(1)}}, {"c", {pl::int_cell(1)}}});
     CHECK(r.sink.write(b.get()) == PL_FATAL);
-    CHECK(r.host.error_text() == "columns: table 't' in " + (dir / "x.db") + " has no column 'c'; it has: a, b. Say with `columns` what goes where, or add the column (ALTER TABLE)");
+    CHECK(r.host.error_text() ==
+          "columns: table 't' in " + (dir / "x.db") +
+              " has no column 'c'; it has: a, b. Say with `columns` what goes where, or add the column (ALTER TABLE)");
   }
   {
     running r(options_for(dir / "x.db", {{"columns", object({{"a", "a"}})}}));
@@ -216,7 +241,8 @@ TEST_CASE("check changes nothing; a file that is no database is told") {
   REQUIRE(fresh.create() == PL_OK);
   CHECK(fresh.check() == PL_OK);
   CHECK(std::filesystem::is_empty(dir.path()));
-  pl::testing::write_file(dir / "y.db", "this is no database, but long enough to look like a file of some sort or other");
+  pl::testing::write_file(dir / "y.db",
+                          "this is no database, but long enough to look like a file of some sort or other");
   pl::testing::instance wrong(host, sqlite_sink(), options_for(dir / "y.db"));
   REQUIRE(wrong.create() == PL_OK);
   CHECK(wrong.check() == PL_FATAL);

@@ -28,9 +28,9 @@ TEST_CASE("what is shown of a connection has no secrets in it") {
 }
 
 TEST_CASE("a URL that is none is refused without repeating any of it") {
-  for (const auto* url : {"postgresql://iot:s3cret@db.example:port/telemetry?s3cret=1", "s3cret", "host=db s3cret",
+  for (const std::string url : {"postgresql://iot:s3cret@db.example:port/telemetry?s3cret=1", "s3cret", "host=db s3cret",
                           "postgresql://iot:pass@s3cret@db/x", "postgresql://iot:s3/cret@db/x",
-                          "postgresql://iot:s3cret?x@db/x", "postgresql://iot:s3cret@[s3cret/x", "postgresql://iot:s3cret%zz@db/x",
+                          "postgresql://iot:s3cret@[s3cret/x", "postgresql://iot:s3cret%zz@db/x",
                           "postgresql://db:0/s3cret", "host=a,b port=1,s3cret"}) {
     CAPTURE(url);
     const auto c = conninfo::parse(url);

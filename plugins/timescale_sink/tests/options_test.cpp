@@ -35,7 +35,7 @@ TEST_CASE("all mistakes are told, each with its option") {
                             {"statement_timeout", std::chrono::nanoseconds(2min)},
                             {"create", object({{"columns", object({{"x", "text; DROP TABLE y"}})}})}});
   CHECK(text.find("table: 'a.b.c' is no name of a table") != std::string::npos);
-  CHECK(text.find("url: neither a postgresql:// URL nor key=value pairs") != std::string::npos);
+  CHECK(text.find("url: the port is no number from 1 to 65535") != std::string::npos);
   CHECK(text.find("stall_timeout: must be longer") != std::string::npos);
   CHECK(text.find("create.columns.x: has a ';' in it") != std::string::npos);
   CHECK(text.find("s3cret") == std::string::npos);

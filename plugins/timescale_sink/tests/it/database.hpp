@@ -129,12 +129,6 @@ class sink {
   pl_status write(const pl::batch& b) { return write(std::vector{b.get()}); }
   void write_all(const pl::batch& b) { REQUIRE_MESSAGE(write(b) == PL_OK, host.error_text()); }
 
-  [[nodiscard]] bool warned(std::string_view piece) const {
-    for (const auto& l : host.logs())
-      if (l.level == PL_LOG_WARN && l.message.find(piece) != std::string::npos) return true;
-    return false;
-  }
-
   fake_host host;
 
  private:

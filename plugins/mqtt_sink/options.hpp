@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options of mqtt_sink, and what follows from them.
+#pragma once
+
+#include "client.hpp"
+#include "topic.hpp"
+
+#include <pipeline/plugin.hpp>
+
+#include <array>
+#include <chrono>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace mqtt {
+using namespace std::chrono_literals;  // NOLINT: within our own namespace
+
+constexpr std::array<std::pair<std::string_view, protocol>, 2> choices(protocol) {
+  return {{{"3.1.1", protocol::v3_1_1}, {"5", protocol::v5}}};
+}
+constexpr std::array<std::pair<std::string_view, unsafe_ids>, 2> choices(unsafe_ids) {
+  return {{{"escape", unsafe_ids::escape}, {"reject", unsafe_ids::reject}}};
+}
+
+struct tls_options {
+  std::string ca, cert, key, key_password;
+  bool verify = true;
+
+  static pl::option_table<tls_options> table();
+};
+
+struct will_options {
+  std::string topic, payload;
+  int qos = 1;
+  bool retain = true;
+
+  static pl::option_table<will_options> table();
+};
+
+struct options {
+  std::string url, topic;
+  unsafe_ids ids = unsafe_ids::escape;
+  int qos = 1;
+  bool retain = false;
+  std::optional<std::string> payload;
+  protocol version = protocol::v3_1_1;
+  std::string client_id, user, password;
+  std::optional<std::uint32_t> max_in_flight;
+  std::chrono::nanoseconds ack_timeout = 30s, connect_timeout = 10s, keep_alive = 60s;
+  bool clean_session = true;
+  std::chrono::nanoseconds session_expiry = 0s;
+  pl::byte_size max_message{256ULL << 20U};
+  std::uint32_t max_disconnects = 3;
+  std::optional<tls_options> tls;
+  std::optional<will_options> will;
+  std::chrono::nanoseconds message_expiry = 0s;
+  std::string content_type;
+  std::map<std::string, std::string> user_properties;
+
+  static pl::option_table<options> table();
+};
+
+[[nodiscard]] std::chrono::seconds whole_seconds(std::chrono::nanoseconds d);  // rounded up
+
+// These throw pl::invalid_options, naming the option at fault.
+connection_settings connection_of(const options& o, const pl::context& ctx);
+topic_template topic_of(const options& o);
+pl::text_template text_of(const std::string& source, const std::string& option);
+
+}  // namespace mqtt
