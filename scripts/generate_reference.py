@@ -78,15 +78,6 @@ def metric_table(metrics: list[Metric]) -> str:
     return "| metric | kind | labels | meaning |\n|---|---|---|---|\n" + "".join(rows)
 
 
-def engine_metric_table() -> str:
-    """The table that core/telemetry generates from its declarations; a unit test compares the two."""
-    text = (SOURCE_DIR / "core" / "telemetry" / "README.md").read_text()
-    table = re.search(r"^\| metric \| kind .*?\n\n", text, re.MULTILINE | re.DOTALL)
-    if table is None:
-        raise SystemExit("core/telemetry/README.md has no table of metrics")
-    return table[0].rstrip("\n") + "\n"
-
-
 def plugin_page(host: Host, component: Component) -> str:
     page = host("plugins", "describe", component.name, "--format", "markdown")
     page = page.replace("## ", "# ", 1)
@@ -102,13 +93,13 @@ def configuration_page(host: Host) -> str:
         "# Configuration\n\n"
         "What the host itself understands. All else in a node belongs to its plugin: see [the plugins](README.md). How "
         "values are written, and where variables and secrets come from: [concepts](../concepts.md#configuration).\n\n"
-        + host("schema", "--format", "markdown")
+        + host("plugins", "describe", "configuration", "--format", "markdown")
     )
 
 
-def metrics_page(components: list[Component]) -> str:
+def metrics_page(host: Host, components: list[Component]) -> str:
     page = NOTE + "# Metrics\n\nWhich to watch, and alert rules for Prometheus: [operations](../operations.md).\n"
-    page += "\n## The engine\n\n" + engine_metric_table()
+    page += "\n## The engine\n\n" + host("plugins", "describe", "metrics", "--format", "markdown")
     for component in components:
         if metrics := metrics_of(component.name):
             page += f"\n## {component.name}\n\n" + metric_table(metrics)
@@ -146,7 +137,7 @@ def pages(host: Host) -> dict[str, str]:
     made = {f"docs/reference/{c.name}.md": plugin_page(host, c) for c in components}
     made["docs/reference/README.md"] = index_page(components)
     made["docs/reference/configuration.md"] = configuration_page(host)
-    made["docs/reference/metrics.md"] = metrics_page(components)
+    made["docs/reference/metrics.md"] = metrics_page(host, components)
     made["docs/reference/pipeline.schema.json"] = host("schema")
     made["docs/cli.md"] = cli_page(host)
     return made

@@ -3,9 +3,14 @@
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstdio>
 #include <exception>
+#include <string>
+#include <string_view>
+#include <vector>
 
+#include "config/diagnostics.hpp"
 #include "host/verbs.hpp"
 #include "host/version.hpp"
 
@@ -33,6 +38,18 @@ void add_logging(CLI::App& verb, arguments& args) {
       ->type_name("LEVEL")->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
   verb.add_option("--log-format", args.log_format, "text or json (default: the configuration's, else text)")
       ->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}));
+}
+
+// CLI11 says only that a verb is missing.
+bool is_unknown_verb(const CLI::App& app, std::string_view word) {
+  if (word.starts_with('-')) return false;
+  std::vector<std::string> names;
+  for (const auto* verb : app.get_subcommands([](const CLI::App*) { return true; })) names.push_back(verb->get_name());
+  const std::vector<std::string_view> verbs(names.begin(), names.end());
+  if (std::find(verbs.begin(), verbs.end(), word) != verbs.end()) return false;
+  const auto guess = pl::config::did_you_mean(word, verbs);
+  fmt::print(stderr, "error: unknown verb '{}'{}{}\nRun with --help for more information.\n", word, guess.empty() ? "" : "; ", guess);
+  return true;
 }
 
 }  // namespace
@@ -81,12 +98,12 @@ int main(int argc, char** argv) {
   auto* help = app.add_subcommand("help", "Help for a verb: pipeline-host help run");
   help->add_option("verb", topic, "The verb")->type_name("VERB");
   help->callback([&] {
-    const auto* about = topic.empty() ? &app : app.get_subcommand(topic);  // throws where there is none
-    fmt::print("{}", about->help());
+    fmt::print("{}", topic.empty() ? app.help() : app.get_subcommand(topic)->help(app.get_name()));  // throws where there is none
     verb = [](const arguments&) -> int { return pl::host::exit_ok; };
   });
 
   try {
+    if (argc > 1 && is_unknown_verb(app, argv[1])) return pl::host::exit_usage;
     app.parse(argc, argv);
     return verb(args);
   } catch (const CLI::ParseError& e) {

@@ -31,7 +31,9 @@ std::optional<std::string_view> nearest(std::string_view word, std::span<const s
   std::optional<std::string_view> best;
   auto best_distance = std::max<std::size_t>(2, word.size() / 3) + 1;
   for (const auto& candidate : candidates) {
-    const auto d = distance(word, candidate);
+    // "linger" for "linger.ms": the beginning of a name says more than how much of it is missing.
+    const bool begins = word.size() >= 4 && candidate.starts_with(word);
+    const auto d = begins ? 1 : distance(word, candidate);
     if (d < best_distance) {
       best_distance = d;
       best = candidate;

@@ -59,7 +59,7 @@ def test_version() -> None:
     ("arguments", "said"),
     [
         ([], "A subcommand is required"),
-        (["rum"], "rum"),
+        (["rum"], "error: unknown verb 'rum'; did you mean 'run'?"),
         (["run"], "config is required"),
         (["run", "p.yaml", "--log-level", "loud"], "loud"),
         (["plugins", "describe"], "name is required"),
@@ -119,7 +119,7 @@ def test_all_errors_at_once_with_place_and_fix(tmp_path: Path) -> None:
         "p.yaml:6:43: error: unknown option 'paht' for file_sink; did you mean 'path'?\n"
         "    6 |   out: {plugin: file_sink, from: devices, paht: out.ndjson}\n"
         "      |                                           ^~~~\n"
-        "p.yaml:8:1: error: unknown key 'lanse'; did you mean 'lanes'?\n"
+        "p.yaml:8:1: error: unknown option 'lanse' for a pipeline; did you mean 'lanes'?\n"
         "    8 | lanse: 2\n"
         "      | ^~~~~\n"
         "3 errors\n"

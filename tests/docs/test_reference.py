@@ -6,7 +6,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from running import run
+import pytest
+
+from running import SOURCE_DIR, run
 
 
 def test_the_committed_reference_is_what_the_program_says(source_dir: Path, build_dir: Path, tmp_path: Path) -> None:
@@ -33,3 +35,9 @@ def test_every_plugin_has_its_readme_and_an_example(source_dir: Path) -> None:
         if not (folder / file).is_file()
     ]
     assert not missing
+
+
+@pytest.mark.parametrize("example", sorted(SOURCE_DIR.glob("plugins/*/example.yaml")), ids=lambda file: file.parent.name)
+def test_the_example_of_a_plugin_is_a_valid_pipeline(example: Path, pipeline_host: Path, tmp_path: Path) -> None:
+    servers = {"DATABASE_URL": "postgresql://127.0.0.1/telemetry", "MQTT_URL": "mqtt://127.0.0.1"}
+    run(pipeline_host, "validate", example, cwd=tmp_path, env=servers)

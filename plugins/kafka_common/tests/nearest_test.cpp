@@ -8,6 +8,7 @@ TEST_CASE("nearest: a misspelt name finds the one that was meant") {
   const std::vector<std::string> topics{"alerts", "iot-stream", "iot-stream-dead"};
   CHECK(kafka::nearest("iot-straem", topics) == "iot-stream");
   CHECK(kafka::nearest("alrets", topics) == "alerts");
+  CHECK(kafka::nearest("iot-stream-de", topics) == "iot-stream-dead");
   CHECK(kafka::suggestion("iot_stream", topics) == "; did you mean 'iot-stream'?");
 }
 
