@@ -2,17 +2,18 @@
 // Exponential back-off with jitter: how long to wait before the next try.
 #pragma once
 
+#include "config/pipeline.hpp"
+
 #include <algorithm>
 #include <chrono>
 #include <random>
-
-#include "config/pipeline.hpp"
 
 namespace pl::engine {
 
 class backoff {
  public:
-  explicit backoff(const config::retry_settings& settings) : settings_(settings), next_(settings.initial), random_(std::random_device{}()) {}
+  explicit backoff(const config::retry_settings& settings)
+      : settings_(settings), next_(settings.initial), random_(std::random_device{}()) {}
 
   // Some of it random, so that many hosts don't come back in the same instant.
   std::chrono::nanoseconds next() {

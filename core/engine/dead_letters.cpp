@@ -14,9 +14,22 @@ namespace pl::engine {
 
 namespace {
 
-enum column : column_index { time, pipeline, node, reason, stream, position, topic, key, value, headers, record, count };
-constexpr std::array<std::string_view, column::count> names{"time",  "pipeline", "node",  "reason",  "stream", "position",
-                                                            "topic", "key",      "value", "headers", "record"};
+enum column : column_index {
+  time,
+  pipeline,
+  node,
+  reason,
+  stream,
+  position,
+  topic,
+  key,
+  value,
+  headers,
+  record,
+  count
+};
+constexpr std::array<std::string_view, column::count> names{
+    "time", "pipeline", "node", "reason", "stream", "position", "topic", "key", "value", "headers", "record"};
 
 // Reasons come from plugins, which may have quoted broken bytes.
 std::string as_utf8(std::string_view text) {
@@ -95,8 +108,10 @@ dead_letter_office::dead_letter_office(services common, block_pool& pool, std::s
   schema_ = common_.schemas.intern(raw.data(), static_cast<std::uint32_t>(raw.size()));
 }
 
-std::vector<batch_ref> dead_letter_office::letters(const std::vector<rejection>& rejected, std::string_view from) const {
-  const auto now = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch());
+std::vector<batch_ref> dead_letter_office::letters(const std::vector<rejection>& rejected,
+                                                   std::string_view from) const {
+  const auto now =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch());
   std::vector<batch_ref> all;
   for (std::size_t begin = 0; begin < rejected.size();) {
     auto end = begin;
@@ -108,7 +123,8 @@ std::vector<batch_ref> dead_letter_office::letters(const std::vector<rejection>&
     batch_ref batch(new record_batch(pool_, &of, schema_, static_cast<std::uint32_t>(group.size())));
     letter_writer w(*batch);
     auto* pos = static_cast<std::uint64_t*>(w.allocate(sizeof(std::uint64_t) * group.size(), alignof(std::uint64_t)));
-    auto* origin = static_cast<std::uint32_t*>(w.allocate(sizeof(std::uint32_t) * group.size(), alignof(std::uint32_t)));
+    auto* origin =
+        static_cast<std::uint32_t*>(w.allocate(sizeof(std::uint32_t) * group.size(), alignof(std::uint32_t)));
     std::uint32_t hint = 0;
     for (std::uint32_t i = 0; i < group.size(); ++i) {
       const auto& r = group[i];

@@ -2,10 +2,10 @@
 // Rejected rows as records of their own: reason, place, and the original bytes.
 #pragma once
 
+#include "engine/instance.hpp"
+
 #include <string_view>
 #include <vector>
-
-#include "engine/instance.hpp"
 
 namespace pl::engine {
 

@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "config/load.hpp"
+#include "engine/pipeline.hpp"
+#include "engine/test_components.hpp"
+
 #include <doctest/doctest.h>
 
 #include <algorithm>
@@ -6,10 +10,6 @@
 #include <functional>
 #include <set>
 #include <thread>
-
-#include "config/load.hpp"
-#include "engine/pipeline.hpp"
-#include "engine/test_components.hpp"
 
 using namespace pl;
 using namespace pl::engine;
@@ -27,7 +27,8 @@ class host {
     const std::vector<config::file_arg> files{{"test.yaml", yaml}};
     auto loaded = config::load(files, {}, config::process_environment());
     auto built = loaded.pipelines.empty() ? nullptr
-                                          : pipeline::build(loaded.pipelines.front(), {log_, metrics_, schemas_}, plugins_, loaded.problems, previous);
+                                          : pipeline::build(loaded.pipelines.front(), {log_, metrics_, schemas_},
+                                                            plugins_, loaded.problems, previous);
     problems = loaded.problems.render();
     return built;
   }
@@ -44,8 +45,13 @@ class host {
 std::string yaml(const std::string& more_sink = "", const std::string& more_top = "", const std::string& note = "") {
   return "name: t\nhttp: {listen: off}\n" + more_top +
          "sources:\n  in: {plugin: test_source, stage: s}\n"
-         "transforms:\n  mid: {plugin: test_transform, from: in, stage: s" + note + "}\n"
-         "sinks:\n  out: {plugin: test_sink, from: mid, stage: s, batch: {rows: 50, delay: 5ms}, retry: {initial: 1ms, max: 5ms}" + more_sink + "}\n"
+         "transforms:\n  mid: {plugin: test_transform, from: in, stage: s" +
+         note +
+         "}\n"
+         "sinks:\n  out: {plugin: test_sink, from: mid, stage: s, batch: {rows: 50, delay: 5ms}, retry: {initial: 1ms, "
+         "max: 5ms}" +
+         more_sink +
+         "}\n"
          "dead_letters: {plugin: test_dead, stage: s, batch: {delay: 5ms}}\n";
 }
 
@@ -60,7 +66,10 @@ bool eventually(const std::function<bool()>& true_soon, std::chrono::millisecond
 
 void run_to_end(pipeline& p) {
   p.start();
-  REQUIRE(eventually([&] { p.supervise(); return p.ended(); }));
+  REQUIRE(eventually([&] {
+    p.supervise();
+    return p.ended();
+  }));
   p.join();
 }
 
@@ -97,7 +106,9 @@ TEST_CASE("every record goes through once, in order, and is settled") {
 TEST_CASE("a write that fails for now is made again with the same rows") {
   host h;
   auto s = new_stage("s");
-  s->on_write = [](std::uint64_t call) -> result<void> { return call % 3 != 2 ? result<void>(retry("the database is away")) : result<void>(); };
+  s->on_write = [](std::uint64_t call) -> result<void> {
+    return call % 3 != 2 ? result<void>(retry("the database is away")) : result<void>();
+  };
   auto p = h.build(yaml());
   REQUIRE_MESSAGE(p, h.problems);
   run_to_end(*p);
@@ -161,7 +172,9 @@ TEST_CASE("a fatal status stops the pipeline, says why, and settles nothing of i
   host h;
   auto s = new_stage("s");
   s->endless = true;
-  s->on_write = [](std::uint64_t call) -> result<void> { return call < 2 ? result<void>() : result<void>(fatal("the table is gone; create it")); };
+  s->on_write = [](std::uint64_t call) -> result<void> {
+    return call < 2 ? result<void>() : result<void>(fatal("the table is gone; create it"));
+  };
   auto p = h.build(yaml());
   run_to_end(*p);
   CHECK(p->failure() == "out: the table is gone; create it");
@@ -184,7 +197,8 @@ TEST_CASE("a status that is none is reported with the plugin's name") {
   s->on_write = [](std::uint64_t) -> result<void> { return failure{static_cast<status>(77), {}, {}}; };
   auto p = h.build(yaml());
   run_to_end(*p);
-  CHECK(p->failure() == "out: plugin test_sink answered 77 to write, which is no status: it is broken, or built for another host");
+  CHECK(p->failure() ==
+        "out: plugin test_sink answered 77 to write, which is no status: it is broken, or built for another host");
 }
 
 TEST_CASE("a sink that stands still makes the source pause, within the queue's limit, and nothing is lost") {
@@ -312,7 +326,11 @@ TEST_CASE("a hundred starts and stops leave nothing behind") {
   auto s = new_stage("s");
   s->rows = 10;
   for (int i = 0; i < 100; ++i) {
-    { std::scoped_lock lock(s->mutex); s->stored.clear(); s->settled.clear(); }
+    {
+      std::scoped_lock lock(s->mutex);
+      s->stored.clear();
+      s->settled.clear();
+    }
     auto p = h.build(yaml());
     run_to_end(*p);
     REQUIRE(s->rows_stored().size() == 10);

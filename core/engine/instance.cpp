@@ -60,7 +60,8 @@ std::string outcome::text() const {
 void yield::fail(std::span<record_batch* const> inputs) {
   for (const auto& b : released) {
     const auto& root = b->root();
-    if (std::none_of(inputs.begin(), inputs.end(), [&](auto* in) { return &in->root() == &root; })) b->mark_undelivered();
+    if (std::none_of(inputs.begin(), inputs.end(), [&](auto* in) { return &in->root() == &root; }))
+      b->mark_undelivered();
   }
   emitted.clear();
   rejected.clear();
@@ -70,8 +71,12 @@ void yield::fail(std::span<record_batch* const> inputs) {
 struct host_functions {
   static instance& self(void* ctx) { return *static_cast<instance*>(ctx); }
 
-  static int log_on(void* ctx, int level) { return self(ctx).common_.log.log_on(telemetry::to_log_level(level)) ? 1 : 0; }
-  static void log(void* ctx, int level, pl_str message) { self(ctx).log(telemetry::to_log_level(level), view(message)); }
+  static int log_on(void* ctx, int level) {
+    return self(ctx).common_.log.log_on(telemetry::to_log_level(level)) ? 1 : 0;
+  }
+  static void log(void* ctx, int level, pl_str message) {
+    self(ctx).log(telemetry::to_log_level(level), view(message));
+  }
   static std::uint32_t metric(void* ctx, int kind, pl_str name, pl_str doc, const pl_str* labels, std::uint32_t n) {
     return self(ctx).make_metric(kind, view(name), view(doc), label_list(labels, n));
   }
@@ -83,21 +88,30 @@ struct host_functions {
   static void error(void* ctx, pl_str detail, pl_str option) {
     self(ctx).said_.push_back({std::string(view(detail)), std::string(view(option))});
   }
-  static const pl_schema* schema(void* ctx, const pl_str* names, std::uint32_t n) { return self(ctx).common_.schemas.intern(names, n); }
+  static const pl_schema* schema(void* ctx, const pl_str* names, std::uint32_t n) {
+    return self(ctx).common_.schemas.intern(names, n);
+  }
   static pl_batch* derive(void* ctx, pl_batch* parent, const pl_schema* schema, std::uint32_t rows) {
     auto* b = new (std::nothrow) record_batch(self(ctx).pool_, static_cast<record_batch*>(parent), schema, rows);
     if (b != nullptr && b->cols == nullptr) batch_ref(b).operator=(batch_ref());
     return b;
   }
-  static void* alloc(pl_batch* b, std::size_t bytes, std::size_t align) { return record_batch::of(b).alloc(bytes, align); }
-  static void pin(pl_batch* b, void* mem, std::size_t bytes, void (*free_it)(void*)) { record_batch::of(b).pin(mem, bytes, free_it); }
+  static void* alloc(pl_batch* b, std::size_t bytes, std::size_t align) {
+    return record_batch::of(b).alloc(bytes, align);
+  }
+  static void pin(pl_batch* b, void* mem, std::size_t bytes, void (*free_it)(void*)) {
+    record_batch::of(b).pin(mem, bytes, free_it);
+  }
   static void retain(pl_batch* b) { record_batch::of(b).retain(); }
   static void release(pl_batch* b) {
-    if (current_call != nullptr) current_call->released.emplace_back(&record_batch::of(b));
-    else record_batch::of(b).release();
+    if (current_call != nullptr)
+      current_call->released.emplace_back(&record_batch::of(b));
+    else
+      record_batch::of(b).release();
   }
   static void reject(void*, pl_batch* b, std::uint32_t row, pl_str why) {
-    if (current_call != nullptr) current_call->rejected.push_back({batch_ref::share(record_batch::of(b)), row, std::string(view(why))});
+    if (current_call != nullptr)
+      current_call->rejected.push_back({batch_ref::share(record_batch::of(b)), row, std::string(view(why))});
   }
   static pl_status assigned(void* ctx, pl_str stream, std::uint64_t* next) {
     if (auto* l = self(ctx).listener_) *next = l->stream_assigned(view(stream), *next);
@@ -115,7 +129,11 @@ struct host_functions {
 
 instance::instance(const pl_component& component, std::shared_ptr<const config::bound_options> options, services common,
                    block_pool& pool, place where)
-    : component_(complete(component)), options_(std::move(options)), common_(common), pool_(pool), where_(std::move(where)) {
+    : component_(complete(component)),
+      options_(std::move(options)),
+      common_(common),
+      pool_(pool),
+      where_(std::move(where)) {
   host_.size = sizeof host_;
   host_.lane = where_.index;
   host_.lanes = where_.of;
@@ -151,7 +169,8 @@ instance::~instance() {
   left.fail({});
 }
 
-std::uint32_t instance::make_metric(int kind, std::string_view name, std::string_view doc, std::span<const telemetry::label> labels) {
+std::uint32_t instance::make_metric(int kind, std::string_view name, std::string_view doc,
+                                    std::span<const telemetry::label> labels) {
   std::vector<telemetry::label> all{{"pipeline", where_.pipeline}, {"node", where_.node}};
   all.insert(all.end(), labels.begin(), labels.end());
   auto made = common_.metrics.metric(static_cast<telemetry::metric_kind>(kind), name, doc, all);
@@ -171,8 +190,10 @@ outcome instance::call(std::string_view function, yield& left, F&& body) {
   }
   result.why = std::exchange(said_, {});
   if (!is_status(result.code)) {
-    result.why.push_back({fmt::format("plugin {} answered {} to {}, which is no status: it is broken, or built for another host",
-                                      view(component_.name), result.code, function), {}});
+    result.why.push_back(
+        {fmt::format("plugin {} answered {} to {}, which is no status: it is broken, or built for another host",
+                     view(component_.name), result.code, function),
+         {}});
     result.code = PL_FATAL;
   }
   if (result.ok())
@@ -205,7 +226,8 @@ outcome instance::stop() {
   return result;
 }
 
-outcome instance::poll(std::uint32_t max_rows, std::size_t max_bytes, std::chrono::nanoseconds timeout, batch_ref& out) {
+outcome instance::poll(std::uint32_t max_rows, std::size_t max_bytes, std::chrono::nanoseconds timeout,
+                       batch_ref& out) {
   yield left;
   pl_batch* raw = nullptr;
   auto result = call("poll", left, [&] { return component_.poll(self_, max_rows, max_bytes, timeout.count(), &raw); });
@@ -239,7 +261,8 @@ outcome instance::drop(std::string_view stream) {
 
 outcome instance::write(std::span<record_batch* const> batches, yield& left) {
   std::vector<pl_batch*> raw(batches.begin(), batches.end());
-  return call("write", left, [&] { return component_.write(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); });
+  return call("write", left,
+              [&] { return component_.write(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); });
 }
 
 outcome instance::columns(const pl_schema* in, std::uint32_t port, const pl_schema*& out) {

@@ -2,6 +2,12 @@
 // One instance of a component: its life, its calls, and the pl_host table that it sees.
 #pragma once
 
+#include "config/bind.hpp"
+#include "engine/record_batch.hpp"
+#include "engine/schema_pool.hpp"
+#include "telemetry/log.hpp"
+#include "telemetry/metrics.hpp"
+
 #include <pipeline/abi.h>
 
 #include <chrono>
@@ -12,12 +18,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "config/bind.hpp"
-#include "engine/record_batch.hpp"
-#include "engine/schema_pool.hpp"
-#include "telemetry/log.hpp"
-#include "telemetry/metrics.hpp"
 
 namespace pl::engine {
 
@@ -114,7 +114,8 @@ class instance {
 
   template <class F>
   outcome call(std::string_view function, yield& left, F&& body);
-  std::uint32_t make_metric(int kind, std::string_view name, std::string_view doc, std::span<const telemetry::label> labels);
+  std::uint32_t make_metric(int kind, std::string_view name, std::string_view doc,
+                            std::span<const telemetry::label> labels);
 
   const pl_component component_;  // a copy: what lies beyond the plugin's `size` is null here
   std::shared_ptr<const config::bound_options> options_;

@@ -11,11 +11,11 @@ using namespace std::chrono_literals;
 
 namespace {
 
-constexpr std::uint32_t poll_rows = 4096;           // amortises a call; small enough that cells stay in the cache
+constexpr std::uint32_t poll_rows = 4096;  // amortises a call; small enough that cells stay in the cache
 constexpr std::size_t poll_bytes = 1024 * 1024;
-constexpr auto poll_timeout = 50ms;                 // bounds how long settled news and ticks wait on a silent source
-constexpr auto tick_interval = 100ms;               // promised in abi.h
-constexpr auto lost_timeout = 10s;                  // a rebalance mustn't wait longer for what is in flight
+constexpr auto poll_timeout = 50ms;    // bounds how long settled news and ticks wait on a silent source
+constexpr auto tick_interval = 100ms;  // promised in abi.h
+constexpr auto lost_timeout = 10s;     // a rebalance mustn't wait longer for what is in flight
 
 std::vector<batch_ref> one(batch_ref b) {
   std::vector<batch_ref> all;
@@ -25,7 +25,8 @@ std::vector<batch_ref> one(batch_ref b) {
 
 }  // namespace
 
-lane::lane(std::unique_ptr<instance> source, lane_graph graph, std::shared_ptr<node_meters> meters, memory_budget& budget)
+lane::lane(std::unique_ptr<instance> source, lane_graph graph, std::shared_ptr<node_meters> meters,
+           memory_budget& budget)
     : source_(std::move(source)), graph_(std::move(graph)), meters_(std::move(meters)), budget_(budget) {
   source_->listen(this);
 }
@@ -133,9 +134,14 @@ void lane::loop() {
   while (!failed_ && !at_end_) {
     settle();
     switch (current_phase()) {
-      case phase::stopping: return;
-      case phase::paused: hold_still(); break;
-      case phase::running: run_once(); break;
+      case phase::stopping:
+        return;
+      case phase::paused:
+        hold_still();
+        break;
+      case phase::running:
+        run_once();
+        break;
     }
   }
 }
@@ -181,7 +187,8 @@ void lane::hurry_sinks(bool on) {
 }
 
 bool lane::room() const {
-  return !budget_.full() && std::none_of(graph_.sinks.begin(), graph_.sinks.end(), [](const auto& s) { return s->full(); });
+  return !budget_.full() &&
+         std::none_of(graph_.sinks.begin(), graph_.sinks.end(), [](const auto& s) { return s->full(); });
 }
 
 void lane::poll_once() {
@@ -192,14 +199,19 @@ void lane::poll_once() {
     case PL_OK:
       state_.waiting_for({});
       return take(std::move(batch));
-    case PL_AGAIN: return;
-    case PL_END: at_end_ = true; return;
+    case PL_AGAIN:
+      return;
+    case PL_END:
+      at_end_ = true;
+      return;
     case PL_RETRY:
       if (!poll_backoff_) poll_backoff_.emplace(source_retry_);
       (void)wait_out(polled, *poll_backoff_, *source_);
       return;
-    case PL_FENCED: return restart_source(polled);
-    default: return fail(*source_, polled.text());
+    case PL_FENCED:
+      return restart_source(polled);
+    default:
+      return fail(*source_, polled.text());
   }
 }
 
@@ -238,7 +250,8 @@ void lane::note_lag(stream_state& s, std::uint64_t end) {
 // A batch as the source read it: its ranges join on to what was read before, and are in flight from now on.
 void lane::take(batch_ref batch) {
   if (batch->nranges == 0 && batch->rows != 0)
-    return fail(*source_, fmt::format("plugin {} read rows without a range: it is broken", pl::view(source_->component().name)));
+    return fail(*source_,
+                fmt::format("plugin {} read rows without a range: it is broken", pl::view(source_->component().name)));
   std::vector<flight> flights;
   auto* ranges = const_cast<pl_range*>(batch->ranges);  // the batch's own memory, not handed on yet
   for (std::uint32_t i = 0; i < batch->nranges; ++i) {
@@ -283,12 +296,15 @@ void lane::tick_if_due() {
   const auto now = clock::now();
   if (now < next_tick_) return;
   next_tick_ = now + tick_interval;
-  const auto wall = std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch());
+  const auto wall =
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch());
   for (auto& slot : graph_.slots) {
     yield left;
     const auto ticked = slot->unit->tick(wall, left);
-    if (ticked.ok()) hand_on(*slot, left);
-    else if (left.fail({}); ticked.code == PL_FATAL) return fail(*slot->unit, ticked.text());
+    if (ticked.ok())
+      hand_on(*slot, left);
+    else if (left.fail({}); ticked.code == PL_FATAL)
+      return fail(*slot->unit, ticked.text());
   }
 }
 
@@ -386,7 +402,8 @@ std::uint64_t lane::stream_lost(std::string_view name) {
   hurry_sinks(was_hurried);
   lag_ -= at->second.lag;
   streams_.erase(at);
-  source_->common().metrics.remove(source_->pipeline(), source_->node(), {"stream", state->name()});  // another lane's now
+  source_->common().metrics.remove(source_->pipeline(), source_->node(),
+                                   {"stream", state->name()});  // another lane's now
   for (auto& slot : graph_.slots) (void)slot->unit->drop(name);
   return state->settled();
 }

@@ -2,6 +2,11 @@
 // A lane: one thread, one instance of a source, and an instance of each transform behind it.
 #pragma once
 
+#include "engine/instance.hpp"
+#include "engine/node_meters.hpp"
+#include "engine/node_state.hpp"
+#include "engine/sink_node.hpp"
+
 #include <atomic>
 #include <chrono>
 #include <condition_variable>
@@ -13,11 +18,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include "engine/instance.hpp"
-#include "engine/node_meters.hpp"
-#include "engine/node_state.hpp"
-#include "engine/sink_node.hpp"
 
 namespace pl::engine {
 
@@ -51,8 +51,8 @@ class lane final : private stream_listener {
   ~lane() override;
 
   void start(pipeline_events& events);
-  void stop();                  // read no more, wait for what is in flight, stop the source; returns at once
-  void abandon();               // don't wait any longer
+  void stop();     // read no more, wait for what is in flight, stop the source; returns at once
+  void abandon();  // don't wait any longer
   void join();
   [[nodiscard]] bool ended() const noexcept { return ended_; }  // the thread is through
 

@@ -51,7 +51,8 @@ arena::~arena() {
 
 bool arena::grow(std::size_t bytes) noexcept {
   // After a first small block a batch is one with much in it: fewer, larger blocks.
-  const auto wanted = std::max(bytes + sizeof(block), newest_ == nullptr ? block_pool::small_block : block_pool::large_block);
+  const auto wanted =
+      std::max(bytes + sizeof(block), newest_ == nullptr ? block_pool::small_block : block_pool::large_block);
   std::size_t size = 0;
   auto* b = static_cast<block*>(pool_.take(wanted, size));
   if (b == nullptr) return false;

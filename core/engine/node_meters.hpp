@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include "engine/record_batch.hpp"
+#include "telemetry/engine_metrics.hpp"
+
 #include <atomic>
 #include <cstdint>
 #include <string_view>
-
-#include "engine/record_batch.hpp"
-#include "telemetry/engine_metrics.hpp"
 
 namespace pl::engine {
 
@@ -39,7 +39,9 @@ class node_meters {
 
   [[nodiscard]] std::uint64_t in_total() const noexcept { return in_total_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t out_total() const noexcept { return out_total_.load(std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t rejected_total() const noexcept { return rejected_total_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t rejected_total() const noexcept {
+    return rejected_total_.load(std::memory_order_relaxed);
+  }
 
   telemetry::counter retries, restarts;
   telemetry::histogram write_seconds;

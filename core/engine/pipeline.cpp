@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/pipeline.hpp"
 
+#include "telemetry/engine_metrics.hpp"
+
 #include <fmt/format.h>
 
 #include <algorithm>
-
-#include "telemetry/engine_metrics.hpp"
 
 namespace pl::engine {
 
@@ -31,16 +31,17 @@ config::node default_dead_letters() {
   return n;
 }
 
-std::uint64_t instances_of(const config::node& n) {
-  return n.role == config::role::source ? n.lanes : n.writers;
-}
+std::uint64_t instances_of(const config::node& n) { return n.role == config::role::source ? n.lanes : n.writers; }
 
 }  // namespace
 
 // -------------------------------------------------------------------------------------------------------- building ---
 
 pipeline::pipeline(config::pipeline settings, services common, std::shared_ptr<pipeline_memory> memory)
-    : settings_(std::move(settings)), common_(common), memory_(std::move(memory)), office_(common, memory_->pool, settings_.name) {
+    : settings_(std::move(settings)),
+      common_(common),
+      memory_(std::move(memory)),
+      office_(common, memory_->pool, settings_.name) {
   namespace em = telemetry::engine_metrics;
   memory_bytes_ = common_.metrics.get(em::memory_bytes, settings_.name);
   memory_limit_bytes_ = common_.metrics.get(em::memory_limit_bytes, settings_.name);
@@ -74,10 +75,12 @@ bool pipeline::bind(loader::registry& plugins, config::diagnostics& problems) {
   const auto fallback = default_dead_letters();
   if (!settings_.dead_letters) nodes.push_back(&fallback);
   for (const auto* n : nodes)
-    if (const auto* found = plugins.find(n->plugin); found != nullptr && config::find_component(components, n->plugin) == nullptr)
+    if (const auto* found = plugins.find(n->plugin);
+        found != nullptr && config::find_component(components, n->plugin) == nullptr)
       components.push_back(found->component);
   // Names to suggest: all there are.
-  if (std::any_of(nodes.begin(), nodes.end(), [&](auto* n) { return config::find_component(components, n->plugin) == nullptr; }))
+  if (std::any_of(nodes.begin(), nodes.end(),
+                  [&](auto* n) { return config::find_component(components, n->plugin) == nullptr; }))
     for (const auto& [name, c] : plugins.all())
       if (config::find_component(components, name) == nullptr) components.push_back(c.component);
   const auto before = problems.errors();
@@ -94,11 +97,14 @@ bool pipeline::bind(loader::registry& plugins, config::diagnostics& problems) {
   for (const auto& n : settings_.sinks) sinks_.push_back(bind_one(n));
   sinks_.push_back(bind_one(settings_.dead_letters ? *settings_.dead_letters : fallback));
   if (sinks_.back().component == nullptr && !settings_.dead_letters)
-    problems.error(settings_.where, "no dead_letters sink is configured, and the plugin file_sink for the default one isn't there",
+    problems.error(settings_.where,
+                   "no dead_letters sink is configured, and the plugin file_sink for the default one isn't there",
                    "add dead_letters: {plugin: ...}, or install file_sink.so");
   if (settings_.delivery == config::delivery::exactly_once)
-    problems.error(settings_.where, "delivery: exactly_once is not to be had yet: no sink of this release keeps positions in its transactions",
-                   "leave it at at_least_once");
+    problems.error(
+        settings_.where,
+        "delivery: exactly_once is not to be had yet: no sink of this release keeps positions in its transactions",
+        "leave it at at_least_once");
   return problems.errors() == before;
 }
 
@@ -112,13 +118,16 @@ bool pipeline::create(config::diagnostics& problems) {
 
 // A quarter of the limit for the sources' own buffers, a sixteenth for each sink's: the rest is the records'.
 std::uint64_t pipeline::memory_share(const node& n) const {
-  if (n.settings.role == config::role::source) return settings_.memory_limit / 4 / std::max<std::size_t>(1, sources_.size()) / n.settings.lanes;
+  if (n.settings.role == config::role::source)
+    return settings_.memory_limit / 4 / std::max<std::size_t>(1, sources_.size()) / n.settings.lanes;
   return settings_.memory_limit / 16 / instances_of(n.settings);
 }
 
-std::unique_ptr<instance> pipeline::make(const node& n, std::uint32_t index, std::uint32_t of, config::diagnostics& problems) {
-  auto unit = std::make_unique<instance>(*n.component, n.options, common_, memory_->pool,
-                                         instance::place{settings_.name, n.settings.name, settings_.state_dir, index, of, memory_share(n)});
+std::unique_ptr<instance> pipeline::make(const node& n, std::uint32_t index, std::uint32_t of,
+                                         config::diagnostics& problems) {
+  auto unit = std::make_unique<instance>(
+      *n.component, n.options, common_, memory_->pool,
+      instance::place{settings_.name, n.settings.name, settings_.state_dir, index, of, memory_share(n)});
   const auto created = unit->create();
   if (created.ok()) return unit;
   if (created.why.empty()) problems.error(n.settings.where, created.text());
@@ -143,21 +152,26 @@ void pipeline::make_sinks(config::diagnostics& problems) {
 }
 
 void pipeline::make_lanes(config::diagnostics& problems) {
-  for (const auto& n : transforms_) meters_[n.settings.name] = std::make_shared<node_meters>(common_.metrics, settings_.name, n.settings.name);
+  for (const auto& n : transforms_)
+    meters_[n.settings.name] = std::make_shared<node_meters>(common_.metrics, settings_.name, n.settings.name);
   for (const auto& n : sources_) {
-    const auto& meters = meters_[n.settings.name] = std::make_shared<node_meters>(common_.metrics, settings_.name, n.settings.name);
-    meters->in_flight_batches = common_.metrics.get(telemetry::engine_metrics::in_flight_batches, settings_.name, n.settings.name);
+    const auto& meters = meters_[n.settings.name] =
+        std::make_shared<node_meters>(common_.metrics, settings_.name, n.settings.name);
+    meters->in_flight_batches =
+        common_.metrics.get(telemetry::engine_metrics::in_flight_batches, settings_.name, n.settings.name);
     for (std::uint32_t i = 0; i < n.settings.lanes; ++i) {
       auto unit = make(n, i, n.settings.lanes, problems);
       auto graph = make_graph(n, i, n.settings.lanes, problems);
       if (!unit) break;
-      lanes_.push_back({n.settings.name, std::make_unique<engine::lane>(std::move(unit), std::move(graph), meters, memory_->budget)});
+      lanes_.push_back({n.settings.name,
+                        std::make_unique<engine::lane>(std::move(unit), std::move(graph), meters, memory_->budget)});
     }
   }
 }
 
 // Everything that a source reaches. A transform that two sources reach has an instance in the lanes of both.
-lane_graph pipeline::make_graph(const node& source, std::uint32_t index, std::uint32_t of, config::diagnostics& problems) {
+lane_graph pipeline::make_graph(const node& source, std::uint32_t index, std::uint32_t of,
+                                config::diagnostics& problems) {
   lane_graph graph;
   std::vector<std::string> reached{source.settings.name};
   std::vector<const node*> units;
@@ -185,7 +199,8 @@ lane_graph pipeline::make_graph(const node& source, std::uint32_t index, std::ui
   return graph;
 }
 
-port_readers pipeline::readers(const node& of, std::uint32_t port, const std::vector<std::unique_ptr<transform_slot>>& slots) const {
+port_readers pipeline::readers(const node& of, std::uint32_t port,
+                               const std::vector<std::unique_ptr<transform_slot>>& slots) const {
   port_readers found;
   const auto reads = [&](const node& n) {
     return std::any_of(n.settings.from.begin(), n.settings.from.end(), [&](const config::input& in) {
@@ -216,7 +231,8 @@ void pipeline::check_columns(config::diagnostics& problems) {
     for (std::uint32_t port = 0; port < ports; ++port) {
       const auto answered = unit.columns(in, port, known[{n.settings.name, port}]);
       for (const auto& s : answered.why)
-        if (!answered.ok()) problems.error(s.option.empty() ? n.settings.where : n.options->position_of(s.option), s.detail);
+        if (!answered.ok())
+          problems.error(s.option.empty() ? n.settings.where : n.options->position_of(s.option), s.detail);
     }
   };
   for (const auto& n : sources_)
@@ -236,10 +252,12 @@ void pipeline::check(config::diagnostics& problems) {
     const auto checked = unit.check();
     if (checked.ok()) return;
     if (checked.why.empty()) problems.error(n->settings.where, checked.text());
-    for (const auto& s : checked.why) problems.error(s.option.empty() ? n->settings.where : n->options->position_of(s.option), s.detail);
+    for (const auto& s : checked.why)
+      problems.error(s.option.empty() ? n->settings.where : n->options->position_of(s.option), s.detail);
   };
   for (const auto& n : sources_) {
-    const auto at = std::find_if(lanes_.begin(), lanes_.end(), [&](const auto& l) { return l.source == n.settings.name; });
+    const auto at =
+        std::find_if(lanes_.begin(), lanes_.end(), [&](const auto& l) { return l.source == n.settings.name; });
     ask(at->unit->source());
   }
   std::vector<std::string> asked;
@@ -269,7 +287,9 @@ std::shared_ptr<sink_node> pipeline::find_sink(std::string_view name) const {
 
 void pipeline::log_start() const {
   if (!settings_.dead_letters)
-    common_.log.warn(settings_.name, {}, "no dead_letters sink is configured: rejected records go to dead-letters/{}.ndjson", settings_.name);
+    common_.log.warn(settings_.name, {},
+                     "no dead_letters sink is configured: rejected records go to dead-letters/{}.ndjson",
+                     settings_.name);
 }
 
 void pipeline::start() {
@@ -378,10 +398,12 @@ bool pipeline::unchanged(const node& n, const pipeline& running) const {
 
 bool pipeline::same_as(const pipeline& running) const {
   const auto same_list = [&](const std::vector<node>& mine, const std::vector<node>& theirs) {
-    return mine.size() == theirs.size() && std::all_of(mine.begin(), mine.end(), [&](const node& n) { return unchanged(n, running); });
+    return mine.size() == theirs.size() &&
+           std::all_of(mine.begin(), mine.end(), [&](const node& n) { return unchanged(n, running); });
   };
-  return same_list(sources_, running.sources_) && same_list(transforms_, running.transforms_) && same_list(sinks_, running.sinks_) &&
-         settings_.memory_limit == running.settings_.memory_limit && settings_.shutdown_timeout == running.settings_.shutdown_timeout;
+  return same_list(sources_, running.sources_) && same_list(transforms_, running.transforms_) &&
+         same_list(sinks_, running.sinks_) && settings_.memory_limit == running.settings_.memory_limit &&
+         settings_.shutdown_timeout == running.settings_.shutdown_timeout;
 }
 
 std::string pipeline::replace(pipeline& running) {
@@ -416,13 +438,15 @@ void pipeline::adopt_sinks(pipeline& running) {
       if (is_dead_letters) dead_letters_ = theirs;
     }
   }
-  for (auto& sink : running.sink_nodes_) sink->finish();  // before their successors start: a file or a client id is one's own
+  for (auto& sink : running.sink_nodes_)
+    sink->finish();  // before their successors start: a file or a client id is one's own
   for (auto& sink : sink_nodes_) sink->start();
 }
 
 void pipeline::adopt_lanes(pipeline& running) {
   for (auto& old : running.lanes_)
-    if (const auto* n = find(old.source); n == nullptr || n->settings.role != config::role::source || !unchanged(*n, running)) {
+    if (const auto* n = find(old.source);
+        n == nullptr || n->settings.role != config::role::source || !unchanged(*n, running)) {
       old.unit->stop();
       old.unit->join();
     }
@@ -432,7 +456,8 @@ void pipeline::adopt_lanes(pipeline& running) {
     const auto& source = *find(mine.source);
     const auto i = index[mine.source]++;
     auto graph = make_graph(source, i, source.settings.lanes, none);
-    const auto old = std::find_if(running.lanes_.begin(), running.lanes_.end(), [&](const auto& l) { return l.unit && l.source == mine.source; });
+    const auto old = std::find_if(running.lanes_.begin(), running.lanes_.end(),
+                                  [&](const auto& l) { return l.unit && l.source == mine.source; });
     if (old == running.lanes_.end() || !unchanged(source, running)) {
       (void)mine.unit->exchange_graph(std::move(graph), *this);
       mine.unit->start(*this);

@@ -2,13 +2,6 @@
 // A pipeline: built from its configuration, checked, started, watched, changed while it runs, stopped.
 #pragma once
 
-#include <atomic>
-#include <chrono>
-#include <memory>
-#include <mutex>
-#include <string>
-#include <vector>
-
 #include "config/bind.hpp"
 #include "config/pipeline.hpp"
 #include "engine/dead_letters.hpp"
@@ -17,6 +10,13 @@
 #include "loader/registry.hpp"
 #include "telemetry/http_server.hpp"
 #include "telemetry/progress.hpp"
+
+#include <atomic>
+#include <chrono>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
 
 namespace pl::engine {
 
@@ -75,7 +75,8 @@ class pipeline final : private pipeline_events {
   void make_sinks(config::diagnostics& problems);
   void make_lanes(config::diagnostics& problems);
   lane_graph make_graph(const node& source, std::uint32_t index, std::uint32_t of, config::diagnostics& problems);
-  [[nodiscard]] port_readers readers(const node& of, std::uint32_t port, const std::vector<std::unique_ptr<transform_slot>>& slots) const;
+  [[nodiscard]] port_readers readers(const node& of, std::uint32_t port,
+                                     const std::vector<std::unique_ptr<transform_slot>>& slots) const;
   [[nodiscard]] std::uint64_t memory_share(const node& n) const;
   void log_start() const;
 
@@ -93,7 +94,8 @@ class pipeline final : private pipeline_events {
   services common_;
   std::shared_ptr<pipeline_memory> memory_;
   dead_letter_office office_;
-  std::vector<node> sources_, transforms_, sinks_;  // transforms in order of the graph; the dead letters are the last sink
+  std::vector<node> sources_, transforms_,
+      sinks_;  // transforms in order of the graph; the dead letters are the last sink
   std::map<std::string, std::shared_ptr<node_meters>, std::less<>> meters_;
 
   // Instances point into the memory above; batches in queues point into lanes' inboxes: sinks must go before lanes.

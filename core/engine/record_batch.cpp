@@ -5,7 +5,8 @@
 
 namespace pl::engine {
 
-record_batch::record_batch(block_pool& pool, record_batch* parent, const pl_schema* from_schema, std::uint32_t row_count)
+record_batch::record_batch(block_pool& pool, record_batch* parent, const pl_schema* from_schema,
+                           std::uint32_t row_count)
     : pl_batch{}, parent_(parent), memory_(pool) {
   size = sizeof(pl_batch);
   rows = nsel = row_count;
@@ -78,7 +79,8 @@ batch_ref sharing_child(block_pool& pool, record_batch& of) {
 }
 
 std::uint32_t* copy_rows(record_batch& to, std::span<const std::uint32_t> rows) {
-  auto* sel = static_cast<std::uint32_t*>(to.alloc(std::max<std::size_t>(1, rows.size()) * sizeof(std::uint32_t), alignof(std::uint32_t)));
+  auto* sel = static_cast<std::uint32_t*>(
+      to.alloc(std::max<std::size_t>(1, rows.size()) * sizeof(std::uint32_t), alignof(std::uint32_t)));
   if (sel != nullptr) std::copy(rows.begin(), rows.end(), sel);
   return sel;
 }
@@ -102,7 +104,8 @@ batch_ref select_ranges(block_pool& pool, record_batch& of, const std::vector<bo
   if (!child) return {};
   const auto count = static_cast<std::size_t>(std::count(take.begin(), take.end(), true));
   auto* ranges = static_cast<pl_range*>(child->alloc(count * sizeof(pl_range), alignof(pl_range)));
-  auto* origin = static_cast<std::uint32_t*>(child->alloc(std::max(1U, of.rows) * sizeof(std::uint32_t), alignof(std::uint32_t)));
+  auto* origin =
+      static_cast<std::uint32_t*>(child->alloc(std::max(1U, of.rows) * sizeof(std::uint32_t), alignof(std::uint32_t)));
   if (ranges == nullptr || origin == nullptr) return {};
   std::vector<std::uint32_t> moved(take.size(), 0);
   std::uint32_t n = 0;

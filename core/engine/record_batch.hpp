@@ -2,6 +2,9 @@
 // The host's side of a pl_batch: who holds it, whose memory it lives in, and what happens when it is gone.
 #pragma once
 
+#include "engine/memory.hpp"
+#include "engine/stream_state.hpp"
+
 #include <pipeline/batch.hpp>
 
 #include <atomic>
@@ -9,9 +12,6 @@
 #include <span>
 #include <utility>
 #include <vector>
-
-#include "engine/memory.hpp"
-#include "engine/stream_state.hpp"
 
 namespace pl::engine {
 

@@ -11,7 +11,8 @@ namespace pl::engine {
 namespace {
 
 std::uint64_t rows_of(const std::vector<batch_ref>& batches) {
-  return std::accumulate(batches.begin(), batches.end(), std::uint64_t{0}, [](auto n, const auto& b) { return n + b->nsel; });
+  return std::accumulate(batches.begin(), batches.end(), std::uint64_t{0},
+                         [](auto n, const auto& b) { return n + b->nsel; });
 }
 
 std::vector<record_batch*> raw(const std::vector<batch_ref>& batches) {
@@ -20,13 +21,16 @@ std::vector<record_batch*> raw(const std::vector<batch_ref>& batches) {
   return all;
 }
 
-std::string seconds_text(std::chrono::nanoseconds d) { return fmt::format("{:.1f} s", std::chrono::duration<double>(d).count()); }
+std::string seconds_text(std::chrono::nanoseconds d) {
+  return fmt::format("{:.1f} s", std::chrono::duration<double>(d).count());
+}
 
 }  // namespace
 
 // --------------------------------------------------------------------------------------------------------- writer ---
 
-writer::writer(std::unique_ptr<instance> sink, const config::node& settings, std::shared_ptr<node_meters> meters, block_pool& pool)
+writer::writer(std::unique_ptr<instance> sink, const config::node& settings, std::shared_ptr<node_meters> meters,
+               block_pool& pool)
     : sink_(std::move(sink)),
       retry_(settings.retry),
       meters_(std::move(meters)),
@@ -54,7 +58,8 @@ void writer::run() {
   while (true) {
     auto batches = queue_.take();
     if (batches.empty()) break;
-    if (alive) alive = write(std::move(batches));
+    if (alive)
+      alive = write(std::move(batches));
     else
       for (const auto& b : batches) b->mark_undelivered();
     count_queue();
@@ -101,11 +106,13 @@ bool writer::write(group batches) {
 // Waits before the next try. False: there is none.
 bool writer::come_again(const outcome& failed, backoff& pause) {
   if (pause.exhausted())
-    return fail({}, fmt::format("{} (given up after {}: retry.give_up_after)", failed.text(), seconds_text(*retry_.give_up_after)));
+    return fail({}, fmt::format("{} (given up after {}: retry.give_up_after)", failed.text(),
+                                seconds_text(*retry_.give_up_after)));
   const auto wait = pause.next();
   meters_->retries.add();
   state_.waiting_for("retrying: " + failed.text());
-  sink_->log(telemetry::log_level::warn, fmt::format("{}; try {} in {}", failed.text(), pause.tries() + 1, seconds_text(wait)));
+  sink_->log(telemetry::log_level::warn,
+             fmt::format("{}; try {} in {}", failed.text(), pause.tries() + 1, seconds_text(wait)));
   return !queue_.pause(wait);
 }
 
@@ -158,7 +165,8 @@ bool writer::fail(const group& batches, std::string_view why) {
 
 // ------------------------------------------------------------------------------------------------------ sink_node ---
 
-sink_node::sink_node(const config::node& settings, std::vector<std::unique_ptr<instance>> writers, services common, block_pool& pool)
+sink_node::sink_node(const config::node& settings, std::vector<std::unique_ptr<instance>> writers, services common,
+                     block_pool& pool)
     : name_(settings.name), pool_(pool) {
   const auto& pipeline = writers.front()->pipeline();
   meters_ = std::make_shared<node_meters>(common.metrics, pipeline, name_);
@@ -185,14 +193,16 @@ void sink_node::push(std::vector<batch_ref> group) {
 // To each writer the ranges whose streams are its own.
 void sink_node::push_split(batch_ref batch) {
   std::vector<std::size_t> writer_of;
-  for (const auto& range : batch->view().ranges()) writer_of.push_back(std::hash<std::string_view>()(pl::view(range.stream)) % writers_.size());
+  for (const auto& range : batch->view().ranges())
+    writer_of.push_back(std::hash<std::string_view>()(pl::view(range.stream)) % writers_.size());
   const auto push_to = [&](std::size_t w, batch_ref b) {
     std::vector<batch_ref> one;
     one.push_back(std::move(b));
     writers_[w]->queue().push(std::move(one));
   };
   const auto only = writer_of.empty() ? 0 : writer_of.front();
-  if (std::all_of(writer_of.begin(), writer_of.end(), [&](auto w) { return w == only; })) return push_to(only, std::move(batch));
+  if (std::all_of(writer_of.begin(), writer_of.end(), [&](auto w) { return w == only; }))
+    return push_to(only, std::move(batch));
   for (std::size_t w = 0; w < writers_.size(); ++w) {
     std::vector<bool> take;
     for (const auto of : writer_of) take.push_back(of == w);

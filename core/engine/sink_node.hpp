@@ -2,6 +2,13 @@
 // A sink of a pipeline: its writers, each an instance with a queue and a thread of its own.
 #pragma once
 
+#include "engine/backoff.hpp"
+#include "engine/dead_letters.hpp"
+#include "engine/instance.hpp"
+#include "engine/node_meters.hpp"
+#include "engine/node_state.hpp"
+#include "engine/write_queue.hpp"
+
 #include <atomic>
 #include <functional>
 #include <memory>
@@ -9,13 +16,6 @@
 #include <string>
 #include <thread>
 #include <vector>
-
-#include "engine/backoff.hpp"
-#include "engine/dead_letters.hpp"
-#include "engine/instance.hpp"
-#include "engine/node_meters.hpp"
-#include "engine/node_state.hpp"
-#include "engine/write_queue.hpp"
 
 namespace pl::engine {
 
@@ -34,7 +34,8 @@ class pipeline_events {
 // Writes what waits in one queue, again and again until it is taken; finds rows that are refused by halving.
 class writer {
  public:
-  writer(std::unique_ptr<instance> sink, const config::node& settings, std::shared_ptr<node_meters> meters, block_pool& pool);
+  writer(std::unique_ptr<instance> sink, const config::node& settings, std::shared_ptr<node_meters> meters,
+         block_pool& pool);
   ~writer();
   writer(const writer&) = delete;
   writer& operator=(const writer&) = delete;
@@ -71,7 +72,8 @@ class writer {
 class sink_node {
  public:
   // writers: created instances, one each.
-  sink_node(const config::node& settings, std::vector<std::unique_ptr<instance>> writers, services common, block_pool& pool);
+  sink_node(const config::node& settings, std::vector<std::unique_ptr<instance>> writers, services common,
+            block_pool& pool);
   ~sink_node();
 
   void start();

@@ -2,8 +2,10 @@
 // How far one stream is read and settled, and how the news of settled batches comes back to its lane.
 #pragma once
 
-#include <condition_variable>
+#include "telemetry/metrics.hpp"
+
 #include <chrono>
+#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
@@ -12,15 +14,14 @@
 #include <utility>
 #include <vector>
 
-#include "telemetry/metrics.hpp"
-
 namespace pl::engine {
 
 // One assignment of one stream to one lane: a stream that is lost and comes back is a new object, so that what was in
 // flight under the old one can't be mistaken. Only the lane's thread touches it.
 class stream_state {
  public:
-  explicit stream_state(std::string name, std::uint64_t position) : name_(std::move(name)), position_(position), settled_(position) {}
+  explicit stream_state(std::string name, std::uint64_t position)
+      : name_(std::move(name)), position_(position), settled_(position) {}
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }  // read up to here

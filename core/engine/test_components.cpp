@@ -20,8 +20,13 @@ struct stage_option {
 class test_source final : public pl::source {
  public:
   using options = stage_option;
-  static pl::description describe() { return {.name = "test_source", .doc = "Counts, for the engine's tests.", .example = "plugin: test_source"}; }
-  test_source(const options& o, pl::context ctx) : stage_(stage_named(o.stage)), ctx_(ctx), schema_(ctx.schema({"value"})) { ++stage_->creates; }
+  static pl::description describe() {
+    return {.name = "test_source", .doc = "Counts, for the engine's tests.", .example = "plugin: test_source"};
+  }
+  test_source(const options& o, pl::context ctx)
+      : stage_(stage_named(o.stage)), ctx_(ctx), schema_(ctx.schema({"value"})) {
+    ++stage_->creates;
+  }
 
   pl::result<void> start() override {
     ++stage_->starts;
@@ -40,7 +45,10 @@ class test_source final : public pl::source {
     return {};
   }
   pl::result<pl::batch> poll(const pl::poll_request& request) override {
-    if (request.max_rows == 0) { ++stage_->keep_alives; return pl::nothing_yet(); }
+    if (request.max_rows == 0) {
+      ++stage_->keep_alives;
+      return pl::nothing_yet();
+    }
     const auto call = stage_->polls++;
     if (stage_->lose_at.contains(call) && !streams_.empty()) move_away(streams_.front());
     return read(std::min<std::uint64_t>(request.max_rows, 100));
@@ -52,13 +60,19 @@ class test_source final : public pl::source {
   }
 
  private:
-  struct position { std::string name; std::uint64_t next; };
+  struct position {
+    std::string name;
+    std::uint64_t next;
+  };
 
   // The stream goes and comes back, as in a rebalance; it goes on from where it is settled.
   void move_away(position& s) {
     const auto settled = ctx_.lost(s.name);
     stage_->lost_settled = settled;
-    if (settled != PL_UNKNOWN) { std::scoped_lock lock(stage_->mutex); stage_->settled[s.name] = settled; }
+    if (settled != PL_UNKNOWN) {
+      std::scoped_lock lock(stage_->mutex);
+      stage_->settled[s.name] = settled;
+    }
     auto next = ctx_.assigned(s.name, stage_->settled_of(s.name));
     s.next = *next;
   }
@@ -103,21 +117,38 @@ class test_source final : public pl::source {
 class test_transform final : public pl::transform {
  public:
   using options = stage_option;
-  static pl::description describe() { return {.name = "test_transform", .doc = "Passes on, for the engine's tests.", .example = "plugin: test_transform"}; }
+  static pl::description describe() {
+    return {.name = "test_transform", .doc = "Passes on, for the engine's tests.", .example = "plugin: test_transform"};
+  }
   test_transform(const options& o, pl::context ctx) : stage_(stage_named(o.stage)), ctx_(ctx) { ++stage_->creates; }
 
-  pl::result<void> start() override { ++stage_->starts; return {}; }
-  pl::result<void> stop() override { ++stage_->stops; kept_.clear(); return {}; }
+  pl::result<void> start() override {
+    ++stage_->starts;
+    return {};
+  }
+  pl::result<void> stop() override {
+    ++stage_->stops;
+    kept_.clear();
+    return {};
+  }
   pl::result<void> apply(pl::batch_view in, pl::emitter& out) override {
     const auto call = stage_->applies++;
     if (stage_->on_apply)
       if (auto r = stage_->on_apply(call); !r.ok()) return r;
-    if (stage_->keep && stage_->keep(bytes_of(in.at(0, 0)))) { kept_.push_back(ctx_.retain(in)); return {}; }
-    if (!stage_->reject_in_apply) { out.pass(in); return {}; }
+    if (stage_->keep && stage_->keep(bytes_of(in.at(0, 0)))) {
+      kept_.push_back(ctx_.retain(in));
+      return {};
+    }
+    if (!stage_->reject_in_apply) {
+      out.pass(in);
+      return {};
+    }
     std::vector<std::uint32_t> good;
     for (const auto row : in.selection())
-      if (stage_->reject_in_apply(bytes_of(in.at(0, row)))) ctx_.reject(in, row, "the test rejects it");
-      else good.push_back(row);
+      if (stage_->reject_in_apply(bytes_of(in.at(0, row))))
+        ctx_.reject(in, row, "the test rejects it");
+      else
+        good.push_back(row);
     auto b = ctx_.derive(in, &in.schema(), in.rows());
     b.share_column(0, in.column(0));
     auto sel = b.allocate<std::uint32_t>(good.size());
@@ -136,24 +167,35 @@ class test_transform final : public pl::transform {
 class test_sink final : public pl::sink {
  public:
   using options = stage_option;
-  static pl::description describe() { return {.name = "test_sink", .doc = "Remembers rows, for the engine's tests.", .example = "plugin: test_sink"}; }
+  static pl::description describe() {
+    return {.name = "test_sink", .doc = "Remembers rows, for the engine's tests.", .example = "plugin: test_sink"};
+  }
   test_sink(const options& o, pl::context ctx) : stage_(stage_named(o.stage)), ctx_(ctx) { ++stage_->creates; }
 
-  pl::result<void> start() override { ++stage_->starts; return {}; }
-  pl::result<void> stop() override { ++stage_->stops; return {}; }
+  pl::result<void> start() override {
+    ++stage_->starts;
+    return {};
+  }
+  pl::result<void> stop() override {
+    ++stage_->stops;
+    return {};
+  }
   pl::result<void> write(const pl::batch_list& batches) override {
     const auto call = stage_->writes++;
     if (stage_->on_write)
       if (auto r = stage_->on_write(call); !r.ok()) return r;
     for (auto b : batches)
       for (const auto row : b.selection())
-        if (stage_->refuse && stage_->refuse(bytes_of(b.at(0, row)))) return pl::rejected("refused by the test's database");
+        if (stage_->refuse && stage_->refuse(bytes_of(b.at(0, row))))
+          return pl::rejected("refused by the test's database");
     std::scoped_lock lock(stage_->mutex);
     for (auto b : batches)
       for (const auto row : b.selection()) {
         const auto text = bytes_of(b.at(0, row));
-        if (stage_->reject_in_write && stage_->reject_in_write(text)) ctx_.reject(b, row, "the sink rejects it");
-        else stage_->stored.push_back({std::string(b.stream(row)), b.position(row), std::string(text)});
+        if (stage_->reject_in_write && stage_->reject_in_write(text))
+          ctx_.reject(b, row, "the sink rejects it");
+        else
+          stage_->stored.push_back({std::string(b.stream(row)), b.position(row), std::string(text)});
       }
     return {};
   }
@@ -166,13 +208,17 @@ class test_sink final : public pl::sink {
 class test_dead final : public pl::sink {
  public:
   using options = stage_option;
-  static pl::description describe() { return {.name = "test_dead", .doc = "Remembers dead letters, for the engine's tests.", .example = "plugin: test_dead"}; }
+  static pl::description describe() {
+    return {
+        .name = "test_dead", .doc = "Remembers dead letters, for the engine's tests.", .example = "plugin: test_dead"};
+  }
   test_dead(const options& o, pl::context) : stage_(stage_named(o.stage)) {}
   pl::result<void> write(const pl::batch_list& batches) override {
     std::scoped_lock lock(stage_->mutex);
     for (auto b : batches)
       for (const auto row : b.selection()) {
-        stage_->dead.push_back({std::string(b.stream(row)), b.position(row), std::string(bytes_of(b.at(*b.find("value"), row)))});
+        stage_->dead.push_back(
+            {std::string(b.stream(row)), b.position(row), std::string(bytes_of(b.at(*b.find("value"), row)))});
         stage_->reasons.emplace_back(bytes_of(b.at(*b.find("reason"), row)));
       }
     return {};

@@ -31,7 +31,7 @@ struct stage {
   // What to do in a call; unset: what a good component does. The number counts the calls, from 0.
   std::function<pl::result<void>(std::uint64_t)> on_write, on_apply;
   std::function<bool(std::string_view)> reject_in_apply, reject_in_write, refuse;  // by the row's text
-  std::function<bool(std::string_view)> keep;                                     // transform: hold the batch back
+  std::function<bool(std::string_view)> keep;                                      // transform: hold the batch back
 
   std::atomic<std::uint64_t> writes{0}, applies{0}, creates{0}, starts{0}, stops{0}, keep_alives{0}, polls{0};
   std::atomic<std::uint64_t> lost_settled{0};
@@ -41,8 +41,14 @@ struct stage {
   std::vector<std::string> reasons;
   std::map<std::string, std::uint64_t> settled;  // by stream
 
-  std::vector<stored_row> rows_stored() { std::scoped_lock lock(mutex); return stored; }
-  std::uint64_t settled_of(const std::string& stream) { std::scoped_lock lock(mutex); return settled.contains(stream) ? settled[stream] : 0; }
+  std::vector<stored_row> rows_stored() {
+    std::scoped_lock lock(mutex);
+    return stored;
+  }
+  std::uint64_t settled_of(const std::string& stream) {
+    std::scoped_lock lock(mutex);
+    return settled.contains(stream) ? settled[stream] : 0;
+  }
 };
 
 // Stages by the name that the configuration gives: components can't be handed anything else.

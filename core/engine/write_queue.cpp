@@ -16,9 +16,7 @@ void write_queue::push(std::vector<batch_ref> batches) {
   changed_.notify_all();
 }
 
-bool write_queue::due() const {
-  return hurried_ > 0 || closed_ || rows_ >= batch_.rows || bytes_ >= batch_.max_bytes;
-}
+bool write_queue::due() const { return hurried_ > 0 || closed_ || rows_ >= batch_.rows || bytes_ >= batch_.max_bytes; }
 
 std::vector<batch_ref> write_queue::take() {
   std::unique_lock lock(mutex_);

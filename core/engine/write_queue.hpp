@@ -2,15 +2,15 @@
 // What waits for one writer, and when enough of it waits to be written.
 #pragma once
 
+#include "config/pipeline.hpp"
+#include "engine/record_batch.hpp"
+
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <mutex>
 #include <vector>
-
-#include "config/pipeline.hpp"
-#include "engine/record_batch.hpp"
 
 namespace pl::engine {
 

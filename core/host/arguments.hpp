@@ -22,10 +22,10 @@ struct arguments {
   std::vector<std::string> plugin_dirs;
   std::vector<std::string> sets;
   std::optional<std::string> log_level, log_format;
-  bool connect = false;           // validate
-  std::string component;          // plugins describe
+  bool connect = false;   // validate
+  std::string component;  // plugins describe
   std::string describe_as = "text";
-  std::string shell;              // completion
+  std::string shell;  // completion
 };
 
 }  // namespace pl::host

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "host/verbs.hpp"
+
 #include <cstdio>
 #include <string_view>
-
-#include "host/verbs.hpp"
 
 namespace pl::host {
 

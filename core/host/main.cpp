@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // The command line: parsed here, carried out in one file for each verb.
+#include "config/diagnostics.hpp"
+#include "host/verbs.hpp"
+#include "host/version.hpp"
+
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
 
@@ -10,34 +14,39 @@
 #include <string_view>
 #include <vector>
 
-#include "config/diagnostics.hpp"
-#include "host/verbs.hpp"
-#include "host/version.hpp"
-
 namespace {
 
 using pl::host::arguments;
 
 constexpr const char* exit_codes =
-    "Exit codes: 0 done; 1 failed while running; 2 wrong command line or configuration; 3 stopped with records unsettled;\n"
+    "Exit codes: 0 done; 1 failed while running; 2 wrong command line or configuration; 3 stopped with records "
+    "unsettled;\n"
     "130 stopped by a second signal.";
 
 void add_configs(CLI::App& verb, arguments& args) {
-  verb.add_option("config", args.configs, "Configuration files; each document is a pipeline")->required()->type_name("CONFIG");
+  verb.add_option("config", args.configs, "Configuration files; each document is a pipeline")
+      ->required()
+      ->type_name("CONFIG");
   verb.add_option("--set", args.sets, "Override a value: --set sinks.store.batch.rows=500 (repeatable)")
-      ->type_name("PATH=VALUE")->allow_extra_args(false);
+      ->type_name("PATH=VALUE")
+      ->allow_extra_args(false);
 }
 
 void add_plugin_dirs(CLI::App& verb, arguments& args) {
-  verb.add_option("--plugin-dir", args.plugin_dirs, "Where to look for plugins first (repeatable; also PIPELINE_PLUGIN_PATH)")
-      ->type_name("DIR")->allow_extra_args(false);
+  verb.add_option("--plugin-dir", args.plugin_dirs,
+                  "Where to look for plugins first (repeatable; also PIPELINE_PLUGIN_PATH)")
+      ->type_name("DIR")
+      ->allow_extra_args(false);
 }
 
 void add_logging(CLI::App& verb, arguments& args) {
-  verb.add_option("--log-level", args.log_level, "trace, debug, info, warn or error (default: the configuration's, else info)")
-      ->type_name("LEVEL")->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
+  verb.add_option("--log-level", args.log_level,
+                  "trace, debug, info, warn or error (default: the configuration's, else info)")
+      ->type_name("LEVEL")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error"}));
   verb.add_option("--log-format", args.log_format, "text or json (default: the configuration's, else text)")
-      ->type_name("FORMAT")->check(CLI::IsMember({"text", "json"}));
+      ->type_name("FORMAT")
+      ->check(CLI::IsMember({"text", "json"}));
 }
 
 // CLI11 says only that a verb is missing.
@@ -48,7 +57,8 @@ bool is_unknown_verb(const CLI::App& app, std::string_view word) {
   const std::vector<std::string_view> verbs(names.begin(), names.end());
   if (std::find(verbs.begin(), verbs.end(), word) != verbs.end()) return false;
   const auto guess = pl::config::did_you_mean(word, verbs);
-  fmt::print(stderr, "error: unknown verb '{}'{}{}\nRun with --help for more information.\n", word, guess.empty() ? "" : "; ", guess);
+  fmt::print(stderr, "error: unknown verb '{}'{}{}\nRun with --help for more information.\n", word,
+             guess.empty() ? "" : "; ", guess);
   return true;
 }
 
@@ -64,7 +74,9 @@ int main(int argc, char** argv) {
   arguments args;
   int (*verb)(const arguments&) = nullptr;
 
-  auto* run = app.add_subcommand("run", "Run pipelines until they end or a signal comes (SIGTERM, SIGINT: finish what is in flight; SIGHUP: reload)");
+  auto* run = app.add_subcommand(
+      "run",
+      "Run pipelines until they end or a signal comes (SIGTERM, SIGINT: finish what is in flight; SIGHUP: reload)");
   add_configs(*run, args);
   add_plugin_dirs(*run, args);
   add_logging(*run, args);
@@ -81,8 +93,14 @@ int main(int argc, char** argv) {
   add_plugin_dirs(*plugins, args);
   plugins->require_subcommand(0, 1);
   auto* describe = plugins->add_subcommand("describe", "Options, defaults, ports and an example of a plugin");
-  describe->add_option("name", args.component, "The plugin, as in `plugin:`; `configuration` and `metrics` for the host's own")->required()->type_name("NAME");
-  describe->add_option("--format", args.describe_as, "text or markdown")->check(CLI::IsMember({"text", "markdown"}))->type_name("FORMAT");
+  describe
+      ->add_option("name", args.component,
+                   "The plugin, as in `plugin:`; `configuration` and `metrics` for the host's own")
+      ->required()
+      ->type_name("NAME");
+  describe->add_option("--format", args.describe_as, "text or markdown")
+      ->check(CLI::IsMember({"text", "markdown"}))
+      ->type_name("FORMAT");
   add_plugin_dirs(*describe, args);
   plugins->callback([&] { verb = describe->parsed() ? pl::host::describe_plugin : pl::host::list_plugins; });
 
@@ -90,15 +108,20 @@ int main(int argc, char** argv) {
   add_plugin_dirs(*schema, args);
   schema->callback([&] { verb = pl::host::print_schema; });
 
-  auto* completion = app.add_subcommand("completion", "Print shell completion: eval \"$(pipeline-host completion bash)\"");
-  completion->add_option("shell", args.shell, "bash, zsh or fish")->required()->check(CLI::IsMember({"bash", "zsh", "fish"}))->type_name("SHELL");
+  auto* completion =
+      app.add_subcommand("completion", "Print shell completion: eval \"$(pipeline-host completion bash)\"");
+  completion->add_option("shell", args.shell, "bash, zsh or fish")
+      ->required()
+      ->check(CLI::IsMember({"bash", "zsh", "fish"}))
+      ->type_name("SHELL");
   completion->callback([&] { verb = pl::host::print_completion; });
 
   std::string topic;
   auto* help = app.add_subcommand("help", "Help for a verb: pipeline-host help run");
   help->add_option("verb", topic, "The verb")->type_name("VERB");
   help->callback([&] {
-    fmt::print("{}", topic.empty() ? app.help() : app.get_subcommand(topic)->help(app.get_name()));  // throws where there is none
+    fmt::print("{}", topic.empty() ? app.help()
+                                   : app.get_subcommand(topic)->help(app.get_name()));  // throws where there is none
     verb = [](const arguments&) -> int { return pl::host::exit_ok; };
   });
 

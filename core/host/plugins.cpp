@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <pipeline/result.hpp>
-
-#include <fmt/format.h>
-
-#include <cstdio>
-
 #include "config/describe.hpp"
 #include "config/diagnostics.hpp"
 #include "host/session.hpp"
 #include "host/verbs.hpp"
 #include "telemetry/engine_metrics.hpp"
+
+#include <pipeline/result.hpp>
+
+#include <fmt/format.h>
+
+#include <cstdio>
 
 namespace pl::host {
 
@@ -42,7 +42,8 @@ std::vector<const pl_component*> all_components(loader::registry& plugins) {
 int list_plugins(const arguments& args) {
   loader::registry plugins(plugin_directories(args));
   for (const auto& [name, c] : plugins.all())
-    fmt::print("{:<18} {:<10} {:<8} {}\n", name, role_name(c.component->role), view(c.plugin->version), first_line(view(c.component->doc)));
+    fmt::print("{:<18} {:<10} {:<8} {}\n", name, role_name(c.component->role), view(c.plugin->version),
+               first_line(view(c.component->doc)));
   print_failures(plugins);
   if (plugins.all().empty()) {
     fmt::print(stderr, "error: no plugins found in:\n");
@@ -59,13 +60,16 @@ int describe_plugin(const arguments& args) {
   loader::registry plugins(plugin_directories(args));
   if (const auto* found = plugins.find(args.component)) {
     const bool markdown = args.describe_as == "markdown";
-    std::fputs((markdown ? config::describe_markdown(*found->component) : config::describe_text(*found->component)).c_str(), stdout);
+    std::fputs(
+        (markdown ? config::describe_markdown(*found->component) : config::describe_text(*found->component)).c_str(),
+        stdout);
     return exit_ok;
   }
   std::vector<std::string_view> names;
   for (const auto& [name, c] : plugins.all()) names.push_back(name);
   const auto guess = config::did_you_mean(args.component, names);
-  fmt::print(stderr, "error: no plugin '{}'{}{}; `pipeline-host plugins` lists them\n", args.component, guess.empty() ? "" : "; ", guess);
+  fmt::print(stderr, "error: no plugin '{}'{}{}; `pipeline-host plugins` lists them\n", args.component,
+             guess.empty() ? "" : "; ", guess);
   print_failures(plugins);
   return exit_usage;
 }

@@ -1,12 +1,4 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <fmt/format.h>
-
-#include <algorithm>
-#include <atomic>
-#include <cstdlib>
-#include <mutex>
-#include <thread>
-
 #include "host/session.hpp"
 #include "host/signals.hpp"
 #include "host/verbs.hpp"
@@ -14,6 +6,14 @@
 #include "telemetry/engine_metrics.hpp"
 #include "telemetry/http_server.hpp"
 #include "telemetry/progress.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cstdlib>
+#include <mutex>
+#include <thread>
 
 namespace pl::host {
 
@@ -60,7 +60,8 @@ int runner::run(signals& incoming) {
     if (signal == SIGHUP && !stopping_) reload();
     if (signal == SIGTERM || signal == SIGINT) {
       if (stopping_) {
-        session_.log().warn({}, {}, "second signal: stopping at once; what was in flight is read again after the next start");
+        session_.log().warn({}, {},
+                            "second signal: stopping at once; what was in flight is read again after the next start");
         std::_Exit(exit_at_once);
       }
       begin_stop();
@@ -90,8 +91,10 @@ void runner::begin_stop() {
 void runner::give_up_when_late() {
   if (!stopping_ || abandoned_ || clock::now() < deadline_) return;
   abandoned_ = true;
-  session_.log().error({}, {}, "not everything in flight could be written within shutdown_timeout; it stays unsettled and is read "
-                               "again after the next start");
+  session_.log().error(
+      {}, {},
+      "not everything in flight could be written within shutdown_timeout; it stays unsettled and is read "
+      "again after the next start");
   for (auto& p : running_) p->abandon();
 }
 
@@ -106,7 +109,8 @@ int runner::finish() {
   for (auto& p : running_) p->join();
   joined = true;
   watchdog.join();
-  const bool failed = std::any_of(running_.begin(), running_.end(), [](const auto& p) { return !p->failure().empty(); });
+  const bool failed =
+      std::any_of(running_.begin(), running_.end(), [](const auto& p) { return !p->failure().empty(); });
   for (auto& p : running_)
     if (const auto why = p->failure(); !why.empty()) session_.log().error(p->settings().name, {}, "failed: {}", why);
   std::scoped_lock lock(mutex_);
@@ -122,12 +126,15 @@ void runner::reload() {
   auto fresh = loaded.ok() ? session_.build(loaded, running_) : pipelines{};
   const bool good = loaded.ok();
   for (const auto& d : loaded.problems.sorted())
-    session_.log().log(d.level == config::severity::error ? telemetry::log_level::error : telemetry::log_level::warn, {}, {},
+    session_.log().log(d.level == config::severity::error ? telemetry::log_level::error : telemetry::log_level::warn,
+                       {}, {},
                        fmt::format("{}: {}{}{}", d.where.to_string(), d.message, d.hint.empty() ? "" : "; ", d.hint));
   const bool replaced = good && replace_all(std::move(fresh));
   session_.metrics().get(em::config_reloads_total, replaced ? "ok" : "failed").add();
-  if (replaced) session_.log().info({}, {}, "configuration reloaded");
-  else session_.log().error({}, {}, "configuration not reloaded: the old one runs on");
+  if (replaced)
+    session_.log().info({}, {}, "configuration reloaded");
+  else
+    session_.log().error({}, {}, "configuration not reloaded: the old one runs on");
 }
 
 bool runner::replace_all(pipelines fresh) {
@@ -135,7 +142,8 @@ bool runner::replace_all(pipelines fresh) {
   std::scoped_lock lock(mutex_);
   pipelines next;
   for (auto& f : fresh) {
-    const auto old = std::find_if(running_.begin(), running_.end(), [&](const auto& p) { return p && p->settings().name == f->settings().name; });
+    const auto old = std::find_if(running_.begin(), running_.end(),
+                                  [&](const auto& p) { return p && p->settings().name == f->settings().name; });
     if (old == running_.end()) {
       f->start();
       next.push_back(std::move(f));
@@ -175,7 +183,8 @@ telemetry::readiness runner::ready() const {
 }
 
 // The endpoint that the configuration asks for; null: none, or it can't be had.
-std::unique_ptr<telemetry::http_server> serve(const config::http_settings& settings, session& s, const runner& r, bool& failed) {
+std::unique_ptr<telemetry::http_server> serve(const config::http_settings& settings, session& s, const runner& r,
+                                              bool& failed) {
   if (!settings.enabled) return nullptr;
   auto server = telemetry::http_server::start(
       telemetry::listen_address{settings.host, settings.port, false},

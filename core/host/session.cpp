@@ -10,13 +10,15 @@
 
 namespace pl::host {
 
-session::session(const arguments& args, const telemetry::log_options& log) : log_(log), plugins_(plugin_directories(args)) {}
+session::session(const arguments& args, const telemetry::log_options& log)
+    : log_(log), plugins_(plugin_directories(args)) {}
 
 std::vector<std::filesystem::path> plugin_directories(const arguments& args) {
   std::vector<std::filesystem::path> directories(args.plugin_dirs.begin(), args.plugin_dirs.end());
   std::error_code unknown;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", unknown);
-  for (auto& dir : loader::default_directories(program, std::getenv("PIPELINE_PLUGIN_PATH"))) directories.push_back(std::move(dir));
+  for (auto& dir : loader::default_directories(program, std::getenv("PIPELINE_PLUGIN_PATH")))
+    directories.push_back(std::move(dir));
   return directories;
 }
 
@@ -31,19 +33,22 @@ telemetry::log_options log_options(const arguments& args, const config::load_res
   if (!loaded.pipelines.empty()) {
     const auto& from = loaded.pipelines.front().log;
     options.level = telemetry::to_log_level(from.level);
-    options.format = from.format == config::log_format::json ? telemetry::log_format::json : telemetry::log_format::text;
+    options.format =
+        from.format == config::log_format::json ? telemetry::log_format::json : telemetry::log_format::text;
   }
   if (args.log_level) options.level = telemetry::parse_log_level(*args.log_level).value_or(options.level);
   if (args.log_format) options.format = telemetry::parse_log_format(*args.log_format).value_or(options.format);
   return options;
 }
 
-std::vector<std::unique_ptr<engine::pipeline>> session::build(config::load_result& loaded,
-                                                              const std::vector<std::unique_ptr<engine::pipeline>>& running) {
+std::vector<std::unique_ptr<engine::pipeline>> session::build(
+    config::load_result& loaded, const std::vector<std::unique_ptr<engine::pipeline>>& running) {
   std::vector<std::unique_ptr<engine::pipeline>> built;
   for (const auto& settings : loaded.pipelines) {
-    const auto old = std::find_if(running.begin(), running.end(), [&](const auto& p) { return p->settings().name == settings.name; });
-    built.push_back(engine::pipeline::build(settings, services(), plugins_, loaded.problems, old == running.end() ? nullptr : old->get()));
+    const auto old = std::find_if(running.begin(), running.end(),
+                                  [&](const auto& p) { return p->settings().name == settings.name; });
+    built.push_back(engine::pipeline::build(settings, services(), plugins_, loaded.problems,
+                                            old == running.end() ? nullptr : old->get()));
   }
   return built;
 }

@@ -2,13 +2,13 @@
 // What every verb needs: plugins, logs, metrics, and the configuration loaded into pipelines.
 #pragma once
 
-#include <memory>
-#include <vector>
-
 #include "config/load.hpp"
 #include "engine/pipeline.hpp"
 #include "host/arguments.hpp"
 #include "loader/registry.hpp"
+
+#include <memory>
+#include <vector>
 
 namespace pl::host {
 
@@ -23,8 +23,8 @@ class session {
   [[nodiscard]] loader::registry& plugins() noexcept { return plugins_; }
 
   // Every configured pipeline, built, or null where it has errors; running: those that they replace, by name.
-  std::vector<std::unique_ptr<engine::pipeline>> build(config::load_result& loaded,
-                                                       const std::vector<std::unique_ptr<engine::pipeline>>& running = {});
+  std::vector<std::unique_ptr<engine::pipeline>> build(
+      config::load_result& loaded, const std::vector<std::unique_ptr<engine::pipeline>>& running = {});
 
  private:
   telemetry::logger log_;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "host/session.hpp"
+#include "host/verbs.hpp"
+
 #include <fmt/format.h>
 
 #include <cstdio>
-
-#include "host/session.hpp"
-#include "host/verbs.hpp"
 
 namespace pl::host {
 
@@ -22,7 +22,8 @@ int validate(const arguments& args) {
   if (!loaded.ok()) return well_formed ? exit_failed : exit_usage;
   for (const auto& p : pipelines)
     fmt::print("{}: ok, {} sources, {} transforms, {} sinks{}\n", p->settings().name, p->settings().sources.size(),
-               p->settings().transforms.size(), p->settings().sinks.size(), args.connect ? "; all servers are there and fit" : "");
+               p->settings().transforms.size(), p->settings().sinks.size(),
+               args.connect ? "; all servers are there and fit" : "");
   return exit_ok;
 }
 

@@ -26,9 +26,10 @@ std::string fault(const pl_plugin& plugin) {
   if (plugin.size < offsetof(pl_plugin, components) + sizeof plugin.components)
     return "its plugin table is too short: it wasn't built with pipeline/abi.h";
   if (plugin.minor > PL_ABI_MINOR)
-    return fmt::format("it needs a host with plugin interface {}.{} or newer; this one has {}.{}: install a newer pipeline-host, or "
-                       "build the plugin with this host's headers",
-                       PL_ABI_MAJOR, plugin.minor, PL_ABI_MAJOR, PL_ABI_MINOR);
+    return fmt::format(
+        "it needs a host with plugin interface {}.{} or newer; this one has {}.{}: install a newer pipeline-host, or "
+        "build the plugin with this host's headers",
+        PL_ABI_MAJOR, plugin.minor, PL_ABI_MAJOR, PL_ABI_MINOR);
   if (plugin.ncomponents == 0 || plugin.components == nullptr) return "it has no components";
   return {};
 }
@@ -52,7 +53,8 @@ std::string fault(const pl_component* c) {
 
 // dlopen's own words, with what to do about the usual cases.
 std::string explain(const std::string& why) {
-  if (why.find("invalid ELF header") != std::string::npos || why.find("file too short") != std::string::npos) return "it is no shared library";
+  if (why.find("invalid ELF header") != std::string::npos || why.find("file too short") != std::string::npos)
+    return "it is no shared library";
   if (why.find("cannot open shared object file") != std::string::npos && why.find(".so") != std::string::npos)
     return why + ": a library that it needs isn't installed (ldd shows which)";
   return why;
@@ -72,13 +74,16 @@ void registry::load(const fs::path& file) {
   auto& lib = libraries_.emplace(file, std::make_unique<library>()).first->second;
   // dlopen's own message comes with the exception alone, not with an error_code.
   try {
-    lib->handle.load(boost::filesystem::path(file.string()), boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
+    lib->handle.load(boost::filesystem::path(file.string()),
+                     boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
   } catch (const std::exception& e) {
     failures_.push_back({file, explain(e.what())});
     return;
   }
   if (!lib->handle.has("pl_plugin_v1")) {
-    failures_.push_back({file, "it exports no pl_plugin_v1: it is no plugin, or one for another major version of the plugin interface"});
+    failures_.push_back(
+        {file,
+         "it exports no pl_plugin_v1: it is no plugin, or one for another major version of the plugin interface"});
     return;
   }
   add(lib->handle.get<const pl_plugin>("pl_plugin_v1"), file);
@@ -91,8 +96,11 @@ void registry::add(const pl_plugin& plugin, const fs::path& file) {
   }
   for (std::uint32_t i = 0; i < plugin.ncomponents; ++i) {
     const auto* c = plugin.components[i];
-    if (auto why = fault(c); !why.empty()) failures_.push_back({file, std::move(why)});
-    else components_.try_emplace(std::string(view(c->name)), loaded_component{c, &plugin, file});  // the first directory wins
+    if (auto why = fault(c); !why.empty())
+      failures_.push_back({file, std::move(why)});
+    else
+      components_.try_emplace(std::string(view(c->name)),
+                              loaded_component{c, &plugin, file});  // the first directory wins
   }
 }
 
@@ -131,7 +139,8 @@ std::vector<fs::path> default_directories(const fs::path& program, const char* p
     if (!dir.empty()) all.emplace_back(dir);
   const auto prefix = program.parent_path().parent_path();
   std::error_code ignored;
-  for (const auto& lib : {prefix / "lib", prefix / "lib" / "x86_64-linux-gnu", prefix / "lib" / "aarch64-linux-gnu", prefix / "lib64"})
+  for (const auto& lib :
+       {prefix / "lib", prefix / "lib" / "x86_64-linux-gnu", prefix / "lib" / "aarch64-linux-gnu", prefix / "lib64"})
     if (const auto dir = lib / "pipeline-host" / "plugins"; fs::is_directory(dir, ignored)) all.push_back(dir);
   return all;
 }

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loader/registry.hpp"
 
-#include <doctest/doctest.h>
-
 #include <pipeline/result.hpp>
+
+#include <doctest/doctest.h>
 
 #include <cstdlib>
 #include <filesystem>
@@ -18,9 +18,11 @@ namespace {
 // A directory with these of the test plugins in it.
 class plugin_directory {
  public:
-  explicit plugin_directory(std::initializer_list<const char*> names) : path_(fs::temp_directory_path() / ("registry_test." + std::to_string(std::rand()))) {
+  explicit plugin_directory(std::initializer_list<const char*> names)
+      : path_(fs::temp_directory_path() / ("registry_test." + std::to_string(std::rand()))) {
     fs::create_directories(path_);
-    for (const auto* name : names) fs::copy_file(fs::path(TEST_PLUGINS) / (std::string(name) + ".so"), path_ / (std::string(name) + ".so"));
+    for (const auto* name : names)
+      fs::copy_file(fs::path(TEST_PLUGINS) / (std::string(name) + ".so"), path_ / (std::string(name) + ".so"));
   }
   ~plugin_directory() { fs::remove_all(path_); }
   plugin_directory(const plugin_directory&) = delete;
@@ -44,12 +46,14 @@ std::string only_failure(const plugin_directory& dir) {
 
 TEST_CASE("a plugin built for a newer host is refused with a sentence that says which host it needs") {
   CHECK(only_failure(plugin_directory{"odd_newer"}) ==
-        "it needs a host with plugin interface 1.1 or newer; this one has 1.0: install a newer pipeline-host, or build the plugin with "
+        "it needs a host with plugin interface 1.1 or newer; this one has 1.0: install a newer pipeline-host, or build "
+        "the plugin with "
         "this host's headers");
 }
 
 TEST_CASE("a table that is too short is refused") {
-  CHECK(only_failure(plugin_directory{"odd_short"}) == "its plugin table is too short: it wasn't built with pipeline/abi.h");
+  CHECK(only_failure(plugin_directory{"odd_short"}) ==
+        "its plugin table is too short: it wasn't built with pipeline/abi.h");
 }
 
 TEST_CASE("a component that lacks functions is refused by name") {

@@ -5,7 +5,8 @@
  */
 #include <pipeline/abi.h>
 
-#define TEXT(s) {s, sizeof(s) - 1}
+#define TEXT(s) \
+  { s, sizeof(s) - 1 }
 
 #if ODD == 4
 PL_PUBLIC int something_else(void) { return 4; }
@@ -18,7 +19,9 @@ static pl_status create(const pl_host* host, const pl_cell* config, void** self)
 }
 static pl_status ok(void* self) { return (void)self, PL_OK; }
 static void destroy(void* self) { (void)self; }
-static pl_status write_all(void* self, pl_batch* const* batches, uint32_t n) { return (void)self, (void)batches, (void)n, PL_OK; }
+static pl_status write_all(void* self, pl_batch* const* batches, uint32_t n) {
+  return (void)self, (void)batches, (void)n, PL_OK;
+}
 
 static const struct {
   pl_component known;

@@ -54,7 +54,7 @@ TEST_CASE("doubles are the nearest ones") {
     CAPTURE(text);
     const auto got = read_double(text);
     CHECK(got.fit == number_fit::exact);
-    CHECK(got.value == std::strtod(text, nullptr));
+    CHECK(got.value == std::strtod(text.c_str(), nullptr));
   }
   std::mt19937_64 random(7);
   for (int i = 0; i < 20'000; ++i) {
