@@ -16,7 +16,7 @@ build_packages=(
   doctest-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libcpp-httplib-dev
   libsqlite3-dev
 )
-demo_packages=(mosquitto mosquitto-clients postgresql python3)
+demo_packages=(mosquitto mosquitto-clients postgresql python3 sqlite3)
 # libclang-common-15-dev and libclang-rt-19-dev hold the sanitizer and fuzzer runtimes.
 test_packages=(
   "${demo_packages[@]}"

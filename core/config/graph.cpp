@@ -154,7 +154,7 @@ class pipeline_builder {
 
   // host:port, :port, [::1]:port
   void read_listen(const std::string& listen, const location& where) {
-    if (listen == "off") {
+    if (listen == "off" || listen == "false") {  // YAML 1.1 tools turn off into false
       p_.http.enabled = false;
       return;
     }

@@ -57,7 +57,7 @@ constexpr pl_option of(std::uint32_t element, pl_option o) {
   return o;
 }
 
-constexpr std::array http_fields = {opt(PL_OPT_TEXT, "listen", "Address of /metrics, /healthz and the rest; off: none",
+constexpr std::array http_fields = {opt(PL_OPT_TEXT, "listen", "Address of /metrics, /health/live and /health/ready; off: none",
                                         "127.0.0.1:9464", "0.0.0.0:9464")};
 
 constexpr std::array log_fields = {
@@ -81,7 +81,7 @@ constexpr std::array queue_fields = {between(
     4096, 1e13, opt(PL_OPT_SIZE, "max_bytes", "What may wait for this sink; then its sources slow down", "64MiB"))};
 
 constexpr auto plugin_option =
-    required(opt(PL_OPT_TEXT, "plugin", "Which component it is; see `pipeline-host plugins list`", ""));
+    required(opt(PL_OPT_TEXT, "plugin", "Which component it is; see `pipeline-host plugins`", ""));
 
 constexpr pl_option plugin_with(std::string_view example) {
   auto o = plugin_option;

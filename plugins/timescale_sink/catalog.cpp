@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "catalog.hpp"
 
+#include <sys/socket.h>
+
 #include <condition_variable>
 #include <mutex>
 #include <stop_token>
 #include <thread>
-
-#include <sys/socket.h>
 
 namespace timescale {
 namespace {
@@ -70,8 +70,10 @@ std::vector<table_column> inspect_columns(pqxx::transaction_base& tx, const std:
 std::string fingerprint_expression(const table_info& table) {
   const auto name = quoted_literal(table.name.sql()) + "::regclass";
   if (table.kind == 'r') return "coalesce(pg_relation_filenode(" + name + ")::text, '')";
-  return "(SELECT coalesce(string_agg(attnum || ':' || attname || ':' || atttypid, ',' ORDER BY attnum), '') FROM pg_attribute "
-         "WHERE attrelid = " + name + " AND attnum > 0 AND NOT attisdropped)";
+  return "(SELECT coalesce(string_agg(attnum || ':' || attname || ':' || atttypid, ',' ORDER BY attnum), '') FROM "
+         "pg_attribute "
+         "WHERE attrelid = " +
+         name + " AND attnum > 0 AND NOT attisdropped)";
 }
 
 bool is_hypertable(pqxx::transaction_base& tx, const table_name& name) {

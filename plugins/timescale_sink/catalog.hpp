@@ -9,6 +9,8 @@
 
 #include <pipeline/result.hpp>
 
+#include <pqxx/pqxx>
+
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -16,14 +18,12 @@
 #include <string>
 #include <vector>
 
-#include <pqxx/pqxx>
-
 namespace timescale {
 
 struct table_column {
   std::string name;
-  std::string type;         // as SQL shows it
-  std::optional<wire> wire_type;  // nothing: a type that this sink can't write
+  std::string type;                  // as SQL shows it
+  std::optional<wire> wire_type;     // nothing: a type that this sink can't write
   std::uint32_t max_characters = 0;  // 0: no limit
   bool not_null = false;
   bool has_default = false;  // or is numbered by the database (identity)
@@ -43,10 +43,10 @@ struct table_info {
 };
 
 struct server_info {
-  std::string version;    // 15.4
-  std::string timescale;  // version of the extension; empty: plain PostgreSQL
+  std::string version;             // 15.4
+  std::string timescale;           // version of the extension; empty: plain PostgreSQL
   bool timescale_offered = false;  // could be had with CREATE EXTENSION
-  bool community = false;  // TimescaleDB with compression and retention
+  bool community = false;          // TimescaleDB with compression and retention
   bool read_only = false;
 };
 

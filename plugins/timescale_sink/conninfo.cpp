@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "conninfo.hpp"
 
+#include <libpq-fe.h>
+
 #include <algorithm>
 #include <charconv>
 #include <memory>
-
-#include <libpq-fe.h>
 
 namespace timescale {
 namespace {
@@ -44,7 +44,8 @@ bool are_ports(std::string_view text) {
     const auto port = text.substr(0, comma);
     unsigned v = 0;
     const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), v);
-    if (!port.empty() && (error != std::errc() || end != port.data() + port.size() || v == 0 || v > 65535)) return false;
+    if (!port.empty() && (error != std::errc() || end != port.data() + port.size() || v == 0 || v > 65535))
+      return false;
     if (comma == text.size()) return true;
     text.remove_prefix(comma + 1);
   }
@@ -59,8 +60,7 @@ pl::result<conninfo> conninfo::parse(const std::string& written) {
   const std::unique_ptr<char, decltype(&PQfreemem)> text(message, PQfreemem);
   if (!all) {
     const auto why = without_quotations(message ? message : "out of memory");
-    return pl::bad_option("url", "neither a postgresql:// URL nor key=value pairs (" + why +
-                                     ")" + how_to_escape);
+    return pl::bad_option("url", "neither a postgresql:// URL nor key=value pairs (" + why + ")" + how_to_escape);
   }
   conninfo c;
   for (const auto* o = all.get(); o->keyword != nullptr; ++o)

@@ -14,14 +14,16 @@ std::string compression_sql(const std::string& table, const create_options& crea
   for (const auto& s : create.compression->segment_by) segments += (segments.empty() ? "" : ",") + quoted_identifier(s);
   auto order = create.compression->order_by;
   if (order.empty()) order = quoted_identifier(create.hypertable.time_column) + " DESC";
-  return "ALTER TABLE " + table + " SET (timescaledb.compress, timescaledb.compress_orderby = " + quoted_literal(order) +
+  return "ALTER TABLE " + table +
+         " SET (timescaledb.compress, timescaledb.compress_orderby = " + quoted_literal(order) +
          (segments.empty() ? "" : ", timescaledb.compress_segmentby = " + quoted_literal(segments)) + ")";
 }
 
 }  // namespace
 
 void lock_creation(pqxx::transaction_base& tx, const table_name& name) {
-  tx.exec("SELECT pg_advisory_xact_lock(hashtextextended(" + quoted_literal("pipeline-host creates " + name.sql()) + ", 0))");
+  tx.exec("SELECT pg_advisory_xact_lock(hashtextextended(" + quoted_literal("pipeline-host creates " + name.sql()) +
+          ", 0))");
 }
 
 std::vector<std::string> creation_sql(const table_name& name, const table_design& design, const create_options& create,
@@ -35,8 +37,9 @@ std::vector<std::string> creation_sql(const table_name& name, const table_design
   const bool hypertable = create.hypertable.enabled && !server.timescale.empty();
   const auto time = quoted_identifier(create.hypertable.time_column);
   if (hypertable)
-    sql.push_back("SELECT create_hypertable(" + quoted_literal(table) + "::regclass, " + quoted_literal(create.hypertable.time_column) +
-                  ", chunk_time_interval => " + interval(create.hypertable.chunk_interval) + ")");
+    sql.push_back("SELECT create_hypertable(" + quoted_literal(table) + "::regclass, " +
+                  quoted_literal(create.hypertable.time_column) + ", chunk_time_interval => " +
+                  interval(create.hypertable.chunk_interval) + ")");
   else if (create.hypertable.enabled)
     sql.push_back("CREATE INDEX ON " + table + " (" + time + " DESC)");  // a hypertable has it by itself
   for (const auto& columns : create.indexes) sql.push_back("CREATE INDEX ON " + table + " (" + columns + ")");
@@ -44,10 +47,12 @@ std::vector<std::string> creation_sql(const table_name& name, const table_design
   if (!hypertable || !server.community) return sql;
   if (create.compression) {
     sql.push_back(compression_sql(table, create));
-    sql.push_back("SELECT add_compression_policy(" + quoted_literal(table) + "::regclass, " + interval(create.compression->after) + ")");
+    sql.push_back("SELECT add_compression_policy(" + quoted_literal(table) + "::regclass, " +
+                  interval(create.compression->after) + ")");
   }
   if (create.retention)
-    sql.push_back("SELECT add_retention_policy(" + quoted_literal(table) + "::regclass, " + interval(*create.retention) + ")");
+    sql.push_back("SELECT add_retention_policy(" + quoted_literal(table) + "::regclass, " +
+                  interval(*create.retention) + ")");
   return sql;
 }
 
@@ -68,7 +73,8 @@ std::vector<std::string> create_table(pqxx::transaction_base& tx, const table_na
 findings creation_findings(const create_options& create) {
   findings found;
   const auto one_piece = [&](std::string option, std::string_view sql) {
-    if (sql.empty()) found.push_back({std::move(option), "is empty"});
+    if (sql.empty())
+      found.push_back({std::move(option), "is empty"});
     else if (sql.find(';') != std::string_view::npos)
       found.push_back({std::move(option), "has a ';' in it: write one piece of SQL only, no further statement"});
   };

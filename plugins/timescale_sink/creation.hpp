@@ -4,10 +4,10 @@
 
 #include "mapping.hpp"
 
+#include <pqxx/pqxx>
+
 #include <string>
 #include <vector>
-
-#include <pqxx/pqxx>
 
 namespace timescale {
 

@@ -49,21 +49,28 @@ std::int64_t floored_day(std::int64_t ns) { return ns / day_ns - (ns % day_ns < 
 std::string shown(const pl::cell& v) {
   std::string text;
   switch (v.kind) {
-    case PL_NULL: return "null";
-    case PL_BYTES: return std::to_string(v.len) + " bytes";
-    case PL_TIME_NS: return "the time " + pl::rfc3339(v.as.i);
+    case PL_NULL:
+      return "null";
+    case PL_BYTES:
+      return std::to_string(v.len) + " bytes";
+    case PL_TIME_NS:
+      return "the time " + pl::rfc3339(v.as.i);
     case PL_TEXT:
     case PL_JSON: {
       auto piece = pl::bytes_of(v).substr(0, shown_bytes);
       if (v.len > shown_bytes)  // not in the middle of a character
         while (!piece.empty() && !pl::is_utf8(piece) && piece.size() + 4 > shown_bytes) piece.remove_suffix(1);
       if (!pl::is_utf8(piece)) return "a text of " + std::to_string(v.len) + " bytes";
-      if (v.kind == PL_JSON) text = piece;
-      else pl::append_json_string(text, piece);
+      if (v.kind == PL_JSON)
+        text = piece;
+      else
+        pl::append_json_string(text, piece);
       if (v.len > shown_bytes) text += "...";
       return (v.kind == PL_JSON ? "the JSON " : "the text ") + text;
     }
-    default: pl::append_json(text, v); return v.kind == PL_BOOL ? text : "the number " + text;
+    default:
+      pl::append_json(text, v);
+      return v.kind == PL_BOOL ? text : "the number " + text;
   }
 }
 
@@ -95,20 +102,33 @@ bool row_encoder::append_cell(byte_buffer& out, const copied_column& c, const ce
     return true;
   }
   switch (c.type) {
-    case wire::float8: return append_float8(out, c, v);
-    case wire::text: return append_text(out, c, v);
-    case wire::timestamp: return append_timestamp(out, c, v);
+    case wire::float8:
+      return append_float8(out, c, v);
+    case wire::text:
+      return append_text(out, c, v);
+    case wire::timestamp:
+      return append_timestamp(out, c, v);
     case wire::json:
-    case wire::jsonb: return append_json(out, c, v);
-    case wire::int2: return append_int<std::int16_t>(out, c, v);
-    case wire::int4: return append_int<std::int32_t>(out, c, v);
-    case wire::int8: return append_int<std::int64_t>(out, c, v);
-    case wire::float4: return append_float4(out, c, v);
-    case wire::numeric: return append_numeric(out, c, v);
-    case wire::boolean: return append_bool(out, c, v);
-    case wire::date: return append_date(out, c, v);
-    case wire::bytea: return append_bytea(out, c, v);
-    case wire::uuid: return append_uuid(out, c, v);
+    case wire::jsonb:
+      return append_json(out, c, v);
+    case wire::int2:
+      return append_int<std::int16_t>(out, c, v);
+    case wire::int4:
+      return append_int<std::int32_t>(out, c, v);
+    case wire::int8:
+      return append_int<std::int64_t>(out, c, v);
+    case wire::float4:
+      return append_float4(out, c, v);
+    case wire::numeric:
+      return append_numeric(out, c, v);
+    case wire::boolean:
+      return append_bool(out, c, v);
+    case wire::date:
+      return append_date(out, c, v);
+    case wire::bytea:
+      return append_bytea(out, c, v);
+    case wire::uuid:
+      return append_uuid(out, c, v);
   }
   return refuse(c, v, "has a type that isn't supported");
 }
@@ -156,9 +176,12 @@ bool row_encoder::append_numeric(byte_buffer& out, const copied_column& c, const
     return numeric_.append(out, pl::bytes_of(v)) || refuse(c, v, "takes numbers only, of up to 131072 digits");
   std::array<char, 32> text{};
   std::to_chars_result end{};
-  if (v.kind == PL_I64) end = std::to_chars(text.data(), text.data() + text.size(), v.as.i);
-  else if (v.kind == PL_F64) end = std::to_chars(text.data(), text.data() + text.size(), v.as.f);
-  else return refuse(c, v, "takes numbers only");
+  if (v.kind == PL_I64)
+    end = std::to_chars(text.data(), text.data() + text.size(), v.as.i);
+  else if (v.kind == PL_F64)
+    end = std::to_chars(text.data(), text.data() + text.size(), v.as.f);
+  else
+    return refuse(c, v, "takes numbers only");
   return numeric_.append(out, {text.data(), end.ptr}) || refuse(c, v, "takes finite numbers only");
 }
 
@@ -176,8 +199,10 @@ bool row_encoder::append_timestamp(byte_buffer& out, const copied_column& c, con
 
 bool row_encoder::append_date(byte_buffer& out, const copied_column& c, const cell& v) {
   std::optional<std::int64_t> day;
-  if (v.kind == PL_TIME_NS) day = floored_day(v.as.i);
-  else if (v.kind == PL_TEXT) day = parse_date(pl::bytes_of(v));
+  if (v.kind == PL_TIME_NS)
+    day = floored_day(v.as.i);
+  else if (v.kind == PL_TEXT)
+    day = parse_date(pl::bytes_of(v));
   if (!day) return refuse(c, v, "takes times, and dates as text like 2026-11-24");
   put_fixed(out, static_cast<std::uint32_t>(*day - epoch_days));
   return true;
@@ -186,9 +211,12 @@ bool row_encoder::append_date(byte_buffer& out, const copied_column& c, const ce
 bool row_encoder::check_bytes(const copied_column& c, const cell& v, std::string_view bytes) {
   if (bytes.size() > largest_field) return refuse(c, v, "holds less than 1 GB");
   switch (check_text(bytes)) {
-    case text_fault::nul: return refuse(c, v, "can't hold the NUL byte that is in it");
-    case text_fault::not_utf8: return refuse(c, v, "takes valid UTF-8 only");
-    case text_fault::none: break;
+    case text_fault::nul:
+      return refuse(c, v, "can't hold the NUL byte that is in it");
+    case text_fault::not_utf8:
+      return refuse(c, v, "takes valid UTF-8 only");
+    case text_fault::none:
+      break;
   }
   return true;
 }

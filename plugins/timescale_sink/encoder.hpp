@@ -31,8 +31,7 @@ inline constexpr std::string_view copy_trailer{"\377\377", 2};
 
 class row_encoder {
  public:
-  explicit row_encoder(std::vector<copied_column> columns)
-      : columns_(std::move(columns)), cells_(columns_.size()) {}
+  explicit row_encoder(std::vector<copied_column> columns) : columns_(std::move(columns)), cells_(columns_.size()) {}
 
   // The rows that follow are this batch's.
   void bind(pl::batch_view batch) noexcept {

@@ -24,7 +24,8 @@ std::vector<std::string> column_names(const table_info& table) {
 }
 
 const table_column* find(const table_info& table, std::string_view name) {
-  const auto it = std::find_if(table.columns.begin(), table.columns.end(), [&](const auto& c) { return c.name == name; });
+  const auto it =
+      std::find_if(table.columns.begin(), table.columns.end(), [&](const auto& c) { return c.name == name; });
   return it == table.columns.end() ? nullptr : &*it;
 }
 
@@ -38,13 +39,17 @@ class planner {
       : options_(o), table_(table), in_(in), plan_(plan) {}
 
   findings run() {
-    if (options_.columns.empty()) map_by_name();
-    else map_as_told();
-    if (in_ && found_.empty() && plan_.columns.empty()) say("table", "none of its columns has the name of a field that comes in");
+    if (options_.columns.empty())
+      map_by_name();
+    else
+      map_as_told();
+    if (in_ && found_.empty() && plan_.columns.empty())
+      say("table", "none of its columns has the name of a field that comes in");
     if (in_ || !options_.columns.empty()) check_needed();
     plan_.table = table_.name.table;
     plan_.sql = "COPY " + table_.name.sql() + " (";
-    for (const auto& c : plan_.columns) plan_.sql += (&c == plan_.columns.data() ? "" : ", ") + quoted_identifier(c.column);
+    for (const auto& c : plan_.columns)
+      plan_.sql += (&c == plan_.columns.data() ? "" : ", ") + quoted_identifier(c.column);
     plan_.sql += ") FROM STDIN (FORMAT binary)";
     return std::move(found_);
   }
@@ -68,18 +73,22 @@ class planner {
   void map_by_name() {
     for (std::uint32_t i = 0; in_ && i < in_->ncols; ++i) {
       const std::string field(pl::view(in_->names[i]));
-      if (const auto* c = find(table_, field)) add(*c, i, field, "table");
+      if (const auto* c = find(table_, field))
+        add(*c, i, field, "table");
       else if (options_.unmapped == unmapped_fields::error)
-        say("table", "it has no column for the incoming field '" + field + "'" + did_you_mean(field, column_names(table_), ".") +
+        say("table", "it has no column for the incoming field '" + field + "'" +
+                         did_you_mean(field, column_names(table_), ".") +
                          " Add the column, say with 'columns' what goes where, or set 'unmapped: ignore'");
     }
   }
 
-  void add(const table_column& c, std::optional<pl::column_index> from, const std::string& field, const std::string& option) {
-    if (c.generated) return say(option, "column '" + c.name + "' is computed by the database (GENERATED) and can't be written");
+  void add(const table_column& c, std::optional<pl::column_index> from, const std::string& field,
+           const std::string& option) {
+    if (c.generated)
+      return say(option, "column '" + c.name + "' is computed by the database (GENERATED) and can't be written");
     if (!c.wire_type)
-      return say(option, "column '" + c.name + "' has the type " + c.type + ", which this sink can't write. It can: " +
-                             std::string(types_that_fit));
+      return say(option, "column '" + c.name + "' has the type " + c.type +
+                             ", which this sink can't write. It can: " + std::string(types_that_fit));
     if (!c.may_insert)
       return say(option, "no privilege to write column '" + c.name + "': GRANT INSERT ON " + table_.name.sql() +
                              " to the user of 'url'");
@@ -91,10 +100,12 @@ class planner {
     if (!found_.empty()) return;
     for (const auto& c : table_.columns) {
       if (!c.not_null || c.has_default || c.generated) continue;
-      if (std::any_of(plan_.columns.begin(), plan_.columns.end(), [&](const auto& p) { return p.column == c.name; })) continue;
+      if (std::any_of(plan_.columns.begin(), plan_.columns.end(), [&](const auto& p) { return p.column == c.name; }))
+        continue;
       say(options_.columns.empty() ? "table" : "columns",
-          "column '" + c.name + "' is NOT NULL, has no default, and no field goes there. Map a field to it, or give it a "
-          "default in the database");
+          "column '" + c.name +
+              "' is NOT NULL, has no default, and no field goes there. Map a field to it, or give it a "
+              "default in the database");
     }
   }
 
@@ -109,11 +120,11 @@ class planner {
 // an alert, and not a source's original record.
 std::string sql_type(std::string_view field, bool parsed) {
   static constexpr std::array<std::pair<std::string_view, std::string_view>, 20> conventional{
-      {{"time", "timestamptz"},  {"since", "timestamptz"}, {"user_id", "text"},      {"device_id", "text"},
-       {"extra", "jsonb"},       {"labels", "jsonb"},      {"headers", "jsonb"},     {"topic", "text"},
-       {"stream", "text"},       {"id", "text"},           {"rule", "text"},         {"state", "text"},
-       {"severity", "text"},     {"metric", "text"},       {"message", "text"},      {"key", "bytea"},
-       {"partition", "integer"}, {"offset", "bigint"},     {"position", "bigint"},   {"value", "bytea"}}};
+      {{"time", "timestamptz"},  {"since", "timestamptz"}, {"user_id", "text"},    {"device_id", "text"},
+       {"extra", "jsonb"},       {"labels", "jsonb"},      {"headers", "jsonb"},   {"topic", "text"},
+       {"stream", "text"},       {"id", "text"},           {"rule", "text"},       {"state", "text"},
+       {"severity", "text"},     {"metric", "text"},       {"message", "text"},    {"key", "bytea"},
+       {"partition", "integer"}, {"offset", "bigint"},     {"position", "bigint"}, {"value", "bytea"}}};
   if (field != "value" || !parsed)
     for (const auto& [name, type] : conventional)
       if (name == field) return std::string(type);
@@ -132,10 +143,12 @@ findings table_findings(const table_info& table) {
     return {{"table", name + " is a view: name the table that the rows are to be stored in"}};
   if (table.kind != 'r' && table.kind != 'p' && table.kind != 'f') return {{"table", name + " is no table"}};
   if (table.row_security)
-    return {{"table", name + " has row-level security for this user, which COPY can't write to: use a user with BYPASSRLS"}};
+    return {{"table",
+             name + " has row-level security for this user, which COPY can't write to: use a user with BYPASSRLS"}};
   const auto any = std::any_of(table.columns.begin(), table.columns.end(), [](const auto& c) { return c.may_insert; });
   if (!table.may_insert_all && !any)
-    return {{"table", "no privilege to write to " + name + ": GRANT INSERT ON " + table.name.sql() + " to the user of 'url'"}};
+    return {{"table",
+             "no privilege to write to " + name + ": GRANT INSERT ON " + table.name.sql() + " to the user of 'url'"}};
   return {};
 }
 
@@ -164,9 +177,12 @@ findings design_table(const options& o, const pl_schema* in, table_design& desig
   const bool parsed = comes_in("device_id") || comes_in("rule");
   const auto add = [&](const std::string& column, std::string_view field) {
     const auto own = create.columns.find(column);
-    if (own != create.columns.end()) design.emplace_back(column, own->second);
-    else if (column == time_column) design.emplace_back(column, "timestamptz NOT NULL");
-    else design.emplace_back(column, sql_type(field, parsed));
+    if (own != create.columns.end())
+      design.emplace_back(column, own->second);
+    else if (column == time_column)
+      design.emplace_back(column, "timestamptz NOT NULL");
+    else
+      design.emplace_back(column, sql_type(field, parsed));
   };
   for (const auto& [column, field] : o.columns) add(column, field);
   for (std::uint32_t i = 0; o.columns.empty() && in && i < in->ncols; ++i) {

@@ -28,13 +28,13 @@ struct hypertable_options {
 
   static pl::option_table<hypertable_options> table() {
     using o = hypertable_options;
-    return {
-        pl::option(&o::enabled, "enabled", "Whether the created table becomes a hypertable where the database has TimescaleDB."),
-        pl::option(&o::time_column, "time_column", "The column by whose time the table is cut into chunks."),
-        pl::option(&o::chunk_interval, "chunk_interval",
-                   "How much time one chunk holds; the indexes of the chunks being written should fit into memory.")
-            .range(1)
-            .example("12h")};
+    return {pl::option(&o::enabled, "enabled",
+                       "Whether the created table becomes a hypertable where the database has TimescaleDB."),
+            pl::option(&o::time_column, "time_column", "The column by whose time the table is cut into chunks."),
+            pl::option(&o::chunk_interval, "chunk_interval",
+                       "How much time one chunk holds; the indexes of the chunks being written should fit into memory.")
+                .range(1)
+                .example("12h")};
   }
 };
 
@@ -65,9 +65,10 @@ struct create_options {
   static pl::option_table<create_options> table() {
     using o = create_options;
     return {
-        pl::option(&o::columns, "columns",
-                   "SQL types of columns, where the ones that follow from the columns' names don't suit, and of columns "
-                   "that the table has beyond what comes in.")
+        pl::option(
+            &o::columns, "columns",
+            "SQL types of columns, where the ones that follow from the columns' names don't suit, and of columns "
+            "that the table has beyond what comes in.")
             .example("{status: text, site: \"text NOT NULL DEFAULT 'home'\"}"),
         pl::option(&o::hypertable, "hypertable", "The hypertable, in a database with TimescaleDB.")
             .example("{chunk_interval: 12h}"),
@@ -98,9 +99,10 @@ struct options {
   static pl::option_table<options> table() {
     using o = options;
     return {
-        pl::option(&o::url, "url",
-                   "Where the database is: postgresql://user:password@host:port/database?sslmode=verify-full, or libpq's "
-                   "key=value form. PgBouncer in transaction pooling is fine.")
+        pl::option(
+            &o::url, "url",
+            "Where the database is: postgresql://user:password@host:port/database?sslmode=verify-full, or libpq's "
+            "key=value form. PgBouncer in transaction pooling is fine.")
             .required()
             .secret()
             .example("\"${DATABASE_URL}\""),
@@ -108,9 +110,10 @@ struct options {
                    "Table to write to: table or schema.table, taken literally (upper case stays upper case); double "
                    "quotes around a part that has a dot in it.")
             .example("metrics.raw_telemetry"),
-        pl::option(&o::columns, "columns",
-                   "What goes where, as 'column of the table: incoming field'; fields that aren't named are not written. "
-                   "Default: each incoming field goes into the column of the same name.")
+        pl::option(
+            &o::columns, "columns",
+            "What goes where, as 'column of the table: incoming field'; fields that aren't named are not written. "
+            "Default: each incoming field goes into the column of the same name.")
             .example("{temp: temperature, ts: time}"),
         pl::option(&o::unmapped, "unmapped",
                    "Without 'columns': what to do about an incoming field that the table has no column for."),
@@ -119,9 +122,10 @@ struct options {
                    "Default: the table must exist.")
             .example("{hypertable: {chunk_interval: 1d}, retention: 90d}"),
         pl::option(&o::connect_timeout, "connect_timeout", "How long connecting to one host may take.").range(2, 3600),
-        pl::option(&o::statement_timeout, "statement_timeout",
-                   "How long the database may work on one statement before it gives up and the write is tried again; 0: "
-                   "the server's own setting.")
+        pl::option(
+            &o::statement_timeout, "statement_timeout",
+            "How long the database may work on one statement before it gives up and the write is tried again; 0: "
+            "the server's own setting.")
             .range(0, 86400),
         pl::option(&o::lock_timeout, "lock_timeout",
                    "How long the database may wait for a lock on the table (somebody's ALTER TABLE) before it gives up "

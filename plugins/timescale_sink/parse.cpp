@@ -122,7 +122,8 @@ std::size_t characters(std::string_view utf8) {
   const auto last = utf8.find_last_not_of(' ');
   if (last == std::string_view::npos) return 0;
   const auto is_start = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; };
-  return static_cast<std::size_t>(std::count_if(utf8.begin(), utf8.begin() + static_cast<std::ptrdiff_t>(last) + 1, is_start));
+  return static_cast<std::size_t>(
+      std::count_if(utf8.begin(), utf8.begin() + static_cast<std::ptrdiff_t>(last) + 1, is_start));
 }
 
 text_fault check_text(std::string_view text) noexcept {

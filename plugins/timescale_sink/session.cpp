@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "session.hpp"
 
-#include <algorithm>
-#include <cerrno>
-
 #include <libpq-fe.h>
 #include <poll.h>
 #include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
 
 namespace timescale {
 namespace {
@@ -41,7 +41,8 @@ maybe_error session::connect(const std::string& secret_conninfo) {
   if (!connection_) return sql_error{{}, "out of memory", {}, {}, 0};
   if (PQstatus(connection_.get()) != CONNECTION_OK) return lost("connecting");
   // Notices are for people at a terminal; libpq would print them on ours.
-  PQsetNoticeReceiver(connection_.get(), [](void*, const PGresult*) {}, nullptr);
+  PQsetNoticeReceiver(
+      connection_.get(), [](void*, const PGresult*) {}, nullptr);
   if (PQsetnonblocking(connection_.get(), 1) != 0) return lost("connecting");
   return std::nullopt;
 }
@@ -156,8 +157,12 @@ sql_error session::stalled(std::string_view when) {
   // Closing says goodbye, and must not wait for a peer that is not there.
   ::shutdown(PQsocket(connection_.get()), SHUT_RDWR);
   disconnect();
-  return {{}, "the server was silent for " + seconds_text(patience_) + " while " + std::string(when) +
-                  ": the connection is given up", {}, {}, 0};
+  return {{},
+          "the server was silent for " + seconds_text(patience_) + " while " + std::string(when) +
+              ": the connection is given up",
+          {},
+          {},
+          0};
 }
 
 }  // namespace timescale

@@ -12,7 +12,8 @@ reaction reaction_to(const sql_error& error) {
   const std::string_view code = error.sqlstate;
   if (code.size() != 5) return reaction::reconnect;
   const auto cls = code.substr(0, 2);
-  if (code == "22P03" || code == "22P04") return reaction::recheck_table;  // binary format: a column's type has changed
+  // Of a binary format that the database did not expect: a column has another type now.
+  if (code == "22P03" || code == "22P04" || code == "08P01") return reaction::recheck_table;
   if (cls == "22" || cls == "23" || cls == "44" || cls == "54" || cls == "P0") return reaction::reject_row;
   if (code == "25006") return reaction::reconnect;  // read-only: the primary may be elsewhere by now
   if (code == "42501") return reaction::try_again;

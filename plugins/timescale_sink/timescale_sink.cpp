@@ -18,19 +18,19 @@ std::string listed_columns(const table_info& table) {
 }
 
 // Later, when it is no longer the configuration that is at fault.
-pl::failure as_retry(const pl::failure& why) {
-  return pl::retry(why.message);
-}
+pl::failure as_retry(const pl::failure& why) { return pl::retry(why.message); }
 
 findings schema_findings(pqxx::transaction_base& tx, const table_name& name, const std::string& where) {
   if (name.schema.empty()) return {};
   switch (inspect_schema(tx, name.schema)) {
-    case schema_state::usable: break;
+    case schema_state::usable:
+      break;
     case schema_state::missing:
-      return {{"table", "there is no schema '" + name.schema + "' at " + where + ": CREATE SCHEMA " + quoted_identifier(name.schema)}};
+      return {{"table", "there is no schema '" + name.schema + "' at " + where + ": CREATE SCHEMA " +
+                            quoted_identifier(name.schema)}};
     case schema_state::forbidden:
-      return {{"table", "may not use schema '" + name.schema + "': GRANT USAGE ON SCHEMA " + quoted_identifier(name.schema) +
-                            " to the user of 'url'"}};
+      return {{"table", "may not use schema '" + name.schema + "': GRANT USAGE ON SCHEMA " +
+                            quoted_identifier(name.schema) + " to the user of 'url'"}};
   }
   return {};
 }
@@ -38,18 +38,21 @@ findings schema_findings(pqxx::transaction_base& tx, const table_name& name, con
 }  // namespace
 
 pl::description sink::describe() {
-  return {.name = "timescale_sink",
-          .doc = "Writes rows into a table of TimescaleDB or PostgreSQL, by binary COPY.\n\n"
-                 "All rows of a write go into one transaction. A row that the database refuses is found by bisection and "
-                 "goes to the dead letters; the others are stored. Connects anew by itself, and works through PgBouncer in "
-                 "transaction pooling.",
-          .example = "plugin: timescale_sink\n"
-                     "from: parsed\n"
-                     "url: \"${DATABASE_URL}\"\n"
-                     "table: raw_telemetry\n"
-                     "create: {hypertable: {chunk_interval: 1d}, retention: 90d}\n",
-          .ports = {},
-          .abilities = 0};
+  return {
+      .name = "timescale_sink",
+      .doc =
+          "Writes rows into a table of TimescaleDB or PostgreSQL, by binary COPY.\n\n"
+          "All rows of a write go into one transaction. A row that the database refuses is found by bisection and "
+          "goes to the dead letters; the others are stored. Connects anew by itself, and works through PgBouncer in "
+          "transaction pooling.",
+      .example =
+          "plugin: timescale_sink\n"
+          "from: parsed\n"
+          "url: \"${DATABASE_URL}\"\n"
+          "table: raw_telemetry\n"
+          "create: {hypertable: {chunk_interval: 1d}, retention: 90d}\n",
+      .ports = {},
+      .abilities = 0};
 }
 
 sink::sink(options o, pl::context context)
@@ -59,20 +62,27 @@ sink::sink(options o, pl::context context)
       session_(options_.stall_timeout),
       writer_(limits_.sql()),
       rows_(context.counter("timescale_rows_total", "Rows stored.")),
-      refused_(context.counter("timescale_rows_refused_total", "Rows given to the dead letters: not storable as they are.")),
+      refused_(
+          context.counter("timescale_rows_refused_total", "Rows given to the dead letters: not storable as they are.")),
       transactions_(context.counter("timescale_transactions_total", "Transactions committed.")),
-      searches_(context.counter("timescale_searches_total", "Transactions in which a row that the database refuses was searched for.")),
+      searches_(context.counter("timescale_searches_total",
+                                "Transactions in which a row that the database refuses was searched for.")),
       connections_(context.counter("timescale_connections_total", "Connections opened for writing.")),
       seconds_(context.histogram("timescale_transaction_seconds", "Time from BEGIN to the answer to COMMIT.")) {
   findings found;
   const auto note = [&](const pl::failure& why) { found.push_back({why.option, why.message}); };
-  if (auto name = parse_table_name(options_.table_name)) name_ = *std::move(name);
-  else note(name.why());
-  if (auto url = conninfo::parse(options_.url)) conninfo_ = *std::move(url);
-  else note(url.why());
+  if (auto name = parse_table_name(options_.table_name))
+    name_ = *std::move(name);
+  else
+    note(name.why());
+  if (auto url = conninfo::parse(options_.url))
+    conninfo_ = *std::move(url);
+  else
+    note(url.why());
   if (options_.stall_timeout <= std::max(options_.statement_timeout, options_.lock_timeout))
-    found.push_back({"stall_timeout",
-                     "must be longer than 'statement_timeout' and 'lock_timeout': the database has to be able to give up first"});
+    found.push_back(
+        {"stall_timeout",
+         "must be longer than 'statement_timeout' and 'lock_timeout': the database has to be able to give up first"});
   if (options_.create)
     for (auto& f : creation_findings(*options_.create)) found.push_back(std::move(f));
   if (!found.empty()) {
@@ -113,7 +123,8 @@ pl::result<sink::world> sink::look(const pl_schema* in, bool may_create) {
 
 pl::result<void> sink::find_table(pqxx::transaction_base& tx, const pl_schema* in, bool may_create, world& w) {
   w.server = inspect_server(tx);
-  if (w.server.read_only) return pl::retry("the server takes no writes: it is a standby, or set to read-only; point 'url' at the primary");
+  if (w.server.read_only)
+    return pl::retry("the server takes no writes: it is a standby, or set to read-only; point 'url' at the primary");
   if (auto found = schema_findings(tx, name_, conninfo_.shown()); !found.empty()) return report(found);
   w.table = inspect_table(tx, name_, w.server);
   if (!w.table && !options_.create) return no_table(tx);
@@ -121,7 +132,8 @@ pl::result<void> sink::find_table(pqxx::transaction_base& tx, const pl_schema* i
     if (auto done = create(tx, in, w); !done) return done;
   if (!w.table) {
     table_design design;
-    if (auto found = design_table(options_, in, design); !found.empty() && can_design(options_, in)) return report(found);
+    if (auto found = design_table(options_, in, design); !found.empty() && can_design(options_, in))
+      return report(found);
     return {};
   }
   copy_plan plan;
@@ -131,7 +143,8 @@ pl::result<void> sink::find_table(pqxx::transaction_base& tx, const pl_schema* i
 
 pl::failure sink::no_table(pqxx::transaction_base& tx) const {
   return pl::bad_option("table", "there is no table '" + name_.shown() + "' at " + conninfo_.shown() +
-                                     did_you_mean(name_.shown(), visible_tables(tx, name_), ".") + " Create it, or let 'create: {}' do it");
+                                     did_you_mean(name_.shown(), visible_tables(tx, name_), ".") +
+                                     " Create it, or let 'create: {}' do it");
 }
 
 pl::result<void> sink::create(pqxx::transaction_base& tx, const pl_schema* in, world& w) {
@@ -158,8 +171,8 @@ void sink::announce(const world& w) {
   context_.info("writing to " + where() + ": PostgreSQL " + w.server.version +
                 (w.server.timescale.empty() ? "" : ", TimescaleDB " + w.server.timescale));
   if (w.server.timescale.empty())
-    context_.warn(std::string("this database has no TimescaleDB: '") + w.table->name.shown() + "' is an ordinary table, without " +
-                  "chunks, compression or retention" +
+    context_.warn(std::string("this database has no TimescaleDB: '") + w.table->name.shown() +
+                  "' is an ordinary table, without " + "chunks, compression or retention" +
                   (w.server.timescale_offered ? "; the server offers it: CREATE EXTENSION timescaledb" : ""));
   else if (!w.table->hypertable && (!options_.create || options_.create->hypertable.enabled))
     context_.warn("'" + w.table->name.shown() + "' is no hypertable: SELECT create_hypertable(...) would make it one");
@@ -216,7 +229,8 @@ pl::result<prepared_schema*> sink::prepared(const pl_schema* schema) {
     forget_table();  // it may have been mended by the next time
     return was_ready_ ? as_retry(report(found)) : report(found);
   }
-  writer_.set_table_check("SELECT 1 / (" + table_->fingerprint_sql + " =" + quoted_literal(table_->fingerprint) + ")::int");
+  writer_.set_table_check("SELECT 1 / (" + table_->fingerprint_sql + " =" + quoted_literal(table_->fingerprint) +
+                          ")::int");
   row_encoder encoder(plan.columns);
   prepared_.push_back(std::make_unique<prepared_schema>(prepared_schema{schema, std::move(plan), std::move(encoder)}));
   return prepared_.back().get();
@@ -271,10 +285,13 @@ std::optional<pl::failure> sink::explain(const write_failure& why, bool first_ti
       return pl::retry(text);
     case reaction::reconnect:
       session_.disconnect();
-      if (why.at_commit) text += "; whether the last transaction was committed is not known, so its rows are written again";
+      if (why.at_commit)
+        text += "; whether the last transaction was committed is not known, so its rows are written again";
       return pl::retry(text);
-    case reaction::reject_row: return pl::rejected(text);
-    case reaction::try_again: break;
+    case reaction::reject_row:
+      return pl::rejected(text);
+    case reaction::try_again:
+      break;
   }
   return pl::retry(text);
 }

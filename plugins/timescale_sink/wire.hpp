@@ -30,24 +30,24 @@ enum class wire : std::uint8_t {
 
 [[nodiscard]] constexpr std::optional<wire> wire_of(std::string_view receive_function) noexcept {
   constexpr std::array<std::pair<std::string_view, wire>, 19> known{{{"boolrecv", wire::boolean},
-                                                                    {"int2recv", wire::int2},
-                                                                    {"int4recv", wire::int4},
-                                                                    {"int8recv", wire::int8},
-                                                                    {"float4recv", wire::float4},
-                                                                    {"float8recv", wire::float8},
-                                                                    {"numeric_recv", wire::numeric},
-                                                                    {"timestamp_recv", wire::timestamp},
-                                                                    {"timestamptz_recv", wire::timestamp},
-                                                                    {"date_recv", wire::date},
-                                                                    {"textrecv", wire::text},
-                                                                    {"varcharrecv", wire::text},
-                                                                    {"bpcharrecv", wire::text},
-                                                                    {"citextrecv", wire::text},
-                                                                    {"enum_recv", wire::text},
-                                                                    {"json_recv", wire::json},
-                                                                    {"jsonb_recv", wire::jsonb},
-                                                                    {"bytearecv", wire::bytea},
-                                                                    {"uuid_recv", wire::uuid}}};
+                                                                     {"int2recv", wire::int2},
+                                                                     {"int4recv", wire::int4},
+                                                                     {"int8recv", wire::int8},
+                                                                     {"float4recv", wire::float4},
+                                                                     {"float8recv", wire::float8},
+                                                                     {"numeric_recv", wire::numeric},
+                                                                     {"timestamp_recv", wire::timestamp},
+                                                                     {"timestamptz_recv", wire::timestamp},
+                                                                     {"date_recv", wire::date},
+                                                                     {"textrecv", wire::text},
+                                                                     {"varcharrecv", wire::text},
+                                                                     {"bpcharrecv", wire::text},
+                                                                     {"citextrecv", wire::text},
+                                                                     {"enum_recv", wire::text},
+                                                                     {"json_recv", wire::json},
+                                                                     {"jsonb_recv", wire::jsonb},
+                                                                     {"bytearecv", wire::bytea},
+                                                                     {"uuid_recv", wire::uuid}}};
   for (const auto& [name, type] : known)
     if (name == receive_function) return type;
   return std::nullopt;

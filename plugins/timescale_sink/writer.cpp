@@ -106,8 +106,10 @@ std::optional<write_failure> writer::close(session& to, std::span<const closing_
   const auto n = failure.error.statement;
   failure.at_commit = failure.error.connection_lost() || n > closing.size();
   if (!failure.error.connection_lost()) {
-    if (n == 0) failure.what = reaction::recheck_table;
-    else if (n <= closing.size()) failure.what = closing[n - 1].on_failure;
+    if (n == 0)
+      failure.what = reaction::recheck_table;
+    else if (n <= closing.size())
+      failure.what = closing[n - 1].on_failure;
   }
   return failure;
 }
@@ -122,8 +124,10 @@ std::vector<writer::row_ref> writer::rows_to_try(std::span<const portion> portio
     encoder.bind(portions[i].batch);
     for (const auto row : portions[i].batch.selection()) {
       buffer_.clear(kept_bytes);
-      if (encoder.append(buffer_, row)) rows.push_back({i, row});
-      else reject(i, row, encoder.why());
+      if (encoder.append(buffer_, row))
+        rows.push_back({i, row});
+      else
+        reject(i, row, encoder.why());
     }
   }
   return rows;
@@ -145,7 +149,8 @@ std::optional<write_failure> writer::write_searching(session& to, std::span<cons
     for (next = first + 1; next < rows.size() && sql(rows[next]) == sql(rows[first]);) ++next;
     const bool named = first == before.first_of_copy && before.failure;
     const auto suspect = named ? copy_line(before.failure->error, portions[rows[first].portion].how->plan.table) : 0;
-    if (auto failure = search_group(to, portions, std::span(rows).subspan(first, next - first), suspect)) return failure;
+    if (auto failure = search_group(to, portions, std::span(rows).subspan(first, next - first), suspect))
+      return failure;
   }
   std::sort(rejected_.begin(), rejected_.end(),
             [](const auto& a, const auto& b) { return std::tie(a.portion, a.row) < std::tie(b.portion, b.row); });

@@ -19,7 +19,8 @@ bool has(const std::string& text, std::string_view piece) { return text.find(pie
 }  // namespace
 
 TEST_CASE("what is shown of a connection has no secrets in it") {
-  CHECK(parsed("postgresql://iot:s3cret@db.example:6432/telemetry?sslmode=require").shown() == "iot@db.example:6432/telemetry");
+  CHECK(parsed("postgresql://iot:s3cret@db.example:6432/telemetry?sslmode=require").shown() ==
+        "iot@db.example:6432/telemetry");
   CHECK(parsed("postgres://db.example/telemetry?user=iot&password=s3cret").shown() == "iot@db.example/telemetry");
   CHECK(parsed("host=db user=iot password='s3 cret' sslpassword=also dbname=x").shown() == "iot@db/x");
   CHECK(parsed("postgresql://a:1,b:2/x?target_session_attrs=read-write").shown() == "a,b:1,2/x");
@@ -28,10 +29,10 @@ TEST_CASE("what is shown of a connection has no secrets in it") {
 }
 
 TEST_CASE("a URL that is none is refused without repeating any of it") {
-  for (const std::string url : {"postgresql://iot:s3cret@db.example:port/telemetry?s3cret=1", "s3cret", "host=db s3cret",
-                          "postgresql://iot:pass@s3cret@db/x", "postgresql://iot:s3/cret@db/x",
-                          "postgresql://iot:s3cret@[s3cret/x", "postgresql://iot:s3cret%zz@db/x",
-                          "postgresql://db:0/s3cret", "host=a,b port=1,s3cret"}) {
+  for (const std::string url :
+       {"postgresql://iot:s3cret@db.example:port/telemetry?s3cret=1", "s3cret", "host=db s3cret",
+        "postgresql://iot:pass@s3cret@db/x", "postgresql://iot:s3/cret@db/x", "postgresql://iot:s3cret@[s3cret/x",
+        "postgresql://iot:s3cret%zz@db/x", "postgresql://db:0/s3cret", "host=a,b port=1,s3cret"}) {
     CAPTURE(url);
     const auto c = conninfo::parse(url);
     REQUIRE_FALSE(c.ok());

@@ -25,7 +25,9 @@ struct fixture {
   table_design design;
 
   fixture() { o.create.emplace(); }
-  const pl_schema* schema(std::initializer_list<std::string_view> names) { return pl::context(&host.raw()).schema(names); }
+  const pl_schema* schema(std::initializer_list<std::string_view> names) {
+    return pl::context(&host.raw()).schema(names);
+  }
   strings types(const pl_schema* in) {
     design.clear();
     strings all;
@@ -42,8 +44,8 @@ TEST_CASE_FIXTURE(fixture, "types follow from the fields' names, in the order in
         strings{"time timestamptz NOT NULL", "user_id text", "device_id text", "temperature double precision",
                 "value double precision", "extra jsonb"});
   CHECK(types(schema({"value", "key", "time", "topic", "partition", "offset", "headers"})) ==
-        strings{"value bytea", "key bytea", "time timestamptz NOT NULL", "topic text", "partition integer", "offset bigint",
-                "headers jsonb"});
+        strings{"value bytea", "key bytea", "time timestamptz NOT NULL", "topic text", "partition integer",
+                "offset bigint", "headers jsonb"});
 }
 
 TEST_CASE_FIXTURE(fixture, "the configuration has the last word, and may add columns") {
@@ -78,17 +80,20 @@ TEST_CASE_FIXTURE(fixture, "the SQL of a hypertable with everything") {
   o.create->hypertable.chunk_interval = 12h;
   design = {{"time", "timestamptz NOT NULL"}, {"device_id", "text"}};
   const table_name name{"metrics", "Raw"};
-  CHECK(creation_sql(name, design, *o.create, timescale_server(true)) ==
-        strings{R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",
-                R"(SELECT create_hypertable( E'"metrics"."Raw"'::regclass,  E'time', chunk_time_interval => INTERVAL '43200000000 microseconds'))",
-                R"(CREATE INDEX ON "metrics"."Raw" (device_id, time DESC))",
-                R"(ALTER TABLE "metrics"."Raw" SET (timescaledb.compress, timescaledb.compress_orderby =  E'"time" DESC', timescaledb.compress_segmentby =  E'"device_id","odd''name"'))",
-                R"(SELECT add_compression_policy( E'"metrics"."Raw"'::regclass, INTERVAL '7 days'))",
-                R"(SELECT add_retention_policy( E'"metrics"."Raw"'::regclass, INTERVAL '90 days'))"});
+  CHECK(
+      creation_sql(name, design, *o.create, timescale_server(true)) ==
+      strings{
+          R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",
+          R"(SELECT create_hypertable( E'"metrics"."Raw"'::regclass,  E'time', chunk_time_interval => INTERVAL '43200000000 microseconds'))",
+          R"(CREATE INDEX ON "metrics"."Raw" (device_id, time DESC))",
+          R"(ALTER TABLE "metrics"."Raw" SET (timescaledb.compress, timescaledb.compress_orderby =  E'"time" DESC', timescaledb.compress_segmentby =  E'"device_id","odd''name"'))",
+          R"(SELECT add_compression_policy( E'"metrics"."Raw"'::regclass, INTERVAL '7 days'))",
+          R"(SELECT add_retention_policy( E'"metrics"."Raw"'::regclass, INTERVAL '90 days'))"});
   CHECK(creation_sql(name, design, *o.create, timescale_server(false)).size() == 3);
   CHECK(creation_sql(name, design, *o.create, server_info{}) ==
         strings{R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",
-                R"(CREATE INDEX ON "metrics"."Raw" ("time" DESC))", R"(CREATE INDEX ON "metrics"."Raw" (device_id, time DESC))"});
+                R"(CREATE INDEX ON "metrics"."Raw" ("time" DESC))",
+                R"(CREATE INDEX ON "metrics"."Raw" (device_id, time DESC))"});
 }
 
 TEST_CASE_FIXTURE(fixture, "mistakes that show without a database") {

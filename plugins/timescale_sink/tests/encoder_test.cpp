@@ -30,7 +30,8 @@ struct encoded {
   std::size_t left = 0;  // in the buffer, when it was refused
 };
 
-encoded encode(wire type, pl::cell value, const char* sql = "its type", std::uint32_t max_characters = 0, bool not_null = false) {
+encoded encode(wire type, pl::cell value, const char* sql = "its type", std::uint32_t max_characters = 0,
+               bool not_null = false) {
   pl::testing::fake_host host;
   row_encoder encoder({{0, type, not_null, max_characters, "field", "column", sql}});
   const auto batch = host.make_batch({{"field", {value}}});
@@ -68,15 +69,18 @@ TEST_CASE("the frame of COPY") {
 }
 
 TEST_CASE("null, and where it isn't allowed") {
-  for (const auto type : {wire::boolean, wire::int8, wire::float8, wire::numeric, wire::timestamp, wire::text, wire::jsonb})
+  for (const auto type :
+       {wire::boolean, wire::int8, wire::float8, wire::numeric, wire::timestamp, wire::text, wire::jsonb})
     CHECK(encode(type, pl::null_cell()).bytes == "null");
-  CHECK(encode(wire::text, pl::null_cell(), "text", 0, true).why == "'field' is null: column 'column' (text) takes no nulls");
+  CHECK(encode(wire::text, pl::null_cell(), "text", 0, true).why ==
+        "'field' is null: column 'column' (text) takes no nulls");
 }
 
 TEST_CASE("booleans") {
   CHECK(bytes(wire::boolean, pl::bool_cell(true)) == "01");
   CHECK(bytes(wire::boolean, pl::bool_cell(false)) == "00");
-  CHECK(why(wire::boolean, pl::int_cell(1)) == "'field' is the number 1: column 'column' (its type) takes true and false only");
+  CHECK(why(wire::boolean, pl::int_cell(1)) ==
+        "'field' is the number 1: column 'column' (its type) takes true and false only");
   CHECK(why(wire::boolean, pl::text_cell("true")).find("takes true and false only") != std::string::npos);
 }
 
@@ -94,11 +98,13 @@ TEST_CASE("integers, and their limits") {
   CHECK(why(wire::int2, pl::int_cell(32768)) ==
         "'field' is the number 32768: column 'column' (its type) can't hold a number of that size");
   CHECK(why(wire::int4, pl::int_cell(2147483648LL)).find("of that size") != std::string::npos);
-  CHECK(why(wire::int4, pl::real_cell(21.5)) == "'field' is the number 21.5: column 'column' (its type) takes whole numbers only");
+  CHECK(why(wire::int4, pl::real_cell(21.5)) ==
+        "'field' is the number 21.5: column 'column' (its type) takes whole numbers only");
   CHECK(why(wire::int8, pl::real_cell(0x1p63)).find("of that size") != std::string::npos);
   CHECK(why(wire::int8, pl::real_cell(1e308)).find("of that size") != std::string::npos);
   CHECK(why(wire::int8, pl::bool_cell(true)) == "'field' is true: column 'column' (its type) takes whole numbers only");
-  CHECK(why(wire::int8, pl::text_cell("12")) == "'field' is the text \"12\": column 'column' (its type) takes whole numbers only");
+  CHECK(why(wire::int8, pl::text_cell("12")) ==
+        "'field' is the text \"12\": column 'column' (its type) takes whole numbers only");
 }
 
 TEST_CASE("reals") {
@@ -107,7 +113,8 @@ TEST_CASE("reals") {
   CHECK(bytes(wire::float8, pl::int_cell(-3)) == "c008000000000000");
   CHECK(bytes(wire::float4, pl::real_cell(21.5)) == "41ac0000");
   CHECK(why(wire::float4, pl::real_cell(1e39)).find("of that size") != std::string::npos);
-  CHECK(why(wire::float8, pl::text_cell("abc")) == "'field' is the text \"abc\": column 'column' (its type) takes numbers only");
+  CHECK(why(wire::float8, pl::text_cell("abc")) ==
+        "'field' is the text \"abc\": column 'column' (its type) takes numbers only");
   CHECK(why(wire::float8, pl::time_cell(0)) ==
         "'field' is the time 1970-01-01T00:00:00Z: column 'column' (its type) takes numbers only");
   CHECK(why(wire::float8, pl::json_cell("{\"a\":1}")) ==
@@ -130,8 +137,7 @@ TEST_CASE("numeric keeps every digit") {
   CHECK(numeric("1e20") == "00010005000000000001");
   CHECK(numeric("1e-5") == "0001fffe0000000503e8");
   CHECK(numeric("0.10") == "0001ffff0000000203e8");
-  CHECK(numeric("123456789012345678901234567890.123") ==
-        "0009000700000003000c0d801ed204d2162e23340d801ed204ce");
+  CHECK(numeric("123456789012345678901234567890.123") == "0009000700000003000c0d801ed204d2162e23340d801ed204ce");
   CHECK(numeric("1e400") == "00010064000000000001");
   CHECK(numeric("000100000000") == "00010002000000000001");
 
@@ -157,8 +163,10 @@ TEST_CASE("times, to the nearest microsecond") {
   CHECK(bytes(wire::timestamp, pl::time_cell(std::numeric_limits<std::int64_t>::min())) == "ffdbde631ee4cc08");
   CHECK(bytes(wire::timestamp, pl::text_cell("2026-11-24T18:10:23.5Z")) == "00030408648f62e0");
   CHECK(bytes(wire::timestamp, pl::text_cell("0001-01-01T00:00:00Z")) == "ff1fe2ffc59c6000");
-  CHECK(why(wire::timestamp, pl::int_cell(1)) == "'field' is the number 1: column 'column' (its type) takes times only");
-  CHECK(why(wire::timestamp, pl::text_cell("294277-01-01T00:00:00Z")).find("years from 0001 to 9999") != std::string::npos);
+  CHECK(why(wire::timestamp, pl::int_cell(1)) ==
+        "'field' is the number 1: column 'column' (its type) takes times only");
+  CHECK(why(wire::timestamp, pl::text_cell("294277-01-01T00:00:00Z")).find("years from 0001 to 9999") !=
+        std::string::npos);
 
   CHECK(bytes(wire::date, pl::time_cell(t)) == "00002660");
   CHECK(bytes(wire::date, pl::time_cell(-1)) == "ffffd532");
@@ -179,8 +187,10 @@ TEST_CASE("text, and what PostgreSQL has no place for") {
 
   CHECK(why(wire::text, pl::text_cell(std::string_view("a\0b", 3))) ==
         "'field' is the text \"a\\u0000b\": column 'column' (its type) can't hold the NUL byte that is in it");
-  CHECK(why(wire::text, pl::bytes_cell("\xFF")) == "'field' is 1 bytes: column 'column' (its type) takes valid UTF-8 only");
-  CHECK(why(wire::text, pl::text_cell("\xC3")) == "'field' is a text of 1 bytes: column 'column' (its type) takes valid UTF-8 only");
+  CHECK(why(wire::text, pl::bytes_cell("\xFF")) ==
+        "'field' is 1 bytes: column 'column' (its type) takes valid UTF-8 only");
+  CHECK(why(wire::text, pl::text_cell("\xC3")) ==
+        "'field' is a text of 1 bytes: column 'column' (its type) takes valid UTF-8 only");
   CHECK(encode(wire::text, pl::text_cell("abcd"), "varchar(3)", 3).why ==
         "'field' is the text \"abcd\": column 'column' (varchar(3)) holds 3 characters at most");
   CHECK(encode(wire::text, pl::text_cell("\xC3\xA4\xC3\xB6\xC3\xBC  "), "varchar(3)", 3).why == "");
@@ -221,7 +231,16 @@ TEST_CASE("a refused row leaves the rows before it as they were") {
   CHECK(encoder.append(out, 0));
   CHECK_FALSE(encoder.append(out, 1));
   CHECK(encoder.append(out, 2));
-  CHECK(hex(out.bytes()) == "0002" "00000003" "6f6e65" "00000004" "00000001" "0002" "ffffffff" "00000004" "00000003");
+  CHECK(hex(out.bytes()) ==
+        "0002"
+        "00000003"
+        "6f6e65"
+        "00000004"
+        "00000001"
+        "0002"
+        "ffffffff"
+        "00000004"
+        "00000003");
 }
 
 TEST_CASE("a buffer gives a giant row's memory back") {

@@ -35,7 +35,9 @@ struct fixture {
   table_info table = telemetry_table();
   copy_plan plan;
 
-  const pl_schema* schema(std::initializer_list<std::string_view> names) { return pl::context(&host.raw()).schema(names); }
+  const pl_schema* schema(std::initializer_list<std::string_view> names) {
+    return pl::context(&host.raw()).schema(names);
+  }
   // All that is wrong, as "option: message".
   std::vector<std::string> wrong(const pl_schema* in) {
     std::vector<std::string> all;
@@ -66,11 +68,13 @@ TEST_CASE_FIXTURE(fixture, "fields go into the columns of the same names, in the
 
 TEST_CASE_FIXTURE(fixture, "fields that the table has no column for") {
   const auto* in = schema({"time", "temprature", "co2"});
-  CHECK(wrong(in) ==
-        strings{"table: table 'public.raw_telemetry': it has no column for the incoming field 'temprature'; did you mean "
-                "'temperature'? Add the column, say with 'columns' what goes where, or set 'unmapped: ignore'",
-                "table: table 'public.raw_telemetry': it has no column for the incoming field 'co2'. Add the column, say with "
-                "'columns' what goes where, or set 'unmapped: ignore'"});
+  CHECK(
+      wrong(in) ==
+      strings{"table: table 'public.raw_telemetry': it has no column for the incoming field 'temprature'; did you mean "
+              "'temperature'? Add the column, say with 'columns' what goes where, or set 'unmapped: ignore'",
+              "table: table 'public.raw_telemetry': it has no column for the incoming field 'co2'. Add the column, say "
+              "with "
+              "'columns' what goes where, or set 'unmapped: ignore'"});
   o.unmapped = unmapped_fields::ignore;
   CHECK(wrong(in) == strings{});
 }
@@ -86,32 +90,38 @@ TEST_CASE_FIXTURE(fixture, "what goes where, as told") {
   CHECK(only(schema({"ts", "tmp"})) ==
         "columns.temperature: no field 'temp' comes in; did you mean 'tmp'? What comes in: 'ts', 'tmp'");
   o.columns = {{"tempertaure", "temp"}, {"time", "ts"}};
-  CHECK(only(nullptr) ==
-        "columns.tempertaure: table 'public.raw_telemetry': it has no column 'tempertaure'; did you mean 'temperature'?");
+  CHECK(
+      only(nullptr) ==
+      "columns.tempertaure: table 'public.raw_telemetry': it has no column 'tempertaure'; did you mean 'temperature'?");
   CHECK(field_findings(o, *schema({"time", "temp"})).size() == 1);
 }
 
 TEST_CASE_FIXTURE(fixture, "columns that can't be written") {
   table.columns[2].generated = true;
   CHECK(only(schema({"time", "temperature"})) ==
-        "table: table 'public.raw_telemetry': column 'temperature' is computed by the database (GENERATED) and can't be written");
+        "table: table 'public.raw_telemetry': column 'temperature' is computed by the database (GENERATED) and can't "
+        "be written");
   table = telemetry_table();
   table.columns[2].wire_type.reset();
   table.columns[2].type = "point";
-  CHECK(only(schema({"time", "temperature"})).find("column 'temperature' has the type point, which this sink can't write. It can: boolean") !=
+  CHECK(only(schema({"time", "temperature"}))
+            .find("column 'temperature' has the type point, which this sink can't write. It can: boolean") !=
         std::string::npos);
   table = telemetry_table();
   table.columns[2].may_insert = false;
-  CHECK(only(schema({"time", "temperature"})).find("GRANT INSERT ON \"public\".\"raw_telemetry\"") != std::string::npos);
+  CHECK(only(schema({"time", "temperature"})).find("GRANT INSERT ON \"public\".\"raw_telemetry\"") !=
+        std::string::npos);
 }
 
 TEST_CASE_FIXTURE(fixture, "columns that need a value and get none") {
   CHECK(only(schema({"device_id"})) ==
-        "table: table 'public.raw_telemetry': column 'time' is NOT NULL, has no default, and no field goes there. Map a field to "
+        "table: table 'public.raw_telemetry': column 'time' is NOT NULL, has no default, and no field goes there. Map "
+        "a field to "
         "it, or give it a default in the database");
   table.columns[0].has_default = true;
   CHECK(wrong(schema({"device_id"})) == strings{});
-  CHECK(only(schema({})) == "table: table 'public.raw_telemetry': none of its columns has the name of a field that comes in");
+  CHECK(only(schema({})) ==
+        "table: table 'public.raw_telemetry': none of its columns has the name of a field that comes in");
 }
 
 TEST_CASE_FIXTURE(fixture, "tables that are none, or that may not be written to") {
@@ -127,7 +137,9 @@ TEST_CASE_FIXTURE(fixture, "tables that are none, or that may not be written to"
   table = telemetry_table();
   table.may_insert_all = false;
   for (auto& c : table.columns) c.may_insert = false;
-  CHECK(only(in) == "table: no privilege to write to 'public.raw_telemetry': GRANT INSERT ON \"public\".\"raw_telemetry\" to the user of 'url'");
+  CHECK(only(in) ==
+        "table: no privilege to write to 'public.raw_telemetry': GRANT INSERT ON \"public\".\"raw_telemetry\" to the "
+        "user of 'url'");
 }
 
 TEST_CASE("types are known by their receive functions") {

@@ -51,8 +51,9 @@ TEST_CASE("a field that doesn't come in is told before anything is connected") {
   const auto batch = host.make_batch({{"time", {}}, {"temperature", {}}});
   const pl_schema* out = nullptr;
   CHECK(table->columns(i.self(), &batch.get().schema(), 0, &out) == PL_FATAL);
-  CHECK(host.error_text() ==
-        "columns.temp: no field 'temprature' comes in; did you mean 'temperature'? What comes in: 'time', 'temperature'");
+  CHECK(
+      host.error_text() ==
+      "columns.temp: no field 'temprature' comes in; did you mean 'temperature'? What comes in: 'time', 'temperature'");
   CHECK(table->columns(i.self(), nullptr, 0, &out) == PL_OK);
 }
 

@@ -41,7 +41,8 @@ TEST_CASE("dates as text") {
 TEST_CASE("UUIDs as text") {
   const auto id = parse_uuid("6f1a9c1e-0000-4abc-8def-0123456789ab");
   REQUIRE(id);
-  CHECK(std::string_view(id->data(), 16) == std::string_view("\x6f\x1a\x9c\x1e\x00\x00\x4a\xbc\x8d\xef\x01\x23\x45\x67\x89\xab", 16));
+  CHECK(std::string_view(id->data(), 16) ==
+        std::string_view("\x6f\x1a\x9c\x1e\x00\x00\x4a\xbc\x8d\xef\x01\x23\x45\x67\x89\xab", 16));
   CHECK(parse_uuid("6F1A9C1E00004ABC8DEF0123456789AB") == id);
   CHECK(parse_uuid("{6f1a9c1e-0000-4abc-8def-0123456789ab}") == id);
   for (const auto* wrong : {"", "6f1a9c1e-0000-4abc-8def-0123456789a", "6f1a9c1e-0000-4abc-8def-0123456789abc",

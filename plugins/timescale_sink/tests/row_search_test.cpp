@@ -73,7 +73,9 @@ TEST_CASE("bad rows anywhere are found, and all others land once and in order") 
   }
 }
 
-TEST_CASE("nothing bad, though everything together was refused (a constraint that spoke at COMMIT)") { check(100, {}, silent); }
+TEST_CASE("nothing bad, though everything together was refused (a constraint that spoke at COMMIT)") {
+  check(100, {}, silent);
+}
 
 TEST_CASE("one bad row of many costs little") {
   const auto named = run(10'000, {7'777}, right);

@@ -11,6 +11,8 @@
 #include <pipeline/testing/conformance.hpp>
 #include <pipeline/testing/instance.hpp>
 
+#include <libpq-fe.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
@@ -18,8 +20,6 @@
 #include <memory>
 #include <string>
 #include <vector>
-
-#include <libpq-fe.h>
 
 namespace {
 
@@ -46,7 +46,8 @@ void create_table(PGconn* c) {
              " (time timestamptz NOT NULL, user_id text, device_id text, temperature double precision, humidity double "
              "precision, battery double precision, extra jsonb)");
   run(c,
-      "DO $$ BEGIN IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN PERFORM create_hypertable('" +
+      "DO $$ BEGIN IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN PERFORM "
+      "create_hypertable('" +
           std::string(table) + "', 'time'); ELSE CREATE INDEX ON " + table + " (time DESC); END IF; END $$");
 }
 
@@ -152,9 +153,10 @@ int main(int argc, char** argv) {
     }
   }
   const auto n = std::min<double>(per_transaction, rows);
-  std::printf("%u rows, %u a transaction: sink %.0f rows/s, raw binary COPY %.0f rows/s: %.1f %%; encoding alone %.3f us/row\n",
-              rows, per_transaction, n / median(ours), n / median(raw), 100 * median(raw) / median(ours),
-              1e6 * encoding_seconds(batches[0].get()) / n);
+  std::printf(
+      "%u rows, %u a transaction: sink %.0f rows/s, raw binary COPY %.0f rows/s: %.1f %%; encoding alone %.3f us/row\n",
+      rows, per_transaction, n / median(ours), n / median(raw), 100 * median(raw) / median(ours),
+      1e6 * encoding_seconds(batches[0].get()) / n);
   run(c.get(), "DROP TABLE " + std::string(table));
   return 0;
 }

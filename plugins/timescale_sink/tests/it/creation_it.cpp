@@ -10,11 +10,12 @@ using namespace timescale_test;
 
 namespace {
 
-const pl::testing::config_value everything = object({{"columns", object({{"status", "text"}, {"site", "text NOT NULL DEFAULT 'home'"}})},
-                                                     {"hypertable", object({{"chunk_interval", std::chrono::nanoseconds(6h)}})},
-                                                     {"compression", object({{"segment_by", list({"device_id"})}})},
-                                                     {"retention", std::chrono::nanoseconds(90 * 24h)},
-                                                     {"indexes", list({"device_id, time DESC"})}});
+const pl::testing::config_value everything =
+    object({{"columns", object({{"status", "text"}, {"site", "text NOT NULL DEFAULT 'home'"}})},
+            {"hypertable", object({{"chunk_interval", std::chrono::nanoseconds(6h)}})},
+            {"compression", object({{"segment_by", list({"device_id"})}})},
+            {"retention", std::chrono::nanoseconds(90 * 24h)},
+            {"indexes", list({"device_id, time DESC"})}});
 
 pl::batch reading(fake_host& host, std::int64_t ns = 1'795'543'823'000'000'000) {
   return host.make_batch({{"time", {pl::time_cell(ns)}},
@@ -26,8 +27,8 @@ pl::batch reading(fake_host& host, std::int64_t ns = 1'795'543'823'000'000'000) 
 }
 
 strings columns_of(database& db, const std::string& table) {
-  return db.rows("SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute WHERE attrelid = '" + table +
-                 "'::regclass AND attnum > 0 ORDER BY attnum");
+  return db.rows("SELECT attname, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute WHERE attrelid = '" +
+                 table + "'::regclass AND attnum > 0 ORDER BY attnum");
 }
 
 }  // namespace
@@ -42,18 +43,26 @@ TEST_CASE("a table is created from what comes in") {
   CHECK(db.one("SELECT to_regclass('telemetry') IS NULL") == "t");  // check changes nothing
   REQUIRE_MESSAGE(s.instance_.start() == PL_OK, s.host.error_text());
   CHECK(columns_of(db, "telemetry") == strings{"time|timestamp with time zone|t", "user_id|text|f", "device_id|text|f",
-                                               "temperature|double precision|f", "status|text|f", "extra|jsonb|f", "site|text|t"});
+                                               "temperature|double precision|f", "status|text|f", "extra|jsonb|f",
+                                               "site|text|t"});
   const auto logs = s.host.logs();
   const auto warned = [&](std::string_view piece) {
-    return std::any_of(logs.begin(), logs.end(), [&](const auto& l) { return l.level == PL_LOG_WARN && has(l.message, piece); });
+    return std::any_of(logs.begin(), logs.end(),
+                       [&](const auto& l) { return l.level == PL_LOG_WARN && has(l.message, piece); });
   };
   s.write_all(batch);
-  CHECK(db.rows("SELECT device_id, temperature, status, extra, site FROM telemetry") == strings{"d|21.5|fine|{\"a\": 1}|home"});
-  CHECK(db.one("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%telemetry USING btree (device_id, \"time\" DESC)'") == "1");
+  CHECK(db.rows("SELECT device_id, temperature, status, extra, site FROM telemetry") ==
+        strings{"d|21.5|fine|{\"a\": 1}|home"});
+  CHECK(
+      db.one(
+          "SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%telemetry USING btree (device_id, \"time\" DESC)'") ==
+      "1");
   if (db.has_timescale()) {
     CHECK(db.one("SELECT time_interval FROM timescaledb_information.dimensions WHERE hypertable_name = 'telemetry' AND "
-                 "hypertable_schema = '" + db.schema() + "'") == "06:00:00");
-    const auto policies = db.one("SELECT count(*) FROM timescaledb_information.jobs WHERE hypertable_schema = '" + db.schema() + "'");
+                 "hypertable_schema = '" +
+                 db.schema() + "'") == "06:00:00");
+    const auto policies =
+        db.one("SELECT count(*) FROM timescaledb_information.jobs WHERE hypertable_schema = '" + db.schema() + "'");
     const bool community = db.one("SELECT current_setting('timescaledb.license')") == "timescale";
     CHECK(policies == (community ? "2" : "0"));
     CHECK(warned("'create.retention' has no effect: TimescaleDB's Apache edition") == !community);

@@ -8,6 +8,8 @@
 #include <pipeline/context.hpp>
 
 #include <doctest/doctest.h>
+#include <pqxx/pqxx>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
@@ -15,9 +17,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include <pqxx/pqxx>
-#include <unistd.h>
 
 namespace timescale_test {
 
@@ -78,8 +77,10 @@ class database {
 
   // Ends the sink's connections, as an administrator or a restart would.
   void end_writers() {
-    rows("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pipeline-host test/%' AND pid <> "
-         "pg_backend_pid()");
+    rows(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pipeline-host test/%' AND "
+        "pid <> "
+        "pg_backend_pid()");
   }
 
   [[nodiscard]] const std::string& schema() const { return schema_; }
@@ -118,7 +119,8 @@ class sink {
     return host.error_text();
   }
   pl_status tell(const pl_schema* in) {
-    const auto* table = static_cast<const pl_ext_columns*>(component().extension(instance_.self(), pl::borrow(PL_EXT_COLUMNS)));
+    const auto* table =
+        static_cast<const pl_ext_columns*>(component().extension(instance_.self(), pl::borrow(PL_EXT_COLUMNS)));
     const pl_schema* out = nullptr;
     return table->columns(instance_.self(), in, 0, &out);
   }

@@ -13,7 +13,8 @@
 
 int main(int argc, char** argv) {
   if (!std::getenv("DATABASE_URL") || !std::getenv("PIPELINE_PLUGIN_DIR")) {
-    std::fputs("timescale_sink_it: set DATABASE_URL to a server, and PIPELINE_PLUGIN_DIR to the built plugins\n", stderr);
+    std::fputs("timescale_sink_it: set DATABASE_URL to a server, and PIPELINE_PLUGIN_DIR to the built plugins\n",
+               stderr);
     return 1;
   }
   return doctest::Context(argc, argv).run();

@@ -24,10 +24,13 @@ TEST_CASE("a row that the database refuses is told with the database's words") {
   sink s(db.name("t"));
   s.start();
   s.write_all(numbered(s.host, {pl::real_cell(1), pl::real_cell(200), pl::real_cell(3)}));
-  CHECK(has(only_reason(s.host), "the database refuses the row: new row for relation \"t\" violates check constraint \"sane\" (SQLSTATE 23514)"));
+  CHECK(has(
+      only_reason(s.host),
+      "the database refuses the row: new row for relation \"t\" violates check constraint \"sane\" (SQLSTATE 23514)"));
   CHECK(s.host.rejects()[0].position == 1);
   s.write_all(numbered(s.host, {pl::real_cell(4), pl::real_cell(5)}, 2));
-  CHECK(has(only_reason(s.host), "duplicate key value violates unique constraint \"t_pkey\" (SQLSTATE 23505): Key (n)=(2) already exists."));
+  CHECK(has(only_reason(s.host),
+            "duplicate key value violates unique constraint \"t_pkey\" (SQLSTATE 23505): Key (n)=(2) already exists."));
   CHECK(db.rows("SELECT n, v FROM t ORDER BY n") == strings{"0|1", "2|3", "3|5"});
   CHECK(s.host.sum("timescale_searches_total") == 2);
   CHECK(s.host.sum("timescale_rows_refused_total") == 2);
@@ -54,13 +57,16 @@ TEST_CASE("poison at random places: every good row is stored once, every bad one
         const bool poison = random() % one_in == 0;
         if (poison) bad.insert(n);
         numbers.push_back(pl::int_cell(static_cast<std::int64_t>(n)));
-        static const std::vector<pl::cell> poisons{pl::real_cell(-1), pl::int_cell(1'000'000), pl::text_cell("no number"),
-                                                   pl::bool_cell(true)};
-        values.push_back(poison ? poisons[random() % poisons.size()] : pl::int_cell(static_cast<std::int64_t>(random() % 1000)));
+        static const std::vector<pl::cell> poisons{pl::real_cell(-1), pl::int_cell(1'000'000),
+                                                   pl::text_cell("no number"), pl::bool_cell(true)};
+        values.push_back(poison ? poisons[random() % poisons.size()]
+                                : pl::int_cell(static_cast<std::int64_t>(random() % 1000)));
         texts.push_back(pl::text_cell("some text"));
       }
-      if (random() % 2) batches.push_back(s.host.make_batch({{"n", numbers}, {"v", values}}, "test/0", first));
-      else batches.push_back(s.host.make_batch({{"v", values}, {"w", texts}, {"n", numbers}}, "test/0", first));
+      if (random() % 2)
+        batches.push_back(s.host.make_batch({{"n", numbers}, {"v", values}}, "test/0", first));
+      else
+        batches.push_back(s.host.make_batch({{"v", values}, {"w", texts}, {"n", numbers}}, "test/0", first));
     }
     for (const auto& b : batches) views.push_back(b.get());
     REQUIRE_MESSAGE(s.write(views) == PL_OK, s.host.error_text());
@@ -83,7 +89,8 @@ TEST_CASE("rows that the encoder refuses behind the end of a failed COPY are tol
   sink s(db.name("t"));
   s.start();
   const auto first = numbered(s.host, {pl::int_cell(1), pl::int_cell(-1)});
-  const auto second = s.host.make_batch({{"n", {pl::int_cell(7), pl::int_cell(8)}}, {"w", {pl::bytes_cell("\xFF"), pl::text_cell("ok")}}}, "test/0", 7);
+  const auto second = s.host.make_batch(
+      {{"n", {pl::int_cell(7), pl::int_cell(8)}}, {"w", {pl::bytes_cell("\xFF"), pl::text_cell("ok")}}}, "test/0", 7);
   REQUIRE(s.write({first.get(), second.get()}) == PL_OK);
   REQUIRE(s.host.rejects().size() == 2);
   CHECK(s.host.rejects()[0].position == 1);
@@ -97,8 +104,10 @@ TEST_CASE("constraints that speak at COMMIT only, and triggers, are laid at the 
   db.run("CREATE TABLE parents (n bigint PRIMARY KEY)");
   db.run("INSERT INTO parents SELECT generate_series(0, 299)");
   db.run("CREATE TABLE t (n bigint, v bigint REFERENCES parents DEFERRABLE INITIALLY DEFERRED)");
-  db.run("CREATE FUNCTION no_thirteens() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.v = 13 THEN RAISE EXCEPTION 'unlucky'; "
-         "END IF; RETURN NEW; END $$");
+  db.run(
+      "CREATE FUNCTION no_thirteens() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN IF NEW.v = 13 THEN RAISE EXCEPTION "
+      "'unlucky'; "
+      "END IF; RETURN NEW; END $$");
   db.run("CREATE TRIGGER lucky BEFORE INSERT ON t FOR EACH ROW EXECUTE FUNCTION no_thirteens()");
   sink s(db.name("t"));
   s.start();
@@ -122,9 +131,12 @@ TEST_CASE("what the database can't hold at all: NUL, bad UTF-8, sizes, JSON that
   const auto null = pl::null_cell();
   s.write_all(s.host.make_batch(
       {{"n", std::vector<pl::cell>(8, pl::int_cell(1))},
-       {"txt", {pl::text_cell(std::string_view("a\0b", 3)), pl::bytes_cell("\xC3("), null, null, null, null, null, null}},
+       {"txt",
+        {pl::text_cell(std::string_view("a\0b", 3)), pl::bytes_cell("\xC3("), null, null, null, null, null, null}},
        {"small", {null, null, pl::int_cell(40'000), null, null, null, null, null}},
-       {"doc", {null, null, null, pl::json_cell(R"({"a":"\u0000"})"), pl::json_cell(R"({"a":"\ud800"})"), pl::json_cell(deep), null, null}},
+       {"doc",
+        {null, null, null, pl::json_cell(R"({"a":"\u0000"})"), pl::json_cell(R"({"a":"\ud800"})"), pl::json_cell(deep),
+         null, null}},
        {"code", {null, null, null, null, null, null, pl::text_cell("abcd"), pl::text_cell("abc")}}}));
   strings reasons;
   for (const auto& r : s.host.rejects()) reasons.push_back(r.reason);

@@ -17,7 +17,8 @@ std::string start_error(database& db, const std::string& table, std::initializer
 TEST_CASE("a table that isn't there") {
   database db;
   db.run("CREATE TABLE raw_telemetry (time timestamptz)");
-  CHECK(has(start_error(db, "raw_telemtry", {"time"}), "table: there is no table '" + db.name("raw_telemtry") + "' at "));
+  CHECK(
+      has(start_error(db, "raw_telemtry", {"time"}), "table: there is no table '" + db.name("raw_telemtry") + "' at "));
   CHECK(has(start_error(db, "raw_telemtry", {"time"}),
             "; did you mean '" + db.name("raw_telemetry") + "'? Create it, or let 'create: {}' do it"));
   CHECK(has(start_error(db, "Raw_Telemetry", {"time"}), "did you mean '" + db.name("raw_telemetry") + "'?"));
@@ -27,14 +28,19 @@ TEST_CASE("a table that isn't there") {
 
 TEST_CASE("columns that don't fit, all told at once") {
   database db;
-  db.run("CREATE TABLE t (time timestamptz NOT NULL, temperature double precision, place point, twice double precision GENERATED "
-         "ALWAYS AS (temperature * 2) STORED, id bigint GENERATED ALWAYS AS IDENTITY, made timestamptz NOT NULL DEFAULT now())");
+  db.run(
+      "CREATE TABLE t (time timestamptz NOT NULL, temperature double precision, place point, twice double precision "
+      "GENERATED "
+      "ALWAYS AS (temperature * 2) STORED, id bigint GENERATED ALWAYS AS IDENTITY, made timestamptz NOT NULL DEFAULT "
+      "now())");
   const auto error = start_error(db, "t", {"time", "temprature", "place", "twice"});
   CHECK(has(error, "no column for the incoming field 'temprature'; did you mean 'temperature'?"));
   CHECK(has(error, "column 'place' has the type point, which this sink can't write"));
   CHECK(has(error, "column 'twice' is computed by the database (GENERATED)"));
-  CHECK(has(start_error(db, "t", {"temperature"}), "column 'time' is NOT NULL, has no default, and no field goes there"));
-  CHECK(has(start_error(db, "t", {"ts"}, {{"columns", object({{"tiem", "ts"}})}}), "columns.tiem: table '" + db.name("t") + "': it has no column 'tiem'"));
+  CHECK(
+      has(start_error(db, "t", {"temperature"}), "column 'time' is NOT NULL, has no default, and no field goes there"));
+  CHECK(has(start_error(db, "t", {"ts"}, {{"columns", object({{"tiem", "ts"}})}}),
+            "columns.tiem: table '" + db.name("t") + "': it has no column 'tiem'"));
   sink fine(db.name("t"));
   fine.start();
   fine.write_all(fine.host.make_batch({{"time", {pl::time_cell(0)}}, {"temperature", {pl::int_cell(4)}}}));
@@ -89,12 +95,13 @@ TEST_CASE("rights that are missing") {
 
 TEST_CASE("names with quotes, dots, spaces, upper case, and reserved words") {
   database db;
-  db.run(R"(CREATE TABLE "Ta""b.le '%s" ("order" bigint, "UPPER" text, "sp ace" text, "quo""te" text, "back\slash" text))");
+  db.run(
+      R"(CREATE TABLE "Ta""b.le '%s" ("order" bigint, "UPPER" text, "sp ace" text, "quo""te" text, "back\slash" text))");
   sink s(db.schema() + R"(."Ta""b.le '%s")", {{"columns", object({{"order", "select"},
-                                                                 {"UPPER", "upper"},
-                                                                 {"sp ace", "a b"},
-                                                                 {"quo\"te", "it's"},
-                                                                 {"back\\slash", "back\\slash"}})}});
+                                                                  {"UPPER", "upper"},
+                                                                  {"sp ace", "a b"},
+                                                                  {"quo\"te", "it's"},
+                                                                  {"back\\slash", "back\\slash"}})}});
   s.start();
   s.write_all(s.host.make_batch({{"select", {pl::int_cell(1)}},
                                  {"upper", {pl::text_cell("U")}},

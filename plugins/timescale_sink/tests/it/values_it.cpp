@@ -12,9 +12,11 @@ TEST_CASE("every kind of cell arrives exactly in the types that take it") {
   database db;
   db.run("CREATE TYPE mood AS ENUM ('ok', 'not ok')");
   db.run("CREATE DOMAIN percent AS numeric(5, 2) CHECK (VALUE BETWEEN 0 AND 100)");
-  db.run("CREATE TABLE t (b boolean, i2 smallint, i4 integer, i8 bigint, f4 real, f8 double precision, num numeric, tz "
-         "timestamptz, ts timestamp, d date, txt text, vc varchar(5), ch char(5), js json, jb jsonb, raw bytea, id uuid, m mood, p "
-         "percent)");
+  db.run(
+      "CREATE TABLE t (b boolean, i2 smallint, i4 integer, i8 bigint, f4 real, f8 double precision, num numeric, tz "
+      "timestamptz, ts timestamp, d date, txt text, vc varchar(5), ch char(5), js json, jb jsonb, raw bytea, id uuid, "
+      "m mood, p "
+      "percent)");
   sink s(db.name("t"));
   s.start();
   constexpr std::int64_t t = 1'795'543'823'123'456'789;
@@ -40,11 +42,13 @@ TEST_CASE("every kind of cell arrives exactly in the types that take it") {
   db.run("SET timezone = 'UTC'");
   CHECK(db.rows("SELECT b, i2, i4, i8, f4, f8, num FROM t") ==
         strings{"t|-32768|2147483647|9007199254740993|21.5|0.1|-123456789012345678901234567890.123450"});
-  CHECK(db.rows("SELECT tz, ts, d FROM t") == strings{"2026-11-24 18:10:23.123457+00|2026-11-24 18:10:23.123457|2026-11-24"});
+  CHECK(db.rows("SELECT tz, ts, d FROM t") ==
+        strings{"2026-11-24 18:10:23.123457+00|2026-11-24 18:10:23.123457|2026-11-24"});
   CHECK(db.one("SELECT txt FROM t") == "it's \"a\"\ttab, a \\. and \xF0\x9F\x98\x80");
   CHECK(db.rows("SELECT vc, ch, js, jb, raw, id, m, p FROM t") ==
-        strings{"\xC3\xA4\xC3\xB6\xC3\xBC\xC3\x9F!|ab   |{\"b\": 1,  \"a\": [null]}|{\"a\": [null], \"b\": 1}|\\x00ff5c78|"
-                "6f1a9c1e-0000-4abc-8def-0123456789ab|not ok|99.99"});
+        strings{
+            "\xC3\xA4\xC3\xB6\xC3\xBC\xC3\x9F!|ab   |{\"b\": 1,  \"a\": [null]}|{\"a\": [null], \"b\": 1}|\\x00ff5c78|"
+            "6f1a9c1e-0000-4abc-8def-0123456789ab|not ok|99.99"});
 }
 
 TEST_CASE("numbers of any size keep every digit in numeric") {
@@ -53,7 +57,8 @@ TEST_CASE("numbers of any size keep every digit in numeric") {
   sink s(db.name("t"));
   s.start();
   std::mt19937_64 random(7);
-  std::vector<std::string> texts{"0", "-0.000", "1e400", "1e-300", "0.10", "99999999999999999999", "1000000000000", "5e-5"};
+  std::vector<std::string> texts{"0",   "-0.000", "1e400", "1e-300", "0.10", "99999999999999999999", "1000000000000",
+                                 "5e-5"};
   for (int i = 0; i < 500; ++i) {
     std::string text = random() % 2 ? "-" : "";
     for (auto digits = random() % 60; digits > 0; --digits) text += static_cast<char>('0' + random() % 10);
@@ -94,9 +99,10 @@ TEST_CASE("reals and times at their limits") {
   db.run("SET timezone = 'UTC'");
   CHECK(db.rows("SELECT v FROM t ORDER BY n") ==
         strings{"0", "-0", "1e+308", "5e-324", "-1.7976931348623157e+308", "0.1", "0.3333333333333333"});
-  CHECK(db.rows("SELECT t FROM t ORDER BY n") ==
-        strings{"1970-01-01 00:00:00+00", "1970-01-01 00:00:00+00", "1970-01-01 00:00:00+00", "1677-09-21 00:12:43.145224+00",
-                "2262-04-11 23:47:16.854776+00", "1970-01-01 00:00:01+00", "1969-12-31 23:59:59+00"});
+  CHECK(db.rows("SELECT t FROM t ORDER BY n") == strings{"1970-01-01 00:00:00+00", "1970-01-01 00:00:00+00",
+                                                         "1970-01-01 00:00:00+00", "1677-09-21 00:12:43.145224+00",
+                                                         "2262-04-11 23:47:16.854776+00", "1970-01-01 00:00:01+00",
+                                                         "1969-12-31 23:59:59+00"});
 }
 
 TEST_CASE("rows in one write may come with several schemas, in selections") {
