@@ -163,10 +163,10 @@ void lane::run_once() {
 
 // Paused: what is in flight comes to its end, and then nothing touches the graph until `resume`.
 void lane::hold_still() {
-  hurry_sinks(in_flight_ != 0);
   inbox_.wait(poll_timeout);
   settle();
-  std::scoped_lock lock(mutex_);  // a source that loses a stream in here looks at the graph
+  std::scoped_lock lock(mutex_);  // once it is quiet, somebody may exchange the graph
+  hurry_sinks(in_flight_ != 0);
   keep_alive();
   if (phase_ != phase::paused || in_flight_ != 0) return;
   quiet_ = true;

@@ -370,7 +370,8 @@ void evaluator::expire_silence(stream_state& s, key_node& n, std::uint32_t rule,
   auto told = step(r, state.alerts, level, when);
   if (told) {
     if (told->opens) told->alert.id = state.alerts.alert->id = make_id(s, n, rule, when.time, position);
-    tell(s, n, rule, *std::move(told), when.time, pl::real_cell(seconds_between(seen, when.time)), position, cause);
+    const auto silent_since = told->closes ? told->alert.since : seen;
+    tell(s, n, rule, *std::move(told), when.time, pl::real_cell(seconds_between(silent_since, when.time)), position, cause);
   }
   drop_blank(n, rule, when.time);
 }

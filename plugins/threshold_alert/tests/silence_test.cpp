@@ -112,13 +112,17 @@ TEST_CASE("records from the past do not end a silence, and make no storm") {
 
 TEST_CASE("repeats: each interval, and one for all after a leap") {
   harness h({silent({{"repeat_interval", 100s}})});
-  h.feed({{0, {}, "a"}, {150, {}, "b"}, {200, {}, "b"}, {300, {}, "b"}});
+  const auto others = [&h](double from, double to) {
+    for (auto t = from; t <= to; t += 10) h.feed({{t, {}, "b"}});
+  };
+  h.feed({{0, {}, "a"}});
+  others(0, 300);
   CHECK(h.take() == lines{"firing warning 60 @60 a", "firing warning 160 @160 a", "firing warning 260 @260 a"});
-  h.feed({{350, {}, "b"}, {390, {}, "b"}, {440, {}, "b"}, {490, {}, "b"}, {540, {}, "b"}});
-  CHECK(h.take() == lines{"firing warning 360 @360 a", "firing warning 460 @460 a"});
-  h.feed({{599, {}, "b"}, {650, {}, "b"}, {700, {}, "b"}, {750, {}, "b"}, {1000, {}, "a"}});
-  const auto last = h.take();
-  CHECK(last.back() == "resolved warning 1000 @1000 a");
+  others(310, 540);
+  h.feed({{545, {}, "a"}});
+  CHECK(h.take() == lines{"firing warning 360 @360 a", "firing warning 460 @460 a", "resolved warning 545 @545 a"});
+  others(550, 1000);
+  CHECK(h.take() == lines{"firing warning 60 @605 a", "firing warning 160 @705 a", "firing warning 260 @805 a", "firing warning 360 @905 a"});
 
   harness leap({silent({{"repeat_interval", 100s}})});
   leap.feed({{0, {}, "a"}}, "telemetry/0", 0);
@@ -132,21 +136,20 @@ TEST_CASE("a device that comes and goes is flapping, and steady again by itself"
   CHECK(h.take() == lines{"firing warning 60 @60 a", "resolved warning 100 @100 a", "flapping warning 60 @160 a"});
   for (double t = 320; t < 920; t += 20) h.feed({{t, {}, "a"}}, "telemetry/0", 0);
   h.feed({{930, {}, "a"}}, "telemetry/0", 0);
-  CHECK(h.take() == lines{"resolved warning 740 @900 a"});
+  CHECK(h.take() == lines{"resolved warning 800 @900 a"});
 }
 
 TEST_CASE("max_age: a silence that began long ago is told once the stream has caught up, if it lasts") {
   harness h(config_fields{{"max_age", 1h}, {"rules", list({silent()})}});
   h.tick(86400);
-  h.feed({{0, {}, "a"}, {0, {}, "b"}, {500, {}, "b"}}, "telemetry/0", 10);
-  CHECK(h.take() == lines{});
-  CHECK(h.take(1) == lines{"firing warning 60 @60 a", "firing warning 60 @60 b", "resolved warning 500 @500 b"});
-  h.feed({{86390, {}, "b"}}, "telemetry/0", 0);
+  h.feed({{0, {}, "a"}}, "telemetry/0", 10);
+  for (double t = 0; t < 86400; t += 60) h.feed({{t, {}, "b"}}, "telemetry/0", t < 86340 ? 10 : 0);
+  const auto told = h.take();
+  REQUIRE(told.size() == 1);  // as soon as the stream's time is within max_age
+  CHECK(told[0] == "firing warning 82860 @82860 a");
+  CHECK(h.take(1) == lines{"firing warning 60 @60 a"});
   h.tick(86400);
-  auto told = h.take();
-  REQUIRE(told.size() == 1);
-  CHECK(told[0].starts_with("firing warning "));
-  CHECK(told[0].ends_with(" a"));
+  CHECK(h.take() == lines{});
   h.feed({{86401, {}, "a"}}, "telemetry/0", 0);
   CHECK(h.take() == lines{"resolved warning 86401 @86401 a"});
 }
