@@ -10,10 +10,6 @@ namespace json_telemetry {
 
 namespace {
 
-constexpr std::uint64_t exact_integers = 1ULL << 53;  // up to here each integer is a double
-constexpr std::array<double, 23> exact_powers = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-                                                 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
-
 // Whether the integer `text` (JSON's grammar, no sign) is the very value of `v`.
 bool is_exactly(std::string_view text, double v) noexcept {
   std::array<char, 400> written;  // the largest double has 309 digits before the point
@@ -32,7 +28,9 @@ bool scan_exponent(const char*& at, const char* end, std::int32_t& to) noexcept 
   return at != first;
 }
 
-number_fit from_text(const decimal& number, std::string_view text, double& to) noexcept {
+}  // namespace
+
+number_fit to_double_from_text(const decimal& number, std::string_view text, double& to) noexcept {
   // The sign apart: 400 digits and all their zeros are then what std::from_chars has to deal with.
   const auto magnitude = number.negative ? text.substr(1) : text;
   const auto parsed = std::from_chars(magnitude.data(), magnitude.data() + magnitude.size(), to);
@@ -49,8 +47,6 @@ number_fit from_text(const decimal& number, std::string_view text, double& to) n
   if (number.negative) to = -to;
   return exact ? number_fit::exact : number_fit::rounded;
 }
-
-}  // namespace
 
 bool scan_long_decimal(const char*& at, const char* end, decimal& to) noexcept {
   const auto is_digit = [&] { return at != end && *at >= '0' && *at <= '9'; };
@@ -100,18 +96,6 @@ std::optional<decimal> parse_decimal(std::string_view text) noexcept {
   const char* const end = at + text.size();
   if (!scan_decimal(at, end, number) || at != end) return std::nullopt;
   return number;
-}
-
-number_fit to_double(const decimal& number, std::string_view text, double& to) noexcept {
-  // Both factors are exact here, so that one multiplication or division rounds correctly (Clinger 1990).
-  if (number.digits <= exact_integers && !number.cut && number.exponent >= -22 && number.exponent <= 22) {
-    const auto digits = static_cast<double>(number.digits);
-    const auto power = exact_powers[static_cast<std::size_t>(std::abs(number.exponent))];
-    const double magnitude = number.exponent < 0 ? digits / power : digits * power;
-    to = number.negative ? -magnitude : magnitude;
-    return number_fit::exact;
-  }
-  return from_text(number, text, to);
 }
 
 integer_fit to_int64(const decimal& number, std::int64_t& to) noexcept {

@@ -61,7 +61,18 @@ enum class number_fit { exact, rounded, too_large, too_small };
 
 // The nearest double. `text` is what `number` was scanned from. exact: also for fractions, which every double rounds;
 // rounded: an integer, written as such, that a double can't hold; too_small: not zero, and yet the nearest double is.
-[[nodiscard]] number_fit to_double(const decimal& number, std::string_view text, double& to) noexcept;
+[[nodiscard]] number_fit to_double_from_text(const decimal& number, std::string_view text, double& to) noexcept;
+[[nodiscard]] inline number_fit to_double(const decimal& number, std::string_view text, double& to) noexcept {
+  // Integers up to 2^53 and powers up to 10^22 are exact doubles, so that one division rounds correctly (Clinger 1990).
+  constexpr double powers[] = {1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
+                               1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22};
+  constexpr std::uint64_t exact_integers = 1ULL << 53;
+  if (number.digits > exact_integers || number.cut || number.exponent > 0 || number.exponent < -22)
+    return to_double_from_text(number, text, to);
+  const double magnitude = static_cast<double>(number.digits) / powers[-number.exponent];
+  to = number.negative ? -magnitude : magnitude;
+  return number_fit::exact;
+}
 
 enum class integer_fit { exact, fraction, out_of_range };
 

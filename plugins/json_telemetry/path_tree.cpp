@@ -89,8 +89,10 @@ void path_tree::add(const field_path& path, path_target target) {
 
 void path_tree::build() {
   table_.clear();
-  for (auto& n : nodes_)
+  for (auto& n : nodes_) {
+    n.leaf = n.members.empty() && n.elements.empty() && !n.readings;
     if (!n.members.empty()) build_table(n);
+  }
 }
 
 void path_tree::build_table(node_data& n) {

@@ -67,6 +67,8 @@ class path_tree {
       if (e.index == index) return e.to;
     return none;
   }
+  // Nothing below it, nothing special: its value is a field.
+  [[nodiscard]] bool is_leaf(node at) const noexcept { return nodes_[at].leaf; }
   [[nodiscard]] bool has_members(node at) const noexcept { return !nodes_[at].members.empty(); }
   [[nodiscard]] bool has_elements(node at) const noexcept { return !nodes_[at].elements.empty(); }
   [[nodiscard]] bool is_whole(node at) const noexcept { return nodes_[at].whole; }
@@ -86,6 +88,7 @@ class path_tree {
   struct node_data {
     std::uint32_t table = 0;  // where its 2^bits entries begin
     std::uint8_t bits = no_members;
+    bool leaf = false;
     bool whole = false, readings = false;
     std::vector<path_target> targets;
     std::vector<member_of> members;

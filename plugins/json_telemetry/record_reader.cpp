@@ -152,14 +152,16 @@ bool record_reader::member(path_tree::node parent, const json_key& key) {
 bool record_reader::mapped(path_tree::node at, const json_key& key) {
   const auto& tree = plan_.tree;
   const char next = scanner_.peek();
-  if (next == '[' && tree.is_readings(at) && !reading_) return found_readings(at, key);
-  if ((next == '{' && tree.has_members(at) && tree.is_whole(at)) || (next == '[' && tree.has_elements(at)))
-    return whole_and_inside(at, key.raw);
-  if (next == '{' && tree.has_members(at)) {
-    extra_.enter(key.raw);
-    if (!inside(at)) return false;
-    extra_.leave();
-    return true;
+  if (!tree.is_leaf(at)) {
+    if (next == '[' && tree.is_readings(at) && !reading_) return found_readings(at, key);
+    const bool goes_on = (next == '{' && tree.has_members(at)) || (next == '[' && tree.has_elements(at));
+    if (goes_on && (next == '[' || tree.is_whole(at))) return whole_and_inside(at, key.raw);
+    if (goes_on) {
+      extra_.enter(key.raw);
+      if (!inside(at)) return false;
+      extra_.leave();
+      return true;
+    }
   }
   json_value value;
   if (!scanner_.value(value)) return false;

@@ -13,10 +13,14 @@ void sha1_block(std::array<std::uint32_t, 5>& h, const char* block) {
   auto [a, b, c, d, e] = h;
   for (std::size_t i = 0; i < 80; ++i) {
     std::uint32_t f = 0, k = 0;
-    if (i < 20) f = (b & c) | (~b & d), k = 0x5A827999;
-    else if (i < 40) f = b ^ c ^ d, k = 0x6ED9EBA1;
-    else if (i < 60) f = (b & c) | (b & d) | (c & d), k = 0x8F1BBCDC;
-    else f = b ^ c ^ d, k = 0xCA62C1D6;
+    if (i < 20)
+      f = (b & c) | (~b & d), k = 0x5A827999;
+    else if (i < 40)
+      f = b ^ c ^ d, k = 0x6ED9EBA1;
+    else if (i < 60)
+      f = (b & c) | (b & d) | (c & d), k = 0x8F1BBCDC;
+    else
+      f = b ^ c ^ d, k = 0xCA62C1D6;
     const auto next = std::rotl(a, 5) + f + e + k + w[i];
     e = d, d = c, c = std::rotl(b, 30), b = a, a = next;
   }

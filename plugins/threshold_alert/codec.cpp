@@ -16,7 +16,9 @@ class writer {
     for (; v >= 0x80; v >>= 7) bytes_.push_back(static_cast<char>(v | 0x80));
     bytes_.push_back(static_cast<char>(v));
   }
-  void signed_number(std::int64_t v) { number(static_cast<std::uint64_t>(v) << 1 ^ static_cast<std::uint64_t>(v >> 63)); }
+  void signed_number(std::int64_t v) {
+    number(static_cast<std::uint64_t>(v) << 1 ^ static_cast<std::uint64_t>(v >> 63));
+  }
   void fixed(std::uint64_t v) {
     for (int i = 0; i < 8; ++i) bytes_.push_back(static_cast<char>(v >> 8 * i));
   }
@@ -251,8 +253,10 @@ void restore(const rule_set& rules, const trace_record& trace, const alerts_reco
     if (!rule || !rules.rules[*rule].slot) continue;
     auto& to = n.slot(*rules.rules[*rule].slot);
     to.time = s.time;
-    if (rules.rules[*rule].rate) to.value = std::bit_cast<double>(s.bits);
-    else to.position = s.bits;
+    if (rules.rules[*rule].rate)
+      to.value = std::bit_cast<double>(s.bits);
+    else
+      to.position = s.bits;
   }
   for (const auto& p : trace.runs) {
     const auto rule = find_rule(rules, p.rule);

@@ -179,7 +179,8 @@ std::uint16_t evaluator::scope_of(std::string_view key) {
   for (std::size_t i = 0; i < scopes_.size(); ++i)
     if (scopes_[i].accepted == fresh.accepted) return static_cast<std::uint16_t>(i);
   if (scopes_.size() > UINT16_MAX)
-    throw std::runtime_error("the rules' match patterns split the devices into more than 65,536 sets; use fewer patterns");
+    throw std::runtime_error(
+        "the rules' match patterns split the devices into more than 65,536 sets; use fewer patterns");
   scopes_.push_back(std::move(fresh));
   return static_cast<std::uint16_t>(scopes_.size() - 1);
 }
@@ -197,9 +198,14 @@ void evaluator::run_values(stream_state& s, key_node& n, const record& r) {
     }
     double number = 0;
     if (w.when != condition::equals) {
-      if (c.kind == PL_F64) number = c.as.f;
-      else if (c.kind == PL_I64) number = static_cast<double>(c.as.i);
-      else { ++tally_.unfit_values; continue; }
+      if (c.kind == PL_F64)
+        number = c.as.f;
+      else if (c.kind == PL_I64)
+        number = static_cast<double>(c.as.i);
+      else {
+        ++tally_.unfit_values;
+        continue;
+      }
       if (w.rate && !take_rate(rules_.rules[rule], n, number, r)) continue;
       if (number >= w.low && number <= w.high && !n.states) continue;
     }
@@ -214,7 +220,9 @@ bool evaluator::take_rate(const rule& r, key_node& n, double& value, const recor
   if (known && now.time == before.time) return ++tally_.repeated_times, false;
   if (known && now.time < plus(before.time, r.over)) return false;
   const double reading_now = value;
-  if (known) value = (reading_now - before.value) / seconds_between(before.time, now.time) * (static_cast<double>(nanoseconds_of(*r.rate)) / 1e9);
+  if (known)
+    value = (reading_now - before.value) / seconds_between(before.time, now.time) *
+            (static_cast<double>(nanoseconds_of(*r.rate)) / 1e9);
   before.time = now.time;
   before.value = reading_now;
   return known;
@@ -319,7 +327,8 @@ std::int64_t evaluator::silence_deadline(std::uint32_t rule, key_node& n) const 
 bool evaluator::forgettable(const key_node& n) const noexcept {
   if (rules_.forget_after == 0) return false;
   if (!n.states) return true;
-  return std::none_of(n.states->begin(), n.states->end(), [](const rule_state& s) { return s.alerts.alert.has_value(); });
+  return std::none_of(n.states->begin(), n.states->end(),
+                      [](const rule_state& s) { return s.alerts.alert.has_value(); });
 }
 
 std::int64_t evaluator::next_deadline(key_node& n) const noexcept {
@@ -334,8 +343,10 @@ void evaluator::expire(stream_state& s, const record& cause) {
   while (!s.deadlines.empty() && s.deadlines.front().due < now) {
     const auto [queued, node] = s.deadlines.front();
     const auto due = next_deadline(*node);
-    if (due > queued) s.deadlines.set(*node, due);  // records came meanwhile
-    else expire_key(s, *node, due, now, cause);
+    if (due > queued)
+      s.deadlines.set(*node, due);  // records came meanwhile
+    else
+      expire_key(s, *node, due, now, cause);
   }
 }
 
@@ -371,7 +382,8 @@ void evaluator::expire_silence(stream_state& s, key_node& n, std::uint32_t rule,
   if (told) {
     if (told->opens) told->alert.id = state.alerts.alert->id = make_id(s, n, rule, when.time, position);
     const auto silent_since = told->closes ? told->alert.since : seen;
-    tell(s, n, rule, *std::move(told), when.time, pl::real_cell(seconds_between(silent_since, when.time)), position, cause);
+    tell(s, n, rule, *std::move(told), when.time, pl::real_cell(seconds_between(silent_since, when.time)), position,
+         cause);
   }
   drop_blank(n, rule, when.time);
 }
@@ -449,8 +461,10 @@ uuid evaluator::make_id(const stream_state& s, const key_node& n, std::uint32_t 
   unpack_key(n.key(), cells_);
   for (const auto& c : cells_) {
     name.push_back('\x1f');
-    if (pl::has_bytes(c)) name += pl::bytes_of(c);
-    else name += std::to_string(c.as.i);
+    if (pl::has_bytes(c))
+      name += pl::bytes_of(c);
+    else
+      name += std::to_string(c.as.i);
   }
   return uuid5(alert_name_space(), name);
 }
@@ -461,22 +475,40 @@ void evaluator::tell(const stream_state& s, key_node& n, std::uint32_t rule, not
   if (what.closes) --open_[rule];
   const auto& r = rules_.rules[rule];
   const auto& l = r.levels[static_cast<std::size_t>(what.level)];
-  event e{cause.row, rule, std::move(what), value, pl::null_cell(), time, cause.row == no_row ? s.name : cause.stream,
-          position, key_bytes_.size(), n.key().size()};
+  event e{cause.row,
+          rule,
+          std::move(what),
+          value,
+          pl::null_cell(),
+          time,
+          cause.row == no_row ? s.name : cause.stream,
+          position,
+          key_bytes_.size(),
+          n.key().size()};
   switch (r.when) {
-    case condition::above: e.threshold = pl::real_cell(l.high); break;
-    case condition::below: e.threshold = pl::real_cell(l.low); break;
+    case condition::above:
+      e.threshold = pl::real_cell(l.high);
+      break;
+    case condition::below:
+      e.threshold = pl::real_cell(l.low);
+      break;
     case condition::outside: {
       const auto v = pl::number_of(value).value_or(0);
       e.threshold = pl::real_cell(v - l.low < l.high - v ? l.low : l.high);  // the bound that is nearer, or was passed
       break;
     }
-    case condition::silence: e.threshold = pl::real_cell(static_cast<double>(l.missing_for) / 1e9); break;
+    case condition::silence:
+      e.threshold = pl::real_cell(static_cast<double>(l.missing_for) / 1e9);
+      break;
     case condition::equals:
-      if (const auto* t = std::get_if<std::string>(&l.equals)) e.threshold = pl::text_cell(*t);
-      else if (const auto* b = std::get_if<bool>(&l.equals)) e.threshold = pl::bool_cell(*b);
-      else if (const auto* i = std::get_if<std::int64_t>(&l.equals)) e.threshold = pl::int_cell(*i);
-      else if (const auto* d = std::get_if<double>(&l.equals)) e.threshold = pl::real_cell(*d);
+      if (const auto* t = std::get_if<std::string>(&l.equals))
+        e.threshold = pl::text_cell(*t);
+      else if (const auto* b = std::get_if<bool>(&l.equals))
+        e.threshold = pl::bool_cell(*b);
+      else if (const auto* i = std::get_if<std::int64_t>(&l.equals))
+        e.threshold = pl::int_cell(*i);
+      else if (const auto* d = std::get_if<double>(&l.equals))
+        e.threshold = pl::real_cell(*d);
   }
   key_bytes_ += n.key();
   events_.push_back(std::move(e));

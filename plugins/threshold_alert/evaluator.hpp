@@ -116,7 +116,8 @@ class evaluator {
   [[nodiscard]] std::uint16_t scope_of(std::string_view key);
 
   void run_values(stream_state& s, key_node& n, const record& r);
-  void run_value(stream_state& s, key_node& n, std::uint32_t rule, const pl::cell& value, double number, const record& r);
+  void run_value(stream_state& s, key_node& n, std::uint32_t rule, const pl::cell& value, double number,
+                 const record& r);
   [[nodiscard]] bool take_rate(const rule& r, key_node& n, double& value, const record& now);
   void settle_rule(stream_state& s, key_node& n, std::uint32_t rule, rule_state& state, std::int32_t level,
                    const moment& now, const pl::cell& value, const record& r);
@@ -136,8 +137,8 @@ class evaluator {
   [[nodiscard]] std::int64_t oldest() const noexcept;
   rule_state& state_of(key_node& n, std::uint32_t rule);
   void drop_blank(key_node& n, std::uint32_t rule, std::int64_t now);
-  void tell(const stream_state& s, key_node& n, std::uint32_t rule, notice what, std::int64_t time, const pl::cell& value,
-            std::uint64_t position, const record& cause);
+  void tell(const stream_state& s, key_node& n, std::uint32_t rule, notice what, std::int64_t time,
+            const pl::cell& value, std::uint64_t position, const record& cause);
   [[nodiscard]] uuid make_id(const stream_state& s, const key_node& n, std::uint32_t rule, std::int64_t time,
                              std::uint64_t position);
 

@@ -28,7 +28,8 @@ class glob {
       } else if (c == '[') {
         const auto at = i;
         if (!parse_set(pattern, i, to.emplace_back().bytes))
-          return pl::fatal("'[' at character " + std::to_string(at + 1) + " is not closed by ']'; write \\[ for a bracket");
+          return pl::fatal("'[' at character " + std::to_string(at + 1) +
+                           " is not closed by ']'; write \\[ for a bracket");
       } else {
         if (c == '\\' && ++i == pattern.size())
           return pl::fatal("'\\' at the end has nothing to stand before; write \\\\ for a backslash");

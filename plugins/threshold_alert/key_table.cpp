@@ -54,8 +54,10 @@ void append_key(std::string& out, const pl::cell& c) {
   const std::uint32_t size = bytes ? c.len : sizeof c.as.i;
   out.push_back(static_cast<char>(c.kind));
   out.append(reinterpret_cast<const char*>(&size), sizeof size);
-  if (bytes) out += pl::bytes_of(c);
-  else out.append(reinterpret_cast<const char*>(&c.as.i), sizeof c.as.i);
+  if (bytes)
+    out += pl::bytes_of(c);
+  else
+    out.append(reinterpret_cast<const char*>(&c.as.i), sizeof c.as.i);
 }
 
 void unpack_key(std::string_view key, std::vector<pl::cell>& to) {

@@ -20,8 +20,8 @@ constexpr std::uint32_t not_queued = UINT32_MAX;
 
 // One key. The readings and then the bytes of the key stand behind it in the same block.
 struct key_node {
-  std::int64_t newest = never;          // time of its newest record
-  std::uint64_t position = PL_UNKNOWN;  // and where that stands
+  std::int64_t newest = never;                      // time of its newest record
+  std::uint64_t position = PL_UNKNOWN;              // and where that stands
   std::unique_ptr<std::vector<rule_state>> states;  // null: no rule has anything to remember, as with most keys
   std::uint32_t hash = 0;
   std::uint32_t queued_at = not_queued;  // place in the stream's deadline_queue

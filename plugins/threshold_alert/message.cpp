@@ -52,11 +52,16 @@ std::string unit_name(rate_unit u) {
 std::string default_source(const rule& r, bool resolved) {
   const std::string what = r.rate ? "{metric} changes by {value} per " + unit_name(*r.rate) : "{metric} is {value}";
   switch (r.when) {
-    case condition::above: return what + (resolved ? ", no longer above {threshold}" : ", above {threshold}");
-    case condition::below: return what + (resolved ? ", no longer below {threshold}" : ", below {threshold}");
-    case condition::outside: return what + (resolved ? ", within its limits again" : ", beyond {threshold}");
-    case condition::equals: return what + (resolved ? ", no longer {threshold}" : "");
-    case condition::silence: break;
+    case condition::above:
+      return what + (resolved ? ", no longer above {threshold}" : ", above {threshold}");
+    case condition::below:
+      return what + (resolved ? ", no longer below {threshold}" : ", below {threshold}");
+    case condition::outside:
+      return what + (resolved ? ", within its limits again" : ", beyond {threshold}");
+    case condition::equals:
+      return what + (resolved ? ", no longer {threshold}" : "");
+    case condition::silence:
+      break;
   }
   const std::string data = r.metric.empty() ? "data" : "{metric}";
   return resolved ? data + " again after {value}" : "no " + data + " for {value}";
@@ -86,20 +91,42 @@ message_template default_message(const rule& r, bool resolved) {
 
 void append_message(std::string& out, const message_template& m, const message_values& v) {
   for (const auto& p : m) switch (p.what) {
-      case field::literal: out += p.text; break;
-      case field::rule: out += v.of.name; break;
-      case field::state: out += v.state; break;
-      case field::severity: out += v.severity; break;
-      case field::metric: out += v.of.metric; break;
-      case field::value: append_value(out, v.of, v.value); break;
-      case field::threshold: append_value(out, v.of, v.threshold); break;
-      case field::since: pl::append_rfc3339(out, v.since); break;
-      case field::time: pl::append_rfc3339(out, v.time); break;
-      case field::stream: out += v.stream; break;
+      case field::literal:
+        out += p.text;
+        break;
+      case field::rule:
+        out += v.of.name;
+        break;
+      case field::state:
+        out += v.state;
+        break;
+      case field::severity:
+        out += v.severity;
+        break;
+      case field::metric:
+        out += v.of.metric;
+        break;
+      case field::value:
+        append_value(out, v.of, v.value);
+        break;
+      case field::threshold:
+        append_value(out, v.of, v.threshold);
+        break;
+      case field::since:
+        pl::append_rfc3339(out, v.since);
+        break;
+      case field::time:
+        pl::append_rfc3339(out, v.time);
+        break;
+      case field::stream:
+        out += v.stream;
+        break;
       case field::position:
         if (v.position != PL_UNKNOWN) out += std::to_string(v.position);
         break;
-      case field::key: pl::text_template::append_plain(out, v.key[p.key]); break;
+      case field::key:
+        pl::text_template::append_plain(out, v.key[p.key]);
+        break;
     }
 }
 

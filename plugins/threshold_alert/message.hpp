@@ -14,7 +14,8 @@
 
 namespace threshold_alert {
 
-[[nodiscard]] pl::result<message_template> parse_message(std::string_view source, const std::vector<std::string>& group_by);
+[[nodiscard]] pl::result<message_template> parse_message(std::string_view source,
+                                                         const std::vector<std::string>& group_by);
 
 // The sentence for a rule without a message of its own.
 [[nodiscard]] message_template default_message(const rule& r, bool resolved);

@@ -4,14 +4,15 @@
 namespace threshold_alert {
 
 pl::option_table<flapping_options> flapping_options::table() {
-  return {pl::option(&flapping_options::fires, "fires",
-                     "How often the alert must fire within `within` to count as flapping; the firing that reaches it is "
-                     "sent as flapping.")
-              .range(2, 100),
-          pl::option(&flapping_options::within, "within",
-                     "Window in which firings are counted, and how long the condition must stay as it is, true or "
-                     "clear, for the flapping to end; in the records' own time.")
-              .range(0.001)};
+  return {
+      pl::option(&flapping_options::fires, "fires",
+                 "How often the alert must fire within `within` to count as flapping; the firing that reaches it is "
+                 "sent as flapping.")
+          .range(2, 100),
+      pl::option(&flapping_options::within, "within",
+                 "Window in which firings are counted, and how long the condition must stay as it is, true or "
+                 "clear, for the flapping to end; in the records' own time.")
+          .range(0.001)};
 }
 
 pl::option_table<level_options> level_options::table() {
@@ -32,8 +33,9 @@ pl::option_table<level_options> level_options::table() {
       pl::option(&level_options::clear_below, "clear_below",
                  "Hysteresis: once reached, the level holds until the value is less than this. With above or outside.")
           .example("80"),
-      pl::option(&level_options::clear_above, "clear_above",
-                 "Hysteresis: once reached, the level holds until the value is greater than this. With below or outside.")
+      pl::option(
+          &level_options::clear_above, "clear_above",
+          "Hysteresis: once reached, the level holds until the value is greater than this. With below or outside.")
           .example("8")};
 }
 
@@ -67,9 +69,10 @@ pl::option_table<rule_options> rule_options::table() {
                  "Compare how much the metric changes per second, minute or hour instead of its value: above, below or "
                  "outside then limit the rate. Computed from the records' own times.")
           .example("minute"),
-      pl::option(&rule_options::over, "over",
-                 "With rate_of_change: shortest time between the two readings that a rate is computed from; readings in "
-                 "between are passed over, which keeps noise from looking like a jump. 0: each two neighbours.")
+      pl::option(
+          &rule_options::over, "over",
+          "With rate_of_change: shortest time between the two readings that a rate is computed from; readings in "
+          "between are passed over, which keeps noise from looking like a jump. 0: each two neighbours.")
           .range(0)
           .example("30s"),
       pl::option(&rule_options::clear_below, "clear_below",
@@ -93,9 +96,10 @@ pl::option_table<rule_options> rule_options::table() {
                  "How many readings in a row must fulfil the condition before the alert fires (or rises). With `for`: "
                  "both must be met.")
           .range(1, 1'000'000),
-      pl::option(&rule_options::keep_firing_for, "keep_firing_for",
-                 "How long readings must be clear, from the first clear one on, before the alert resolves (or falls); a "
-                 "dip that is shorter changes nothing.")
+      pl::option(
+          &rule_options::keep_firing_for, "keep_firing_for",
+          "How long readings must be clear, from the first clear one on, before the alert resolves (or falls); a "
+          "dip that is shorter changes nothing.")
           .range(0)
           .example("1m"),
       pl::option(&rule_options::repeat_interval, "repeat_interval",
@@ -103,13 +107,15 @@ pl::option_table<rule_options> rule_options::table() {
           .range(0)
           .example("4h"),
       pl::option(&rule_options::send_resolved, "send_resolved", "Whether a notice is sent when the alert resolves."),
-      pl::option(&rule_options::flapping, "flapping",
-                 "When an alert that fires again and again is sent once as flapping, and not as a firing and a resolved "
-                 "each time. Off unless given.")
+      pl::option(
+          &rule_options::flapping, "flapping",
+          "When an alert that fires again and again is sent once as flapping, and not as a firing and a resolved "
+          "each time. Off unless given.")
           .example("{fires: 4, within: 10m}"),
-      pl::option(&rule_options::match, "match",
-                 "Only devices whose ids match: a pattern for each of some group_by columns. * stands for any text, ? for "
-                 "one byte, [a-f] for one of a set, | separates alternatives, \\ takes the next as it is.")
+      pl::option(
+          &rule_options::match, "match",
+          "Only devices whose ids match: a pattern for each of some group_by columns. * stands for any text, ? for "
+          "one byte, [a-f] for one of a set, | separates alternatives, \\ takes the next as it is.")
           .example("{device_id: \"pump-*|valve-*\"}"),
       pl::option(&rule_options::labels, "labels", "Fixed texts that travel with each alert, in the column labels.")
           .example("{team: cooling}"),
@@ -127,28 +133,34 @@ pl::option_table<options> options::table() {
   return {
       pl::option(&options::rules, "rules", "The alert rules: a list of objects, each with a name and one condition.")
           .required()
-          .example("[{name: overheating, metric: temperature, above: 80, clear_below: 75, for: 10s, severity: critical}]"),
-      pl::option(&options::group_by, "group_by",
-                 "Columns that together name what an alert is about: one open alert for each rule and each combination of "
-                 "their values. They become columns of the alerts.")
+          .example(
+              "[{name: overheating, metric: temperature, above: 80, clear_below: 75, for: 10s, severity: critical}]"),
+      pl::option(
+          &options::group_by, "group_by",
+          "Columns that together name what an alert is about: one open alert for each rule and each combination of "
+          "their values. They become columns of the alerts.")
           .example("[site]"),
-      pl::option(&options::time_column, "time_column", "Column with the record's own time, on which all durations run."),
+      pl::option(&options::time_column, "time_column",
+                 "Column with the record's own time, on which all durations run."),
       pl::option(&options::severity_order, "severity_order", "The severities that rules may use, mildest first.")
           .example("[info, minor, major, critical]"),
-      pl::option(&options::max_age, "max_age",
-                 "Alerts whose time lies further back than this are counted and go to the port `recorded`, not to `out`, "
-                 "so that a replay of last week makes nobody act; one that is still open when the stream has caught up is "
-                 "sent then. 0: no limit.")
+      pl::option(
+          &options::max_age, "max_age",
+          "Alerts whose time lies further back than this are counted and go to the port `recorded`, not to `out`, "
+          "so that a replay of last week makes nobody act; one that is still open when the stream has caught up is "
+          "sent then. 0: no limit.")
           .range(0)
           .example("1h"),
-      pl::option(&options::max_ahead, "max_ahead",
-                 "A record whose time is further ahead of this machine's clock than this changes no alert and is counted: "
-                 "a device whose clock is wrong would otherwise make others look silent and its own next records late. "
-                 "0: no limit.")
+      pl::option(
+          &options::max_ahead, "max_ahead",
+          "A record whose time is further ahead of this machine's clock than this changes no alert and is counted: "
+          "a device whose clock is wrong would otherwise make others look silent and its own next records late. "
+          "0: no limit.")
           .range(0),
-      pl::option(&options::forget_after, "forget_after",
-                 "A device without an open alert is forgotten when nothing came from it for this long, which bounds the "
-                 "memory where ids come and go. 0: never.")
+      pl::option(
+          &options::forget_after, "forget_after",
+          "A device without an open alert is forgotten when nothing came from it for this long, which bounds the "
+          "memory where ids come and go. 0: never.")
           .range(0),
       pl::option(&options::labels, "labels", "Labels of all rules; a rule's own label of the same name wins.")
           .example("{plant: north}")};

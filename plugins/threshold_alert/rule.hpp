@@ -35,7 +35,18 @@ struct level {
 
 // What stands in the braces of a message.
 enum class field : std::uint8_t {
-  literal, rule, state, severity, metric, value, threshold, since, time, stream, position, key
+  literal,
+  rule,
+  state,
+  severity,
+  metric,
+  value,
+  threshold,
+  since,
+  time,
+  stream,
+  position,
+  key
 };
 
 struct message_piece {
@@ -51,7 +62,7 @@ struct pattern {
 };
 
 struct rule {
-  std::string name, metric;  // metric: empty for a silence of the whole device
+  std::string name, metric;       // metric: empty for a silence of the whole device
   std::uint64_t fingerprint = 0;  // of the name: how stored state finds its rule again
   condition when = condition::above;
   std::vector<level> levels;

@@ -57,7 +57,8 @@ class rule_compiler {
     to_.name = given_.name;
     to_.metric = given_.metric;
     to_.fingerprint = fingerprint(given_.name);
-    if (given_.name.empty()) error("name", "the rule needs a name; write one that says what is wrong, such as overheating");
+    if (given_.name.empty())
+      error("name", "the rule needs a name; write one that says what is wrong, such as overheating");
     if (compile_levels()) {
       check_metric();
       check_rate();
@@ -94,12 +95,15 @@ class rule_compiler {
       to_.levels.push_back(std::move(l));
       return true;
     }
-    if (given_.severity) error("severity", "severity stands beside severities; each entry there has its own, so leave this one out");
+    if (given_.severity)
+      error("severity", "severity stands beside severities; each entry there has its own, so leave this one out");
     const auto beside = own.conditions();
     if (!beside.empty())
-      error(beside.front(), "'" + std::string(beside.front()) + "' stands beside severities; give each entry there its own threshold, and none here");
+      error(beside.front(), "'" + std::string(beside.front()) +
+                                "' stands beside severities; give each entry there its own threshold, and none here");
     if (own.clear_below || own.clear_above)
-      error(own.clear_below ? "clear_below" : "clear_above", "hysteresis stands beside severities; write it in each entry there");
+      error(own.clear_below ? "clear_below" : "clear_above",
+            "hysteresis stands beside severities; write it in each entry there");
     return compile_severities() && beside.empty();
   }
 
@@ -111,10 +115,14 @@ class rule_compiler {
       l.severity = given_.severities[i].severity;
       l.given_as = i;
       sound &= check_severity(l.severity, level_path(i) + ".severity");
-      if (!compile_limits(limits::of(given_.severities[i]), level_path(i), l)) { sound = false; continue; }
+      if (!compile_limits(limits::of(given_.severities[i]), level_path(i), l)) {
+        sound = false;
+        continue;
+      }
       if (first && *first != to_.when) {
-        error(level_path(i), "this severity has another condition than the first; all severities of a rule need the same "
-                             "one (a rule of its own may watch the same metric)");
+        error(level_path(i),
+              "this severity has another condition than the first; all severities of a rule need the same "
+              "one (a rule of its own may watch the same metric)");
         sound = false;
       }
       if (!first) first = to_.when;
@@ -153,11 +161,18 @@ class rule_compiler {
     if (conditions.size() != 1) return count_error(conditions, path);
     to_.when = condition_named(conditions.front());
     switch (to_.when) {
-      case condition::above: return compile_above(given, path, to);
-      case condition::below: return compile_below(given, path, to);
-      case condition::outside: return compile_outside(given, path, to);
-      case condition::equals: to.equals = given.equals; break;
-      case condition::silence: to.missing_for = given.missing_for->count(); break;
+      case condition::above:
+        return compile_above(given, path, to);
+      case condition::below:
+        return compile_below(given, path, to);
+      case condition::outside:
+        return compile_outside(given, path, to);
+      case condition::equals:
+        to.equals = given.equals;
+        break;
+      case condition::silence:
+        to.missing_for = given.missing_for->count();
+        break;
     }
     if (!given.clear_below && !given.clear_above) return true;
     error(within(path, given.clear_below ? "clear_below" : "clear_above"),
@@ -188,7 +203,8 @@ class rule_compiler {
     to.high = to.clear_high = *given.above;
     if (!finite(*given.above, within(path, "above"))) return false;
     if (given.clear_above) {
-      error(within(path, "clear_above"), "clear_above belongs to below; with above write clear_below: the alert clears when the value is less");
+      error(within(path, "clear_above"),
+            "clear_above belongs to below; with above write clear_below: the alert clears when the value is less");
       return false;
     }
     return !given.clear_below || set_clear_below(*given.clear_below, "above", path, to);
@@ -198,7 +214,8 @@ class rule_compiler {
     to.low = to.clear_low = *given.below;
     if (!finite(*given.below, within(path, "below"))) return false;
     if (given.clear_below) {
-      error(within(path, "clear_below"), "clear_below belongs to above; with below write clear_above: the alert clears when the value is greater");
+      error(within(path, "clear_below"),
+            "clear_below belongs to above; with below write clear_above: the alert clears when the value is greater");
       return false;
     }
     return !given.clear_above || set_clear_above(*given.clear_above, "below", path, to);
@@ -208,7 +225,8 @@ class rule_compiler {
     const auto& bounds = *given.outside;
     const auto option = within(path, "outside");
     if (bounds.size() != 2) {
-      error(option, "outside takes two numbers, the lowest and the highest good value, such as [10, 80]; here are " + std::to_string(bounds.size()));
+      error(option, "outside takes two numbers, the lowest and the highest good value, such as [10, 80]; here are " +
+                        std::to_string(bounds.size()));
       return false;
     }
     if (!finite(bounds[0], option) || !finite(bounds[1], option)) return false;
@@ -234,8 +252,9 @@ class rule_compiler {
   bool set_clear_below(double y, const std::string& what, const std::string& path, level& to) {
     if (!finite(y, within(path, "clear_below"))) return false;
     if (y >= to.high) {
-      error(within(path, "clear_below"), "clear_below " + number_text(y) + " is not less than " + what + " " + number_text(to.high) +
-                                             ": it gives no hysteresis; write a number less than " + number_text(to.high) + ", or leave it out");
+      error(within(path, "clear_below"),
+            "clear_below " + number_text(y) + " is not less than " + what + " " + number_text(to.high) +
+                ": it gives no hysteresis; write a number less than " + number_text(to.high) + ", or leave it out");
       return false;
     }
     to.clear_high = std::nextafter(y, -infinity);
@@ -244,8 +263,9 @@ class rule_compiler {
   bool set_clear_above(double y, const std::string& what, const std::string& path, level& to) {
     if (!finite(y, within(path, "clear_above"))) return false;
     if (y <= to.low) {
-      error(within(path, "clear_above"), "clear_above " + number_text(y) + " is not greater than " + what + " " + number_text(to.low) +
-                                             ": it gives no hysteresis; write a number greater than " + number_text(to.low) + ", or leave it out");
+      error(within(path, "clear_above"),
+            "clear_above " + number_text(y) + " is not greater than " + what + " " + number_text(to.low) +
+                ": it gives no hysteresis; write a number greater than " + number_text(to.low) + ", or leave it out");
       return false;
     }
     to.clear_low = std::nextafter(y, infinity);
@@ -254,7 +274,8 @@ class rule_compiler {
 
   void check_metric() {
     if (given_.metric.empty() && to_.when != condition::silence)
-      error("metric", "rule '" + given_.name + "' needs the metric that it watches; write metric: and the column's name");
+      error("metric",
+            "rule '" + given_.name + "' needs the metric that it watches; write metric: and the column's name");
   }
 
   void check_rate() {
@@ -285,14 +306,18 @@ class rule_compiler {
       const auto path = level_path(grave.given_as);
       const auto who = "'" + grave.severity + "'", than = "the milder '" + mild.severity + "'";
       if (to_.when == condition::equals) {
-        if (grave.equals == mild.equals) error(path + ".equals", who + " has the same value as " + than + "; give each its own");
+        if (grave.equals == mild.equals)
+          error(path + ".equals", who + " has the same value as " + than + "; give each its own");
       } else if (to_.when == condition::silence) {
-        if (grave.missing_for <= mild.missing_for) error(path + ".missing_for", who + " comes no later than " + than + "; give it a longer time");
+        if (grave.missing_for <= mild.missing_for)
+          error(path + ".missing_for", who + " comes no later than " + than + "; give it a longer time");
       } else if (grave.high < mild.high || grave.low > mild.low || (grave.high == mild.high && grave.low == mild.low)) {
-        error(path, who + " is reached before " + than + "; its threshold must lie further out, or the severities be exchanged");
+        error(path, who + " is reached before " + than +
+                        "; its threshold must lie further out, or the severities be exchanged");
       } else if (grave.clear_high < mild.clear_high || grave.clear_low > mild.clear_low) {
-        error(path, who + " clears later than " + than + ": an alert falls one severity after the other; its clear_below or "
-                    "clear_above must lie further out too");
+        error(path, who + " clears later than " + than +
+                        ": an alert falls one severity after the other; its clear_below or "
+                        "clear_above must lie further out too");
       }
     }
   }
@@ -322,8 +347,10 @@ class rule_compiler {
         continue;
       }
       auto accepts = glob::parse(source);
-      if (accepts.ok()) to_.match.push_back({static_cast<std::size_t>(at - all_.group_by.begin()), *std::move(accepts)});
-      else error(option, "in the pattern '" + source + "': " + accepts.why().message);
+      if (accepts.ok())
+        to_.match.push_back({static_cast<std::size_t>(at - all_.group_by.begin()), *std::move(accepts)});
+      else
+        error(option, "in the pattern '" + source + "': " + accepts.why().message);
     }
   }
 
@@ -349,8 +376,10 @@ class rule_compiler {
 
   void compile_messages() {
     to_.text = given_.message ? parse_or_report(*given_.message, "message") : default_message(to_, false);
-    if (given_.resolved_message) to_.resolved_text = parse_or_report(*given_.resolved_message, "resolved_message");
-    else to_.resolved_text = given_.message ? to_.text : default_message(to_, true);
+    if (given_.resolved_message)
+      to_.resolved_text = parse_or_report(*given_.resolved_message, "resolved_message");
+    else
+      to_.resolved_text = given_.message ? to_.text : default_message(to_, true);
   }
 
   const options& all_;
@@ -363,8 +392,9 @@ class rule_compiler {
 void check_group(const options& given, const report_error& report) {
   if (given.group_by.empty())
     report("group_by", "group_by is empty: there would be one alert for all devices; name at least one column");
-  static const std::set<std::string_view> taken{"id", "rule", "state", "severity", "metric", "value", "threshold",
-                                                "message", "labels", "since", "time", "stream", "position"};
+  static const std::set<std::string_view> taken{"id",    "rule",      "state",   "severity", "metric",
+                                                "value", "threshold", "message", "labels",   "since",
+                                                "time",  "stream",    "position"};
   std::set<std::string_view> seen;
   for (std::size_t i = 0; i < given.group_by.size(); ++i) {
     const auto path = "group_by[" + std::to_string(i) + "]";
@@ -379,10 +409,12 @@ void check_group(const options& given, const report_error& report) {
 void check_severity_order(const options& given, const report_error& report) {
   std::set<std::string_view> seen;
   if (given.severity_order.empty())
-    report("severity_order", "severity_order is empty; write the severities, mildest first, such as [info, warning, critical]");
+    report("severity_order",
+           "severity_order is empty; write the severities, mildest first, such as [info, warning, critical]");
   for (std::size_t i = 0; i < given.severity_order.size(); ++i)
     if (!seen.insert(given.severity_order[i]).second)
-      report("severity_order[" + std::to_string(i) + "]", "'" + given.severity_order[i] + "' stands here twice; leave one out");
+      report("severity_order[" + std::to_string(i) + "]",
+             "'" + given.severity_order[i] + "' stands here twice; leave one out");
 }
 
 }  // namespace
@@ -407,7 +439,8 @@ rule_set compile(const options& given, const report_error& report) {
   for (std::size_t i = 0; i < given.rules.size(); ++i) {
     auto r = rule_compiler(given, i, report).compile();
     if (!names.insert(given.rules[i].name).second)
-      report("rules[" + std::to_string(i) + "].name", "a rule '" + given.rules[i].name + "' stands above already; give each its own name");
+      report("rules[" + std::to_string(i) + "].name",
+             "a rule '" + given.rules[i].name + "' stands above already; give each its own name");
     if (r.rate || (r.when == condition::silence && !r.metric.empty())) r.slot = to.slots++;
     to.rules.push_back(std::move(r));
   }

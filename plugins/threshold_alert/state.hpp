@@ -38,9 +38,9 @@ struct open_alert {
 
 // What changes with the events of one rule.
 struct alert_state {
-  std::int32_t level = -1;         // highest level reached, with hysteresis and delays; -1: none
-  std::int64_t last_flip = never;  // when level last went from or to -1
-  std::vector<std::int64_t> fired; // recent firings, for telling flapping
+  std::int32_t level = -1;          // highest level reached, with hysteresis and delays; -1: none
+  std::int64_t last_flip = never;   // when level last went from or to -1
+  std::vector<std::int64_t> fired;  // recent firings, for telling flapping
   std::optional<open_alert> alert;
   bool operator==(const alert_state&) const = default;
 };

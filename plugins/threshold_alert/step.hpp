@@ -38,11 +38,11 @@ struct moment {
 
 struct notice {
   event_kind kind;
-  std::int32_t level;   // whose severity the event carries
-  bool opens = false;   // a new alert: the caller gives it its id
+  std::int32_t level;  // whose severity the event carries
+  bool opens = false;  // a new alert: the caller gives it its id
   bool closes = false;
   bool publish = true;
-  open_alert alert;     // as it was, should it be closed
+  open_alert alert;  // as it was, should it be closed
 };
 
 // Sets the level and answers what there is to tell, at most one event.

@@ -23,17 +23,20 @@ std::string missing_column(std::string_view name, const pl_schema& in) {
 }  // namespace
 
 pl::description threshold_alert::describe() {
-  return {.name = "threshold_alert",
-          .doc = "Alerts from rules on metrics: thresholds, rates, equality and silence, for each device.\n"
-                 "An alert fires, changes its severity and resolves under one id. Time is the records' own, so that a replay "
-                 "gives the same alerts.",
-          .example = "plugin: threshold_alert\n"
-                     "from: parsed\n"
-                     "rules:\n"
-                     "  - {name: overheating, metric: temperature, above: 80, clear_below: 75, for: 10s, severity: critical}\n"
-                     "  - {name: silent, missing_for: 5m, severity: warning}\n",
-          .ports = {"out", "recorded"},
-          .abilities = PL_DETERMINISTIC};
+  return {
+      .name = "threshold_alert",
+      .doc =
+          "Alerts from rules on metrics: thresholds, rates, equality and silence, for each device.\n"
+          "An alert fires, changes its severity and resolves under one id. Time is the records' own, so that a replay "
+          "gives the same alerts.",
+      .example =
+          "plugin: threshold_alert\n"
+          "from: parsed\n"
+          "rules:\n"
+          "  - {name: overheating, metric: temperature, above: 80, clear_below: 75, for: 10s, severity: critical}\n"
+          "  - {name: silent, missing_for: 5m, severity: warning}\n",
+      .ports = {"out", "recorded"},
+      .abilities = PL_DETERMINISTIC};
 }
 
 threshold_alert::threshold_alert(const options& given, pl::context ctx)
@@ -46,8 +49,9 @@ threshold_alert::threshold_alert(const options& given, pl::context ctx)
     m.open = ctx.gauge("alerts_open", "Alerts that are open, published or not.", {{"rule", r.name}});
     meters_.push_back(m);
   }
-  too_old_ = ctx.counter("alert_events_unpublished_total",
-                         "Alert events that went to the port `recorded` instead: older than max_age, or unwanted notices.");
+  too_old_ =
+      ctx.counter("alert_events_unpublished_total",
+                  "Alert events that went to the port `recorded` instead: older than max_age, or unwanted notices.");
   const auto skipped = [&](std::string_view why) {
     return ctx.counter("alert_records_skipped_total", "Records that changed no alert, by reason.", {{"reason", why}});
   };
@@ -56,7 +60,8 @@ threshold_alert::threshold_alert(const options& given, pl::context ctx)
   no_time_ = skipped("no_time");
   no_key_ = skipped("no_key");
   const auto values = [&](std::string_view why) {
-    return ctx.counter("alert_values_skipped_total", "Values that no rule could compare, by reason.", {{"reason", why}});
+    return ctx.counter("alert_values_skipped_total", "Values that no rule could compare, by reason.",
+                       {{"reason", why}});
   };
   null_values_ = values("null");
   unfit_values_ = values("not_a_number");
@@ -75,8 +80,9 @@ rule_set threshold_alert::compiled(const options& given) const {
 }
 
 pl::result<void> threshold_alert::start() {
-  evaluator_.set_wall(std::chrono::duration_cast<std::chrono::nanoseconds>(
-                          std::chrono::system_clock::now().time_since_epoch()).count());
+  evaluator_.set_wall(
+      std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
+          .count());
   return {};
 }
 
@@ -84,10 +90,12 @@ pl::result<const pl_schema*> threshold_alert::columns(const pl_schema* in, std::
   if (in == nullptr) return writer_.schema();
   std::vector<pl::failure> missing;
   const auto need = [&](std::string_view column, std::string option) {
-    if (!pl::find_column(*in, column)) missing.push_back(pl::bad_option(std::move(option), missing_column(column, *in)));
+    if (!pl::find_column(*in, column))
+      missing.push_back(pl::bad_option(std::move(option), missing_column(column, *in)));
   };
   need(rules_.time_column, "time_column");
-  for (std::size_t i = 0; i < rules_.group_by.size(); ++i) need(rules_.group_by[i], "group_by[" + std::to_string(i) + "]");
+  for (std::size_t i = 0; i < rules_.group_by.size(); ++i)
+    need(rules_.group_by[i], "group_by[" + std::to_string(i) + "]");
   for (std::size_t i = 0; i < rules_.rules.size(); ++i)
     if (!rules_.rules[i].metric.empty()) need(rules_.rules[i].metric, "rules[" + std::to_string(i) + "].metric");
   if (missing.empty()) return writer_.schema();
@@ -150,8 +158,10 @@ void threshold_alert::publish(std::optional<pl::batch_view> parent, pl::emitter&
 }
 
 void threshold_alert::count(const event& e) {
-  if (e.what.publish) meters_[e.rule].events[static_cast<std::size_t>(e.what.kind)].add();
-  else too_old_.add();
+  if (e.what.publish)
+    meters_[e.rule].events[static_cast<std::size_t>(e.what.kind)].add();
+  else
+    too_old_.add();
 }
 
 void threshold_alert::report_counts() {
@@ -171,7 +181,8 @@ void threshold_alert::report_counts() {
     warn_rarely("are further ahead of this machine's clock than max_ahead", t.ahead,
                 "check the devices' clocks and this machine's, or raise max_ahead");
   if (t.no_time != 0)
-    warn_rarely("have no time in column '" + rules_.time_column + "'", t.no_time, "see json_telemetry's options for the time");
+    warn_rarely("have no time in column '" + rules_.time_column + "'", t.no_time,
+                "see json_telemetry's options for the time");
 }
 
 void threshold_alert::warn_rarely(std::string_view what, std::uint64_t n, std::string_view fix) {

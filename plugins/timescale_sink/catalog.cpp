@@ -66,7 +66,8 @@ std::vector<table_column> inspect_columns(pqxx::transaction_base& tx, const std:
   return columns;
 }
 
-// An altered type means a new file; only tables without a file of their own (partitioned ones) need the list of columns.
+// An altered type means a new file; only tables without a file of their own (partitioned ones) need the list of
+// columns.
 std::string fingerprint_expression(const table_info& table) {
   const auto name = quoted_literal(table.name.sql()) + "::regclass";
   if (table.kind == 'r') return "coalesce(pg_relation_filenode(" + name + ")::text, '')";

@@ -38,7 +38,8 @@ struct table_info {
   bool may_insert_all = false;
   bool row_security = false;
   bool hypertable = false;
-  // A cheap SQL expression that has another value once the table was altered, dropped or created anew, and its value now.
+  // A cheap SQL expression that has another value once the table was altered, dropped or created anew, and its value
+  // now.
   std::string fingerprint_sql, fingerprint;
 };
 
@@ -69,8 +70,8 @@ enum class schema_state { usable, missing, forbidden };
 // libpqxx's exception as an error like any other: the first line of its text, without "ERROR:".
 [[nodiscard]] sql_error error_of(const pqxx::sql_error& e);
 
-// Connects, begins a transaction, runs `body` in it and commits. What libpqxx throws becomes a failure: `retry`, with the
-// server's words in it. A server that falls silent is given up after limits.stall.
+// Connects, begins a transaction, runs `body` in it and commits. What libpqxx throws becomes a failure: `retry`, with
+// the server's words in it. A server that falls silent is given up after limits.stall.
 [[nodiscard]] pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
                                               const std::function<pl::result<void>(pqxx::transaction_base&)>& body);
 

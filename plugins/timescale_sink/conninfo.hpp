@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `url` option: checked without connecting, completed with what a long-lived connection needs, and shown without its
-// secrets.
+// The `url` option: checked without connecting, completed with what a long-lived connection needs, and shown without
+// its secrets.
 #pragma once
 
 #include <pipeline/result.hpp>

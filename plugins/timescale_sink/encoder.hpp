@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of cells as PostgreSQL's binary COPY format. What can't be put into its column is refused here, with a reason, before
-// the database sees it; which kind of cell goes into which type is in README.md.
+// Rows of cells as PostgreSQL's binary COPY format. What can't be put into its column is refused here, with a reason,
+// before the database sees it; which kind of cell goes into which type is in README.md.
 #pragma once
 
 #include "byte_buffer.hpp"

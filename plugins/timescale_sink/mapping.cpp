@@ -116,8 +116,8 @@ class planner {
   findings found_;
 };
 
-// What the conventional fields of this framework are in SQL; all others are metrics. `parsed`: `value` is a metric or that of
-// an alert, and not a source's original record.
+// What the conventional fields of this framework are in SQL; all others are metrics. `parsed`: `value` is a metric or
+// that of an alert, and not a source's original record.
 std::string sql_type(std::string_view field, bool parsed) {
   static constexpr std::array<std::pair<std::string_view, std::string_view>, 20> conventional{
       {{"time", "timestamptz"},  {"since", "timestamptz"}, {"user_id", "text"},    {"device_id", "text"},

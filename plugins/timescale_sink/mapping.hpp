@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which incoming field goes into which column, checked against the table; and the table that would fit, if it is to be made.
+// Which incoming field goes into which column, checked against the table; and the table that would fit, if it is to be
+// made.
 #pragma once
 
 #include "catalog.hpp"

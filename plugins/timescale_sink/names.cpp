@@ -60,7 +60,7 @@ std::string quoted_identifier(std::string_view name) {
 }
 
 std::string quoted_literal(std::string_view text) {
-  std::string sql = " E'";  // the space: it may stand behind a word
+  std::string sql = "E'";
   for (const char c : text) {
     if (c == '\'' || c == '\\') sql.push_back(c);
     sql.push_back(c);

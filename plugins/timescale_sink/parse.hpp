@@ -12,7 +12,8 @@
 
 namespace timescale {
 
-// Microseconds since 1970 of RFC 3339 text (2026-11-24T18:10:23.5Z, +01:00; a space for the T), rounded as PostgreSQL does.
+// Microseconds since 1970 of RFC 3339 text (2026-11-24T18:10:23.5Z, +01:00; a space for the T), rounded as PostgreSQL
+// does.
 [[nodiscard]] std::optional<std::int64_t> parse_time(std::string_view text);
 // Days since 1970 of 2026-11-24.
 [[nodiscard]] std::optional<std::int64_t> parse_date(std::string_view text);
@@ -29,8 +30,8 @@ enum class text_fault { none, nul, not_utf8 };
 // Whether a JSON document has the escape for a NUL in a string, which jsonb refuses.
 [[nodiscard]] bool has_escaped_nul(std::string_view document) noexcept;
 
-// PostgreSQL's binary numeric of a decimal number of any length (-12.50, 1e400), with its length in front; false, and nothing
-// written, where the text is none or beyond what numeric can hold. Digits are neither lost nor rounded.
+// PostgreSQL's binary numeric of a decimal number of any length (-12.50, 1e400), with its length in front; false, and
+// nothing written, where the text is none or beyond what numeric can hold. Digits are neither lost nor rounded.
 class numeric_encoder {
  public:
   [[nodiscard]] bool append(byte_buffer& out, std::string_view text);

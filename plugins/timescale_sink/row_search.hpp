@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which rows of many does the database refuse? Found by trying pieces: bisection, sped up by the row number that an error
-// of COPY may carry. Says what to try next and knows nothing of databases.
+// Which rows of many does the database refuse? Found by trying pieces: bisection, sped up by the row number that an
+// error of COPY may carry. Says what to try next and knows nothing of databases.
 #pragma once
 
 #include <algorithm>

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// One connection for the hot path, on libpq itself: libpqxx has no binary COPY, and waits without a limit. Every wait here
-// ends when the other side has been silent for `patience`, so that a half-open connection can't hold a sink up for ever.
+// One connection for the hot path, on libpq itself: libpqxx has no binary COPY, and waits without a limit. Every wait
+// here ends when the other side has been silent for `patience`, so that a half-open connection can't hold a sink up for
+// ever.
 #pragma once
 
 #include "sql_error.hpp"

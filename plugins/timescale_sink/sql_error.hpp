@@ -31,8 +31,8 @@ struct sql_error {
 // What a person can do about it; empty where nothing but waiting is known.
 [[nodiscard]] std::string_view advice(std::string_view sqlstate);
 
-// The number of the row that an error of COPY speaks of, counted from 1; 0 where it doesn't say. Messages are translated,
-// so this reads numbers only. A hint: never rely on it being right.
+// The number of the row that an error of COPY speaks of, counted from 1; 0 where it doesn't say. Messages are
+// translated, so this reads numbers only. A hint: never rely on it being right.
 [[nodiscard]] std::size_t copy_line(const sql_error& error, std::string_view table);
 
 }  // namespace timescale

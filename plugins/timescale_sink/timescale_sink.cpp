@@ -109,7 +109,7 @@ pl::failure sink::report(const findings& found) const {
 
 std::string sink::where() const { return "table '" + name_.shown() + "' at " + conninfo_.shown(); }
 
-// --------------------------------------------------------------------------------------------------------- the table ---
+// ------------------------------------------------------------------------------------------------------ the table ---
 
 pl::result<sink::world> sink::look(const pl_schema* in, bool may_create) {
   world w;
@@ -183,7 +183,7 @@ void sink::forget_table() {
   prepared_.clear();
 }
 
-// -------------------------------------------------------------------------------------------------------------- life ---
+// ----------------------------------------------------------------------------------------------------------- life ---
 
 pl::result<void> sink::check() {
   auto seen = look(in_, false);
@@ -212,7 +212,7 @@ pl::result<void> sink::connect() {
   return {};
 }
 
-// ----------------------------------------------------------------------------------------------------------- writing ---
+// -------------------------------------------------------------------------------------------------------- writing ---
 
 pl::result<prepared_schema*> sink::prepared(const pl_schema* schema) {
   for (const auto& p : prepared_)
@@ -229,7 +229,7 @@ pl::result<prepared_schema*> sink::prepared(const pl_schema* schema) {
     forget_table();  // it may have been mended by the next time
     return was_ready_ ? as_retry(report(found)) : report(found);
   }
-  writer_.set_table_check("SELECT 1 / (" + table_->fingerprint_sql + " =" + quoted_literal(table_->fingerprint) +
+  writer_.set_table_check("SELECT 1 / (" + table_->fingerprint_sql + " = " + quoted_literal(table_->fingerprint) +
                           ")::int");
   row_encoder encoder(plan.columns);
   prepared_.push_back(std::make_unique<prepared_schema>(prepared_schema{schema, std::move(plan), std::move(encoder)}));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The binary formats that this sink speaks. A type is known by the function that receives it (pg_type.typreceive), because
-// that function *is* its format: so domains, enums, citext and varchar need no list of their own.
+// The binary formats that this sink speaks. A type is known by the function that receives it (pg_type.typreceive),
+// because that function *is* its format: so domains, enums, citext and varchar need no list of their own.
 #pragma once
 
 #include <array>

@@ -52,7 +52,8 @@ class writer {
 
   explicit writer(std::string settings) : opening_("BEGIN;" + std::move(settings)) {}
 
-  // Runs in each transaction before COMMIT, and before rows are blamed: fails if the table isn't what the plans are for.
+  // Runs in each transaction before COMMIT, and before rows are blamed: fails if the table isn't what the plans are
+  // for.
   void set_table_check(std::string sql) { table_check_ = std::move(sql); }
 
   // All rows that can be written are, and the others are in rejected(); or nothing is, and the session is out of its

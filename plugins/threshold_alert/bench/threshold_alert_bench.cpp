@@ -43,17 +43,21 @@ void fill(reusable_batch& b, const pl_schema* schema, std::mt19937& random, std:
     b.voltage.push_back(pl::real_cell(3 + static_cast<double>(random() % 10) / 10));
   }
   b.pos.resize(rows_per_batch);
-  b.columns = {b.time.data(), b.user.data(), b.device.data(), b.temperature.data(), b.humidity.data(), b.voltage.data()};
-  b.raw = {sizeof(pl_batch), rows_per_batch, rows_per_batch, 1, schema, b.columns.data(), nullptr, b.pos.data(), nullptr, &b.range};
+  b.columns = {b.time.data(),        b.user.data(),     b.device.data(),
+               b.temperature.data(), b.humidity.data(), b.voltage.data()};
+  b.raw = {sizeof(pl_batch), rows_per_batch, rows_per_batch, 1,       schema,
+           b.columns.data(), nullptr,        b.pos.data(),   nullptr, &b.range};
 }
 
 pl::testing::config_fields five_rules() {
-  const auto severities = list({object({{"severity", "warning"}, {"above", 70.0}}), object({{"severity", "critical"}, {"above", 85.0}})});
-  return {{"rules", list({object({{"name", "hot"}, {"metric", "temperature"}, {"severities", severities}, {"for", 10s}}),
-                          object({{"name", "damp"}, {"metric", "humidity"}, {"outside", list({10.0, 90.0})}}),
-                          object({{"name", "battery"}, {"metric", "voltage"}, {"below", 2.5}, {"clear_above", 2.8}}),
-                          object({{"name", "jump"}, {"metric", "temperature"}, {"rate_of_change", "second"}, {"above", 1e9}}),
-                          object({{"name", "silent"}, {"missing_for", 24h}})})}};
+  const auto severities =
+      list({object({{"severity", "warning"}, {"above", 70.0}}), object({{"severity", "critical"}, {"above", 85.0}})});
+  return {{"rules",
+           list({object({{"name", "hot"}, {"metric", "temperature"}, {"severities", severities}, {"for", 10s}}),
+                 object({{"name", "damp"}, {"metric", "humidity"}, {"outside", list({10.0, 90.0})}}),
+                 object({{"name", "battery"}, {"metric", "voltage"}, {"below", 2.5}, {"clear_above", 2.8}}),
+                 object({{"name", "jump"}, {"metric", "temperature"}, {"rate_of_change", "second"}, {"above", 1e9}}),
+                 object({{"name", "silent"}, {"missing_for", 24h}})})}};
 }
 
 std::size_t resident_bytes() {
@@ -67,8 +71,10 @@ void measure(std::uint32_t devices) {
   static const pl::detail::component_table<threshold_alert::threshold_alert> table;
   pl::testing::fake_host host;
   pl::testing::instance alerts(host, *table.raw(), five_rules());
-  if (alerts.create() != PL_OK || alerts.start() != PL_OK) return void(std::fprintf(stderr, "%s\n", host.error_text().c_str()));
-  const auto* schema = pl::context(&host.raw()).schema({"time", "user_id", "device_id", "temperature", "humidity", "voltage"});
+  if (alerts.create() != PL_OK || alerts.start() != PL_OK)
+    return void(std::fprintf(stderr, "%s\n", host.error_text().c_str()));
+  const auto* schema =
+      pl::context(&host.raw()).schema({"time", "user_id", "device_id", "temperature", "humidity", "voltage"});
   std::mt19937 random(1);
   std::vector<reusable_batch> batches(std::max(100U, devices / rows_per_batch * 3));
   for (auto& b : batches) fill(b, schema, random, devices);
@@ -95,9 +101,10 @@ void measure(std::uint32_t devices) {
     best = std::min<std::chrono::nanoseconds>(best, std::chrono::steady_clock::now() - start);
   }
   const auto records = static_cast<double>(rounds * batches.size() * rows_per_batch);
-  std::printf("%8.0f devices  %6.2f M records/s  %5.0f ns/record  %4.0f bytes/device (counted) %4.0f (resident)  %zu alerts\n", seen,
-              records * 1e3 / static_cast<double>(best.count()), static_cast<double>(best.count()) / records,
-              host.last("alert_state_bytes") / seen, static_cast<double>(grown) / seen, alerts.output().size());
+  std::printf(
+      "%8.0f devices  %6.2f M records/s  %5.0f ns/record  %4.0f bytes/device (counted) %4.0f (resident)  %zu alerts\n",
+      seen, records * 1e3 / static_cast<double>(best.count()), static_cast<double>(best.count()) / records,
+      host.last("alert_state_bytes") / seen, static_cast<double>(grown) / seen, alerts.output().size());
 }
 
 }  // namespace

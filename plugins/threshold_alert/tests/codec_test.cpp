@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // Stored state: round trips, damage, other versions, other rules, and going on from it.
 #include "codec.hpp"
+
 #include "harness.hpp"
 
 #include <random>
@@ -54,7 +55,8 @@ TEST_CASE("another version is an error that says what to do") {
   const auto read = decode_trace(bytes);
   REQUIRE_FALSE(read.ok());
   CHECK(read.why().message ==
-        "the stored trace of threshold_alert has version 9, and this plugin reads version 1; use the version of the plugin that wrote "
+        "the stored trace of threshold_alert has version 9, and this plugin reads version 1; use the version of the "
+        "plugin that wrote "
         "it, or drop the stored state");
   CHECK_FALSE(decode_alerts(bytes).ok());
   CHECK_FALSE(decode_stream("").ok());
@@ -115,7 +117,9 @@ options some_rules() {
 }
 
 rule_set compiled(const options& o) {
-  return compile(o, [](std::string_view option, std::string_view message) { FAIL(std::string(option).append(": ").append(message)); });
+  return compile(o, [](std::string_view option, std::string_view message) {
+    FAIL(std::string(option).append(": ").append(message));
+  });
 }
 
 const column_places places{0, {1, 2}, {3, 3, std::nullopt, 3}};
@@ -130,14 +134,16 @@ pl::batch readings(pl::testing::fake_host& host, std::mt19937& random, std::int6
     device.push_back(pl::text_cell(names[(random() % 40 + random() % 2) % 5 * (random() % 3 != 0)]));
     temperature.push_back(random() % 5 == 0 ? pl::null_cell() : pl::real_cell(static_cast<double>(random() % 60) + 40));
   }
-  return host.make_batch({{"time", time}, {"user_id", user}, {"device_id", device}, {"temperature", temperature}}, "s", first);
+  return host.make_batch({{"time", time}, {"user_id", user}, {"device_id", device}, {"temperature", temperature}}, "s",
+                         first);
 }
 
 std::vector<std::string> told(const evaluator& e) {
   std::vector<std::string> all;
   for (const auto& event : e.events())
-    all.push_back(uuid_text(event.what.alert.id) + std::string(name_of(event.what.kind)) + std::to_string(event.what.level) + " " +
-                  std::to_string(event.time) + " " + std::to_string(event.position) + " " + number_text(pl::number_of(event.value).value_or(-1)));
+    all.push_back(uuid_text(event.what.alert.id) + std::string(name_of(event.what.kind)) +
+                  std::to_string(event.what.level) + " " + std::to_string(event.time) + " " +
+                  std::to_string(event.position) + " " + number_text(pl::number_of(event.value).value_or(-1)));
   return all;
 }
 

@@ -9,8 +9,12 @@ using namespace threshold_alert::testing;
 namespace {
 
 config_fields sample() {
-  return {{"rules", list({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}, {"clear_below", 75.0},
-                                  {"severity", "critical"}, {"labels", object({{"team", "cooling \"A\""}})}}),
+  return {{"rules", list({object({{"name", "hot"},
+                                  {"metric", "temperature"},
+                                  {"above", 80.0},
+                                  {"clear_below", 75.0},
+                                  {"severity", "critical"},
+                                  {"labels", object({{"team", "cooling \"A\""}})}}),
                           object({{"name", "range"}, {"metric", "value"}, {"outside", list({10.0, 80.0})}}),
                           object({{"name", "text"}, {"metric", "value"}, {"equals", "x"}}),
                           object({{"name", "jump"}, {"metric", "value"}, {"rate_of_change", "hour"}, {"above", 1.0}}),
@@ -40,24 +44,28 @@ TEST_CASE("passes the conformance battery, as a class and as the built plugin") 
 
 TEST_CASE("an alert's row says everything") {
   harness h(sample());
-  auto b = h.host.make_batch({{"time", {pl::time_cell(epoch), pl::time_cell(epoch + second)}}, {"user_id", {text("u1"), text("u1")}},
-                              {"device_id", {text("d/1"), text("d/1")}}, {"temperature", {real(20), real(81.5)}},
+  auto b = h.host.make_batch({{"time", {pl::time_cell(epoch), pl::time_cell(epoch + second)}},
+                              {"user_id", {text("u1"), text("u1")}},
+                              {"device_id", {text("d/1"), text("d/1")}},
+                              {"temperature", {real(20), real(81.5)}},
                               {"value", {pl::null_cell(), pl::null_cell()}}},
                              "iot-stream/3", 1000);
   h.apply(b.get());
   const auto rows = h.take_rows();
   REQUIRE(rows.size() == 1);
   // uuid5(uuid5(NAMESPACE_DNS, "threshold_alert.pipeline-host"), "test\x1fnode\x1fhot\x1fiot-stream/3\x1f1001\x1fu1\x1fd/1")
-  CHECK(rows[0] ==
-        R"({"id":"662aa3d8-3c9f-57d0-8bd4-f7f0b73bc36a","rule":"hot","state":"firing","severity":"critical","metric":"temperature","value":81.5,)"
-        R"("threshold":80,"message":"hot: temperature is 81.5, above 80","user_id":"u1","device_id":"d/1",)"
-        R"("labels":{"plant":"north","team":"cooling \"A\""},"since":"2023-11-14T22:13:21Z","time":"2023-11-14T22:13:21Z",)"
-        R"("stream":"iot-stream/3","position":1001})");
+  CHECK(
+      rows[0] ==
+      R"({"id":"662aa3d8-3c9f-57d0-8bd4-f7f0b73bc36a","rule":"hot","state":"firing","severity":"critical","metric":"temperature","value":81.5,)"
+      R"("threshold":80,"message":"hot: temperature is 81.5, above 80","user_id":"u1","device_id":"d/1",)"
+      R"("labels":{"plant":"north","team":"cooling \"A\""},"since":"2023-11-14T22:13:21Z","time":"2023-11-14T22:13:21Z",)"
+      R"("stream":"iot-stream/3","position":1001})");
 }
 
 TEST_CASE("emitted rows keep the position and stream of the record that caused them") {
   harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}})});
-  auto b = h.host.make_batch({{"time", std::vector(4, pl::time_cell(epoch))}, {"user_id", std::vector(4, text("u"))},
+  auto b = h.host.make_batch({{"time", std::vector(4, pl::time_cell(epoch))},
+                              {"user_id", std::vector(4, text("u"))},
                               {"device_id", {text("a"), text("b"), text("c"), text("d")}},
                               {"temperature", {real(81), real(20), real(82), real(83)}}});
   auto* raw = b.get().raw();
@@ -81,7 +89,8 @@ TEST_CASE("emitted rows keep the position and stream of the record that caused t
 }
 
 TEST_CASE("as many alerts as records: positions are the records' own all the same") {
-  harness h({object({{"name", "a"}, {"metric", "temperature"}, {"above", 80.0}}), object({{"name", "b"}, {"metric", "temperature"}, {"above", 81.0}})});
+  harness h({object({{"name", "a"}, {"metric", "temperature"}, {"above", 80.0}}),
+             object({{"name", "b"}, {"metric", "temperature"}, {"above", 81.0}})});
   h.feed({{0, real(20)}, {1, real(99)}});  // two rows in, two alerts out, both of the second
   const auto out = h.output().at(0).data.get();
   CHECK((out.rows() == 2 && out.position(0) == 1 && out.position(1) == 1));
@@ -93,7 +102,10 @@ TEST_CASE("the batch outlives the instance that made it") {
   {
     pl::testing::instance alerts(host, component(), sample());
     REQUIRE(alerts.create() == PL_OK);
-    auto b = host.make_batch({{"time", {pl::time_cell(epoch)}}, {"user_id", {text("u")}}, {"device_id", {text("d")}}, {"temperature", {real(81)}},
+    auto b = host.make_batch({{"time", {pl::time_cell(epoch)}},
+                              {"user_id", {text("u")}},
+                              {"device_id", {text("d")}},
+                              {"temperature", {real(81)}},
                               {"value", {text("x")}}});
     REQUIRE(alerts.apply(b.get()) == PL_OK);
     REQUIRE(alerts.output().size() == 1);
@@ -108,21 +120,25 @@ TEST_CASE("columns: the output is known beforehand, a misspelt metric is found")
   pl::testing::fake_host host;
   pl::testing::instance alerts(host, component(), sample());
   REQUIRE(alerts.create() == PL_OK);
-  const auto* table = static_cast<const pl_ext_columns*>(component().extension(alerts.self(), pl::borrow(PL_EXT_COLUMNS)));
+  const auto* table =
+      static_cast<const pl_ext_columns*>(component().extension(alerts.self(), pl::borrow(PL_EXT_COLUMNS)));
   REQUIRE(table != nullptr);
   const pl_schema* out = nullptr;
   REQUIRE(table->columns(alerts.self(), nullptr, 0, &out) == PL_OK);
-  CHECK(out == schema_of(host, {"id", "rule", "state", "severity", "metric", "value", "threshold", "message", "user_id", "device_id",
-                                "labels", "since", "time", "stream", "position"}));
-  CHECK(table->columns(alerts.self(), schema_of(host, {"time", "user_id", "device_id", "temperature", "value"}), 0, &out) == PL_OK);
+  CHECK(out == schema_of(host, {"id", "rule", "state", "severity", "metric", "value", "threshold", "message", "user_id",
+                                "device_id", "labels", "since", "time", "stream", "position"}));
+  CHECK(table->columns(alerts.self(), schema_of(host, {"time", "user_id", "device_id", "temperature", "value"}), 0,
+                       &out) == PL_OK);
 
-  CHECK(table->columns(alerts.self(), schema_of(host, {"time", "user_id", "device", "temprature", "value", "extra"}), 0, &out) == PL_FATAL);
+  CHECK(table->columns(alerts.self(), schema_of(host, {"time", "user_id", "device", "temprature", "value", "extra"}), 0,
+                       &out) == PL_FATAL);
   const auto errors = host.errors();
   REQUIRE(errors.size() == 2);
   CHECK(errors[0].option == "group_by[1]");
   CHECK(errors[1].option == "rules[0].metric");
   CHECK(errors[1].detail ==
-        "no column 'temperature' comes in; did you mean 'temprature'? What is only in 'extra' becomes a column when json_telemetry maps it");
+        "no column 'temperature' comes in; did you mean 'temprature'? What is only in 'extra' becomes a column when "
+        "json_telemetry maps it");
 }
 
 TEST_CASE("a metric that is absent from an input is told once; a missing device id stops the pipeline") {
@@ -130,7 +146,8 @@ TEST_CASE("a metric that is absent from an input is told once; a missing device 
   h.feed({{0, real(81)}});
   h.feed({{1, real(81)}});
   REQUIRE(h.host.logs().size() == 1);
-  CHECK(h.host.logs()[0].message.starts_with("rule 'hot' can't be evaluated on these records: no column 'pressure' comes in"));
+  CHECK(h.host.logs()[0].message.starts_with(
+      "rule 'hot' can't be evaluated on these records: no column 'pressure' comes in"));
   auto b = h.host.make_batch({{"time", {pl::time_cell(epoch)}}, {"pressure", {real(99)}}});
   CHECK_THROWS_WITH(h.apply(b.get()), "group_by: no column 'user_id' comes in; there are: time, pressure");
 }
@@ -146,7 +163,8 @@ TEST_CASE("counts what it does") {
 }
 
 TEST_CASE("a million devices fit in little memory, and leave with their stream") {
-  harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}}), object({{"name", "silent"}, {"missing_for", 1h}})});
+  harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}}),
+             object({{"name", "silent"}, {"missing_for", 1h}})});
   constexpr int batch = 5000, devices = 1'000'000;
   for (int first = 0; first < devices; first += batch) {
     std::vector<row> rows;

@@ -31,10 +31,14 @@ TEST_CASE("below is strict") {
 }
 
 TEST_CASE("outside keeps both ends of the good range, and has hysteresis on either side") {
-  harness h({object({{"name", "range"}, {"metric", "temperature"}, {"outside", list({10.0, 80.0})}, {"clear_above", 12.0},
+  harness h({object({{"name", "range"},
+                     {"metric", "temperature"},
+                     {"outside", list({10.0, 80.0})},
+                     {"clear_above", 12.0},
                      {"clear_below", 75.0}})});
   CHECK(run(h, {10, 80, 80.5, 76, 75, 74, 9, 11, 12, 13}) ==
-        lines{"firing warning 80.5 @2 d1", "resolved warning 74 @5 d1", "firing warning 9 @6 d1", "resolved warning 13 @9 d1"});
+        lines{"firing warning 80.5 @2 d1", "resolved warning 74 @5 d1", "firing warning 9 @6 d1",
+              "resolved warning 13 @9 d1"});
 }
 
 TEST_CASE("outside names the bound that was passed") {
@@ -106,12 +110,14 @@ TEST_CASE("keep_firing_for: a short dip changes nothing, a long one resolves") {
 }
 
 TEST_CASE("severities: one alert that rises and falls, under one id") {
-  harness g({object({{"name", "hot"}, {"metric", "temperature"},
+  harness g({object({{"name", "hot"},
+                     {"metric", "temperature"},
                      {"severities", list({object({{"severity", "critical"}, {"above", 90.0}, {"clear_below", 88.0}}),
                                           object({{"severity", "info"}, {"above", 70.0}}),
                                           object({{"severity", "warning"}, {"above", 80.0}})})}})});
   std::vector<row> readings;
-  for (const double v : {75., 95., 89., 85., 75., 60., 91.}) readings.push_back({static_cast<double>(readings.size()), real(v)});
+  for (const double v : {75., 95., 89., 85., 75., 60., 91.})
+    readings.push_back({static_cast<double>(readings.size()), real(v)});
   g.feed(readings);
   std::vector<std::string> ids;
   for (const auto& e : g.output())
@@ -124,7 +130,9 @@ TEST_CASE("severities: one alert that rises and falls, under one id") {
 }
 
 TEST_CASE("severities: each waits for its own `for`") {
-  harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"for", 5s},
+  harness h({object({{"name", "hot"},
+                     {"metric", "temperature"},
+                     {"for", 5s},
                      {"severities", list({object({{"severity", "warning"}, {"above", 70.0}}),
                                           object({{"severity", "critical"}, {"above", 90.0}})})}})});
   h.feed({{0, real(75)}, {3, real(95)}, {5, real(95)}, {7.9, real(95)}, {8, real(95)}});
@@ -132,11 +140,13 @@ TEST_CASE("severities: each waits for its own `for`") {
 }
 
 TEST_CASE("severities with equals: a milder state does not resolve the alert in between") {
-  harness h({object({{"name", "status"}, {"metric", "status"},
+  harness h({object({{"name", "status"},
+                     {"metric", "status"},
                      {"severities", list({object({{"severity", "warning"}, {"equals", "degraded"}}),
                                           object({{"severity", "critical"}, {"equals", "failed"}})})}})});
   h.feed({{0, {}, "d1", {}, text("failed")}, {1, {}, "d1", {}, text("degraded")}, {2, {}, "d1", {}, text("ok")}});
-  CHECK(h.take() == lines{"firing critical \"failed\" @0 d1", "changed warning \"degraded\" @1 d1", "resolved warning \"ok\" @2 d1"});
+  CHECK(h.take() == lines{"firing critical \"failed\" @0 d1", "changed warning \"degraded\" @1 d1",
+                          "resolved warning \"ok\" @2 d1"});
 }
 
 TEST_CASE("rate_of_change: per minute, between neighbours") {
@@ -152,7 +162,8 @@ TEST_CASE("rate_of_change: a fall is a negative rate; equal times give no rate; 
 }
 
 TEST_CASE("rate_of_change over a time: neighbours that are too near are passed over") {
-  harness h({object({{"name", "jump"}, {"metric", "temperature"}, {"rate_of_change", "second"}, {"over", 10s}, {"above", 1.0}})});
+  harness h({object(
+      {{"name", "jump"}, {"metric", "temperature"}, {"rate_of_change", "second"}, {"over", 10s}, {"above", 1.0}})});
   h.feed({{0, real(0)}, {1, real(9)}, {9, real(0)}, {10, real(20)}, {15, real(99)}, {20, real(20)}});
   CHECK(h.take() == lines{"firing warning 2 @10 d1", "resolved warning 0 @20 d1"});
 }
@@ -180,12 +191,21 @@ TEST_CASE("nulls and values that are no numbers are not evaluated, and counted")
 
 TEST_CASE("repeat_interval: an alert that stays open is sent again, a resolved one is not") {
   harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}, {"repeat_interval", 60s}})});
-  h.feed({{0, real(81)}, {59, real(82)}, {60, real(83)}, {100, real(84)}, {130, real(85)}, {131, real(1)}, {500, real(1)}});
-  CHECK(h.take() == lines{"firing warning 81 @0 d1", "firing warning 83 @60 d1", "firing warning 85 @130 d1", "resolved warning 1 @131 d1"});
+  h.feed({{0, real(81)},
+          {59, real(82)},
+          {60, real(83)},
+          {100, real(84)},
+          {130, real(85)},
+          {131, real(1)},
+          {500, real(1)}});
+  CHECK(h.take() == lines{"firing warning 81 @0 d1", "firing warning 83 @60 d1", "firing warning 85 @130 d1",
+                          "resolved warning 1 @131 d1"});
 }
 
 TEST_CASE("a change of severity counts as a notice: the repeat waits from there") {
-  harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"repeat_interval", 60s},
+  harness h({object({{"name", "hot"},
+                     {"metric", "temperature"},
+                     {"repeat_interval", 60s},
                      {"severities", list({object({{"severity", "warning"}, {"above", 70.0}}),
                                           object({{"severity", "critical"}, {"above", 90.0}})})}})});
   h.feed({{0, real(75)}, {50, real(95)}, {70, real(95)}, {110, real(95)}});
@@ -200,13 +220,15 @@ TEST_CASE("send_resolved: false keeps the notice from `out`") {
 }
 
 TEST_CASE("flapping: told once, quiet while it lasts, over when the value is steady") {
-  const auto flapper = object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0},
+  const auto flapper = object({{"name", "hot"},
+                               {"metric", "temperature"},
+                               {"above", 80.0},
                                {"flapping", object({{"fires", 3}, {"within", 10s}})}});
   SUBCASE("and clear") {
     harness h({flapper});
-    CHECK(run(h, {81, 70, 81, 70, 81, 70, 81, 70, 70}) ==
-          lines{"firing warning 81 @0 d1", "resolved warning 70 @1 d1", "firing warning 81 @2 d1",
-                "resolved warning 70 @3 d1", "flapping warning 81 @4 d1"});
+    CHECK(run(h, {81, 70, 81, 70, 81, 70, 81, 70, 70}) == lines{"firing warning 81 @0 d1", "resolved warning 70 @1 d1",
+                                                                "firing warning 81 @2 d1", "resolved warning 70 @3 d1",
+                                                                "flapping warning 81 @4 d1"});
     h.feed({{16.9, real(70)}, {17, real(69)}});  // the last flip was at 7
     CHECK(h.take() == lines{"resolved warning 69 @17 d1"});
   }
@@ -218,22 +240,26 @@ TEST_CASE("flapping: told once, quiet while it lasts, over when the value is ste
   }
   SUBCASE("too slow is not flapping") {
     harness h({flapper});
-    CHECK(run(h, {81, 70, 81, 70, 81}, 0, 5) ==
-          lines{"firing warning 81 @0 d1", "resolved warning 70 @5 d1", "firing warning 81 @10 d1",
-                "resolved warning 70 @15 d1", "firing warning 81 @20 d1"});
+    CHECK(run(h, {81, 70, 81, 70, 81}, 0, 5) == lines{"firing warning 81 @0 d1", "resolved warning 70 @5 d1",
+                                                      "firing warning 81 @10 d1", "resolved warning 70 @15 d1",
+                                                      "firing warning 81 @20 d1"});
   }
 }
 
 TEST_CASE("flapping: a graver severity is still told") {
-  harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"flapping", object({{"fires", 2}, {"within", 10s}})},
+  harness h({object({{"name", "hot"},
+                     {"metric", "temperature"},
+                     {"flapping", object({{"fires", 2}, {"within", 10s}})},
                      {"severities", list({object({{"severity", "warning"}, {"above", 70.0}}),
                                           object({{"severity", "critical"}, {"above", 90.0}})})}})});
-  CHECK(run(h, {75, 60, 75, 60, 95, 60, 95}) ==
-        lines{"firing warning 75 @0 d1", "resolved warning 60 @1 d1", "flapping warning 75 @2 d1", "flapping critical 95 @4 d1"});
+  CHECK(run(h, {75, 60, 75, 60, 95, 60, 95}) == lines{"firing warning 75 @0 d1", "resolved warning 60 @1 d1",
+                                                      "flapping warning 75 @2 d1", "flapping critical 95 @4 d1"});
 }
 
 TEST_CASE("flapping: the one id lasts from the flapping notice to the end") {
-  harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0},
+  harness h({object({{"name", "hot"},
+                     {"metric", "temperature"},
+                     {"above", 80.0},
                      {"flapping", object({{"fires", 2}, {"within", 10s}})}})});
   h.feed({{0, real(81)}, {1, real(1)}, {2, real(81)}, {3, real(1)}, {4, real(81)}, {14, real(81)}, {15, real(1)}});
   std::vector<std::string> ids;
@@ -248,7 +274,10 @@ TEST_CASE("flapping: the one id lasts from the flapping notice to the end") {
 }
 
 TEST_CASE("match: a rule sees only the devices that it is for") {
-  harness h({object({{"name", "pumps"}, {"metric", "temperature"}, {"above", 80.0}, {"match", object({{"device_id", "pump-*|valve-[0-9]"}})}})});
+  harness h({object({{"name", "pumps"},
+                     {"metric", "temperature"},
+                     {"above", 80.0},
+                     {"match", object({{"device_id", "pump-*|valve-[0-9]"}})}})});
   h.feed({{0, real(99), "pump-1"}, {0, real(99), "fan-1"}, {0, real(99), "valve-7"}, {0, real(99), "valve-77"}});
   CHECK(h.take() == lines{"firing warning 99 @0 pump-1", "firing warning 99 @0 valve-7"});
 }
@@ -301,8 +330,10 @@ TEST_CASE("records without a device or a time are counted and change nothing") {
 
 TEST_CASE("a selection is respected") {
   harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}})});
-  auto b = h.host.make_batch({{"time", {pl::time_cell(epoch), pl::time_cell(epoch)}}, {"user_id", {text("u"), text("u")}},
-                              {"device_id", {text("a"), text("b")}}, {"temperature", {real(99), real(99)}}});
+  auto b = h.host.make_batch({{"time", {pl::time_cell(epoch), pl::time_cell(epoch)}},
+                              {"user_id", {text("u"), text("u")}},
+                              {"device_id", {text("a"), text("b")}},
+                              {"temperature", {real(99), real(99)}}});
   const std::uint32_t second_row[] = {1};
   b.get().raw()->sel = second_row;
   b.get().raw()->nsel = 1;
@@ -311,7 +342,8 @@ TEST_CASE("a selection is respected") {
 }
 
 TEST_CASE("max_age: old alerts are recorded, not published; one that is still open is told when it is recent") {
-  const auto options = config_fields{{"max_age", 1h}, {"rules", list({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}})})}};
+  const auto options = config_fields{
+      {"max_age", 1h}, {"rules", list({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}})})}};
   SUBCASE("a replay makes nobody act") {
     harness h(options);
     h.tick(7 * 86400);
@@ -324,7 +356,8 @@ TEST_CASE("max_age: old alerts are recorded, not published; one that is still op
   SUBCASE("catching up") {
     harness h(options);
     h.tick(3600 * 5);
-    h.feed({{0, real(81)}, {3600 * 3, real(82)}, {3600 * 4, real(83)}, {3600 * 4 + 1, real(84)}, {3600 * 4 + 2, real(1)}});
+    h.feed(
+        {{0, real(81)}, {3600 * 3, real(82)}, {3600 * 4, real(83)}, {3600 * 4 + 1, real(84)}, {3600 * 4 + 2, real(1)}});
     CHECK(h.take() == lines{"firing warning 83 @14400 d1", "resolved warning 1 @14402 d1"});
     CHECK(h.take(1) == lines{"firing warning 81 @0 d1"});
   }
@@ -337,9 +370,12 @@ TEST_CASE("max_age: old alerts are recorded, not published; one that is still op
     CHECK(h.take() == lines{"firing warning 81 @0 d1", "resolved warning 1 @1 d1"});
   }
   SUBCASE("a change of severity that was too old is told once it isn't") {
-    harness h(config_fields{{"max_age", 1h}, {"rules", list({object({{"name", "hot"}, {"metric", "temperature"},
-                     {"severities", list({object({{"severity", "warning"}, {"above", 70.0}}),
-                                          object({{"severity", "critical"}, {"above", 90.0}})})}})})}});
+    harness h(config_fields{
+        {"max_age", 1h},
+        {"rules", list({object({{"name", "hot"},
+                                {"metric", "temperature"},
+                                {"severities", list({object({{"severity", "warning"}, {"above", 70.0}}),
+                                                     object({{"severity", "critical"}, {"above", 90.0}})})}})})}});
     h.tick(0);
     h.feed({{0, real(75)}});
     h.tick(86400);
@@ -350,19 +386,23 @@ TEST_CASE("max_age: old alerts are recorded, not published; one that is still op
 }
 
 TEST_CASE("max_ahead: a device whose clock is wrong disturbs nobody, itself included") {
-  harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}}), object({{"name", "silent"}, {"missing_for", 60s}})});
+  harness h({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}}),
+             object({{"name", "silent"}, {"missing_for", 60s}})});
   h.tick(10);
   h.feed({{9, real(70)}, {86400, real(99), "mad"}, {10, real(81)}, {11, real(82), "mad"}, {3610, real(1), "edge"}});
-  CHECK(h.take() == lines{"firing warning 81 @10 d1", "firing warning 82 @11 mad", "firing warning 60 @70 d1", "firing warning 60 @71 mad"});
+  CHECK(h.take() == lines{"firing warning 81 @10 d1", "firing warning 82 @11 mad", "firing warning 60 @70 d1",
+                          "firing warning 60 @71 mad"});
   CHECK(h.host.sum("alert_records_skipped_total{reason=ahead_of_clock}") == 1);
   REQUIRE(h.host.logs().size() == 1);
   CHECK(h.host.logs()[0].message ==
-        "1 records are further ahead of this machine's clock than max_ahead: they change no alert; check the devices' clocks and this "
+        "1 records are further ahead of this machine's clock than max_ahead: they change no alert; check the devices' "
+        "clocks and this "
         "machine's, or raise max_ahead");
 }
 
 TEST_CASE("forget_after: idle devices are forgotten, those with an open alert are not") {
-  harness h(config_fields{{"forget_after", 1h}, {"max_ahead", 0s},
+  harness h(config_fields{{"forget_after", 1h},
+                          {"max_ahead", 0s},
                           {"rules", list({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 80.0}})})}});
   h.feed({{0, real(70), "idle"}, {0, real(81), "open"}, {3601, real(70), "alive"}});
   CHECK(h.host.last("alert_devices") == 2);
@@ -378,15 +418,27 @@ namespace {
 std::vector<pl::testing::config_value> many_rules() {
   const auto severities = list({object({{"severity", "warning"}, {"above", 70.0}, {"clear_below", 65.0}}),
                                 object({{"severity", "critical"}, {"above", 90.0}})});
-  return {object({{"name", "hot"}, {"metric", "temperature"}, {"severities", severities}, {"for", 2s}, {"keep_firing_for", 3s},
-                  {"flapping", object({{"fires", 3}, {"within", 60s}})}, {"repeat_interval", 20s}}),
-          object({{"name", "damp"}, {"metric", "humidity"}, {"outside", list({20.0, 80.0})}, {"times", 2}}),
-          object({{"name", "jump"}, {"metric", "temperature"}, {"rate_of_change", "second"}, {"over", 2s}, {"above", 10.0}}),
-          object({{"name", "failed"}, {"metric", "status"}, {"equals", "failed"}, {"match", object({{"device_id", "d[0-4]"}})}}),
-          object({{"name", "silent"}, {"repeat_interval", 30s}, {"flapping", object({{"fires", 2}, {"within", 100s}})},
-                  {"severities", list({object({{"severity", "warning"}, {"missing_for", 15s}}),
-                                       object({{"severity", "critical"}, {"missing_for", 40s}})})}}),
-          object({{"name", "no_humidity"}, {"metric", "humidity"}, {"missing_for", 20s}})};
+  return {
+      object({{"name", "hot"},
+              {"metric", "temperature"},
+              {"severities", severities},
+              {"for", 2s},
+              {"keep_firing_for", 3s},
+              {"flapping", object({{"fires", 3}, {"within", 60s}})},
+              {"repeat_interval", 20s}}),
+      object({{"name", "damp"}, {"metric", "humidity"}, {"outside", list({20.0, 80.0})}, {"times", 2}}),
+      object(
+          {{"name", "jump"}, {"metric", "temperature"}, {"rate_of_change", "second"}, {"over", 2s}, {"above", 10.0}}),
+      object({{"name", "failed"},
+              {"metric", "status"},
+              {"equals", "failed"},
+              {"match", object({{"device_id", "d[0-4]"}})}}),
+      object({{"name", "silent"},
+              {"repeat_interval", 30s},
+              {"flapping", object({{"fires", 2}, {"within", 100s}})},
+              {"severities", list({object({{"severity", "warning"}, {"missing_for", 15s}}),
+                                   object({{"severity", "critical"}, {"missing_for", 40s}})})}}),
+      object({{"name", "no_humidity"}, {"metric", "humidity"}, {"missing_for", 20s}})};
 }
 
 // Devices that heat up, fail, fall silent and come late.
@@ -437,7 +489,8 @@ TEST_CASE("a replay gives the same alerts, byte for byte; and so does any cut in
       harness cut(many_rules());
       for (std::size_t at = 0; at < readings.size();) {
         const auto size = std::min<std::size_t>(1 + random() % largest, readings.size() - at);
-        cut.feed({readings.begin() + static_cast<std::ptrdiff_t>(at), readings.begin() + static_cast<std::ptrdiff_t>(at + size)});
+        cut.feed({readings.begin() + static_cast<std::ptrdiff_t>(at),
+                  readings.begin() + static_cast<std::ptrdiff_t>(at + size)});
         at += size;
       }
       CHECK(all_rows(cut) == expected);

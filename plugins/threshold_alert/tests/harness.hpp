@@ -5,11 +5,11 @@
 #include "text.hpp"
 #include "threshold_alert.hpp"
 
-#include <doctest/doctest.h>
-
 #include <pipeline/json.hpp>
 #include <pipeline/plugin.hpp>
 #include <pipeline/testing/instance.hpp>
+
+#include <doctest/doctest.h>
 
 #include <algorithm>
 #include <cmath>
@@ -62,7 +62,8 @@ class harness {
     if (alerts_.create() != PL_OK) throw std::runtime_error(host.error_text());
     if (alerts_.start() != PL_OK) throw std::runtime_error(host.error_text());
   }
-  explicit harness(std::vector<pl::testing::config_value> rules) : harness(config_fields{{"rules", list(std::move(rules))}}) {}
+  explicit harness(std::vector<pl::testing::config_value> rules)
+      : harness(config_fields{{"rules", list(std::move(rules))}}) {}
 
   // One batch. behind: how many records the stream has beyond it.
   void feed(const std::vector<row>& rows, std::string_view stream = "telemetry/0", std::uint64_t behind = 1) {
@@ -76,8 +77,12 @@ class harness {
       status.push_back(r.status);
     }
     auto& next = next_[std::string(stream)];
-    auto batch = host.make_batch({{"time", time}, {"user_id", user}, {"device_id", device}, {"temperature", temperature},
-                                  {"humidity", humidity}, {"status", status}},
+    auto batch = host.make_batch({{"time", time},
+                                  {"user_id", user},
+                                  {"device_id", device},
+                                  {"temperature", temperature},
+                                  {"humidity", humidity},
+                                  {"status", status}},
                                  stream, next);
     const_cast<pl_range*>(batch.get().raw()->ranges)->end = next + rows.size() + behind;
     next += rows.size();

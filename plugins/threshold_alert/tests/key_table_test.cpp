@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "deadline_queue.hpp"
 #include "key_table.hpp"
+
+#include "deadline_queue.hpp"
 
 #include <doctest/doctest.h>
 
@@ -12,7 +13,8 @@ using namespace threshold_alert;
 
 TEST_CASE("a key is packed and unpacked") {
   std::string key;
-  const pl::cell cells[] = {pl::text_cell("user 1"), pl::text_cell(""), pl::int_cell(-7), pl::bool_cell(true), pl::real_cell(0.5)};
+  const pl::cell cells[] = {pl::text_cell("user 1"), pl::text_cell(""), pl::int_cell(-7), pl::bool_cell(true),
+                            pl::real_cell(0.5)};
   for (const auto& c : cells) append_key(key, c);
   std::vector<pl::cell> back;
   unpack_key(key, back);
@@ -51,7 +53,9 @@ TEST_CASE("finds what was inserted and not erased, as a map does") {
   key_table table(1);
   std::map<std::string, key_node*> expected;
   std::mt19937 random(3);
-  const auto hash_of = [](const std::string& key) { return static_cast<std::uint32_t>(std::hash<std::string>{}(key) % 500); };  // collisions
+  const auto hash_of = [](const std::string& key) {
+    return static_cast<std::uint32_t>(std::hash<std::string>{}(key) % 500);
+  };  // collisions
   for (int i = 0; i < 20000; ++i) {
     const auto key = "device-" + std::to_string(random() % 700);
     auto* found = table.find(hash_of(key), key);

@@ -88,15 +88,21 @@ TEST_CASE("a tick's alerts have no parent and no positions; the column names the
 }
 
 TEST_CASE("severities: one silence grows graver") {
-  harness h({object({{"name", "silent"}, {"severities", list({object({{"severity", "warning"}, {"missing_for", 60s}}),
-                                                              object({{"severity", "critical"}, {"missing_for", 10min}})})}})});
+  harness h({object({{"name", "silent"},
+                     {"severities", list({object({{"severity", "warning"}, {"missing_for", 60s}}),
+                                          object({{"severity", "critical"}, {"missing_for", 10min}})})}})});
   h.feed({{0, {}, "a"}, {601, {}, "b"}, {602, {}, "a"}});
   CHECK(h.take() == lines{"firing warning 60 @60 a", "changed critical 600 @600 a", "resolved critical 602 @602 a"});
 }
 
 TEST_CASE("a metric may be silent while its device is not") {
   harness h({object({{"name", "no_temperature"}, {"metric", "temperature"}, {"missing_for", 60s}})});
-  h.feed({{0, real(20)}, {50, pl::null_cell()}, {61, pl::null_cell()}, {62, real(21)}, {0, {}, "never"}, {500, {}, "never"}});
+  h.feed({{0, real(20)},
+          {50, pl::null_cell()},
+          {61, pl::null_cell()},
+          {62, real(21)},
+          {0, {}, "never"},
+          {500, {}, "never"}});
   CHECK(h.take() == lines{"firing warning 60 @60 d1", "resolved warning 62 @62 d1", "firing warning 60 @122 d1"});
 }
 
@@ -122,7 +128,8 @@ TEST_CASE("repeats: each interval, and one for all after a leap") {
   h.feed({{545, {}, "a"}});
   CHECK(h.take() == lines{"firing warning 360 @360 a", "firing warning 460 @460 a", "resolved warning 545 @545 a"});
   others(550, 1000);
-  CHECK(h.take() == lines{"firing warning 60 @605 a", "firing warning 160 @705 a", "firing warning 260 @805 a", "firing warning 360 @905 a"});
+  CHECK(h.take() == lines{"firing warning 60 @605 a", "firing warning 160 @705 a", "firing warning 260 @805 a",
+                          "firing warning 360 @905 a"});
 
   harness leap({silent({{"repeat_interval", 100s}})});
   leap.feed({{0, {}, "a"}}, "telemetry/0", 0);
@@ -150,8 +157,8 @@ TEST_CASE("max_age: a silence that began long ago is told once the stream has ca
   CHECK(h.take(1) == lines{"firing warning 60 @60 a"});
   h.tick(86400);
   CHECK(h.take() == lines{});
-  h.feed({{86401, {}, "a"}}, "telemetry/0", 0);
-  CHECK(h.take() == lines{"resolved warning 86401 @86401 a"});
+  h.feed({{86400, {}, "a"}}, "telemetry/0", 0);
+  CHECK(h.take() == lines{"resolved warning 86400 @86400 a"});
 }
 
 TEST_CASE("drop stops its timers") {

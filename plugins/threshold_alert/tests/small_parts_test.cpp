@@ -84,8 +84,9 @@ TEST_CASE("messages") {
   rule r;
   r.name = "hot";
   r.metric = "temperature";
-  const auto m = parse_message("{{{rule}}} {state} {severity} {metric}={value}>{threshold} {since} {time} {stream}:{position} {device_id}",
-                               {"user_id", "device_id"});
+  const auto m = parse_message(
+      "{{{rule}}} {state} {severity} {metric}={value}>{threshold} {since} {time} {stream}:{position} {device_id}",
+      {"user_id", "device_id"});
   REQUIRE(m.ok());
   CHECK(rendered(*m, r, pl::real_cell(81.5), pl::real_cell(80)) ==
         "{hot} firing critical temperature=81.5>80 1970-01-01T00:00:00Z 1970-01-01T00:00:01.5Z t/0:7 d\"1");
@@ -96,23 +97,31 @@ TEST_CASE("default messages read as sentences") {
   r.name = "hot";
   r.metric = "temperature";
   const auto both = [&](pl::cell value, pl::cell threshold) {
-    return rendered(default_message(r, false), r, value, threshold) + " / " + rendered(default_message(r, true), r, value, threshold);
+    return rendered(default_message(r, false), r, value, threshold) + " / " +
+           rendered(default_message(r, true), r, value, threshold);
   };
   r.when = condition::above;
-  CHECK(both(pl::real_cell(81), pl::real_cell(80)) == "hot: temperature is 81, above 80 / hot: temperature is 81, no longer above 80");
+  CHECK(both(pl::real_cell(81), pl::real_cell(80)) ==
+        "hot: temperature is 81, above 80 / hot: temperature is 81, no longer above 80");
   r.when = condition::below;
-  CHECK(both(pl::int_cell(1), pl::real_cell(2)) == "hot: temperature is 1, below 2 / hot: temperature is 1, no longer below 2");
+  CHECK(both(pl::int_cell(1), pl::real_cell(2)) ==
+        "hot: temperature is 1, below 2 / hot: temperature is 1, no longer below 2");
   r.when = condition::outside;
-  CHECK(both(pl::int_cell(1), pl::real_cell(2)) == "hot: temperature is 1, beyond 2 / hot: temperature is 1, within its limits again");
+  CHECK(both(pl::int_cell(1), pl::real_cell(2)) ==
+        "hot: temperature is 1, beyond 2 / hot: temperature is 1, within its limits again");
   r.when = condition::equals;
-  CHECK(both(pl::text_cell("failed"), pl::text_cell("failed")) == "hot: temperature is failed / hot: temperature is failed, no longer failed");
+  CHECK(both(pl::text_cell("failed"), pl::text_cell("failed")) ==
+        "hot: temperature is failed / hot: temperature is failed, no longer failed");
   r.when = condition::above;
   r.rate = rate_unit::minute;
   CHECK(both(pl::real_cell(7), pl::real_cell(5)) ==
-        "hot: temperature changes by 7 per minute, above 5 / hot: temperature changes by 7 per minute, no longer above 5");
+        "hot: temperature changes by 7 per minute, above 5 / hot: temperature changes by 7 per minute, no longer above "
+        "5");
   r.rate.reset();
   r.when = condition::silence;
-  CHECK(both(pl::real_cell(330), pl::real_cell(300)) == "hot: no temperature for 5m30s / hot: temperature again after 5m30s");
+  CHECK(both(pl::real_cell(330), pl::real_cell(300)) ==
+        "hot: no temperature for 5m30s / hot: temperature again after 5m30s");
   r.metric.clear();
-  CHECK(both(pl::real_cell(330.25), pl::real_cell(300)) == "hot: no data for 5m30s250ms / hot: data again after 5m30s250ms");
+  CHECK(both(pl::real_cell(330.25), pl::real_cell(300)) ==
+        "hot: no data for 5m30s250ms / hot: data again after 5m30s250ms");
 }

@@ -80,15 +80,16 @@ TEST_CASE_FIXTURE(fixture, "the SQL of a hypertable with everything") {
   o.create->hypertable.chunk_interval = 12h;
   design = {{"time", "timestamptz NOT NULL"}, {"device_id", "text"}};
   const table_name name{"metrics", "Raw"};
-  CHECK(
-      creation_sql(name, design, *o.create, timescale_server(true)) ==
-      strings{
-          R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",
-          R"(SELECT create_hypertable( E'"metrics"."Raw"'::regclass,  E'time', chunk_time_interval => INTERVAL '43200000000 microseconds'))",
-          R"(CREATE INDEX ON "metrics"."Raw" (device_id, time DESC))",
-          R"(ALTER TABLE "metrics"."Raw" SET (timescaledb.compress, timescaledb.compress_orderby =  E'"time" DESC', timescaledb.compress_segmentby =  E'"device_id","odd''name"'))",
-          R"(SELECT add_compression_policy( E'"metrics"."Raw"'::regclass, INTERVAL '7 days'))",
-          R"(SELECT add_retention_policy( E'"metrics"."Raw"'::regclass, INTERVAL '90 days'))"});
+  CHECK(creation_sql(name, design, *o.create, timescale_server(true)) ==
+        strings{R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",
+                R"(SELECT create_hypertable(E'"metrics"."Raw"'::regclass, E'time', )"
+                R"(chunk_time_interval => INTERVAL '43200000000 microseconds'))",
+                R"(CREATE INDEX ON "metrics"."Raw" (device_id, time DESC))",
+                R"(ALTER TABLE "metrics"."Raw" SET (timescaledb.compress, )"
+                R"(timescaledb.compress_orderby = E'"time" DESC', )"
+                R"(timescaledb.compress_segmentby = E'"device_id","odd''name"'))",
+                R"(SELECT add_compression_policy(E'"metrics"."Raw"'::regclass, INTERVAL '7 days'))",
+                R"(SELECT add_retention_policy(E'"metrics"."Raw"'::regclass, INTERVAL '90 days'))"});
   CHECK(creation_sql(name, design, *o.create, timescale_server(false)).size() == 3);
   CHECK(creation_sql(name, design, *o.create, server_info{}) ==
         strings{R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",

@@ -13,8 +13,8 @@ TEST_CASE("an identifier is quoted whatever is in it") {
 }
 
 TEST_CASE("a string constant means the same whatever standard_conforming_strings is") {
-  CHECK(quoted_literal("plain") == " E'plain'");
-  CHECK(quoted_literal("it's a \\ backslash") == " E'it''s a \\\\ backslash'");
+  CHECK(quoted_literal("plain") == "E'plain'");
+  CHECK(quoted_literal("it's a \\ backslash") == "E'it''s a \\\\ backslash'");
 }
 
 TEST_CASE("names of tables are taken literally") {

@@ -17,7 +17,8 @@ struct outcome {
   std::size_t attempts = 0, rows_sent = 0;
 };
 
-// A database that refuses any piece with a bad row in it. line(first_bad, count): what its error names, from 1; 0: nothing.
+// A database that refuses any piece with a bad row in it. line(first_bad, count): what its error names, from 1; 0:
+// nothing.
 using line_of = std::function<std::size_t(std::size_t first_bad, std::size_t count)>;
 
 outcome run(std::size_t rows, const std::set<std::size_t>& bad, const line_of& line) {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows a second through the sink's write(), beside binary COPY of the very same rows, encoded beforehand, by bare libpq:
+// Rows a second through the sink's write(), beside binary COPY of the very same rows, encoded beforehand, by bare
+// libpq:
 //
 //   DATABASE_URL=postgresql://... timescale_sink_bench [rows in all] [rows a transaction]
 //
-// Both take turns, transaction by transaction, so that a busy machine is busy for both; the medians are compared. Needs a database to make a table in.
+// Both take turns, transaction by transaction, so that a busy machine is busy for both; the medians are compared. Needs
+// a database to make a table in.
 #include "encoder.hpp"
 #include "mapping.hpp"
 

@@ -109,7 +109,8 @@ TEST_CASE("many hosts that start at once make one table") {
     CHECK(written[i] == PL_OK);
   }
   CHECK(db.one("SELECT count(*), count(DISTINCT time) FROM telemetry") == "8|8");
-  // Nobody else may have run into "already exists": a second maker would have failed above. Starting once more makes nothing.
+  // Nobody else may have run into "already exists": a second maker would have failed above. Starting once more makes
+  // nothing.
   sink again(db.name("telemetry"), {{"create", everything}});
   again.start();
   for (const auto& l : again.host.logs()) created += has(l.message, "created");

@@ -77,19 +77,23 @@ TEST_CASE("errors that pass: retried, with a hint, without blaming a row") {
   sink s(t.db.name("t"));
   s.start();
   const auto b = numbered(s.host, some(100));
-  for (const auto& [code, hint] :
-       std::vector<std::pair<std::string, std::string>>{{"40001", "another transaction was in the way"},
-                                                        {"40P01", "another transaction was in the way"},
-                                                        {"53100", "disk is full"},
-                                                        {"53300", "no connection left"},
-                                                        {"25006", "point 'url' at the primary"},
-                                                        {"57P01", "the server shuts down"},
-                                                        {"XX000", "see the server's log"}}) {
+  struct provoked {
+    std::string code, hint;
+  };
+  const std::vector<provoked> all{{"40001", "another transaction was in the way"},
+                                  {"40P01", "another transaction was in the way"},
+                                  {"53100", "disk is full"},
+                                  {"53300", "no connection left"},
+                                  {"25006", "point 'url' at the primary"},
+                                  {"57P01", "the server shuts down"},
+                                  {"XX000", "see the server's log"}};
+  for (const auto& p : all) {
+    const auto& code = p.code;
     CAPTURE(code);
     t.fail_by(code);
     CHECK(s.write(b) == PL_RETRY);
     CHECK(has(s.host.error_text(), "provoked (SQLSTATE " + code + ")"));
-    CHECK(has(s.host.error_text(), hint));
+    CHECK(has(s.host.error_text(), p.hint));
     CHECK(s.host.rejects().empty());
   }
   t.fail_by("");

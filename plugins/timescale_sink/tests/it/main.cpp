@@ -3,8 +3,8 @@
 //
 //   DATABASE_URL=postgresql://... PIPELINE_PLUGIN_DIR=build/lib/pipeline-host/plugins timescale_sink_it
 //
-// DATABASE_URL may lead through PgBouncer; DATABASE_DIRECT_URL is then the way around it, for what the tests themselves do.
-// Everything happens in schemas of its own, which are dropped again.
+// DATABASE_URL may lead through PgBouncer; DATABASE_DIRECT_URL is then the way around it, for what the tests themselves
+// do. Everything happens in schemas of its own, which are dropped again.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 

@@ -95,8 +95,8 @@ TEST_CASE("rights that are missing") {
 
 TEST_CASE("names with quotes, dots, spaces, upper case, and reserved words") {
   database db;
-  db.run(
-      R"(CREATE TABLE "Ta""b.le '%s" ("order" bigint, "UPPER" text, "sp ace" text, "quo""te" text, "back\slash" text))");
+  db.run(R"(CREATE TABLE "Ta""b.le '%s" ("order" bigint, )"
+         R"("UPPER" text, "sp ace" text, "quo""te" text, "back\slash" text))");
   sink s(db.schema() + R"(."Ta""b.le '%s")", {{"columns", object({{"order", "select"},
                                                                   {"UPPER", "upper"},
                                                                   {"sp ace", "a b"},
