@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <kafka_common/client.hpp>
 #include <kafka_common/nearest.hpp>
+#include <syslog.h>
 
 #include <array>
-#include <syslog.h>
 #include <vector>
 
 namespace kafka {

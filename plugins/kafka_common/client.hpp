@@ -2,9 +2,10 @@
 // One librdkafka client (a consumer or a producer) with its log, and questions about a cluster.
 #pragma once
 
-#include <kafka_common/handles.hpp>
 #include <pipeline/context.hpp>
 #include <pipeline/result.hpp>
+
+#include <kafka_common/handles.hpp>
 
 #include <chrono>
 #include <map>
@@ -14,6 +15,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace kafka {
 
@@ -29,8 +31,8 @@ class rate_limit {
   std::map<std::string, std::chrono::steady_clock::time_point, std::less<>> last_;
 };
 
-// librdkafka's threads log whenever they like, even after the component that asked for them is gone (a batch downstream may
-// keep the client alive). This stands between: silent once it is cut off.
+// librdkafka's threads log whenever they like, even after the component that asked for them is gone (a batch downstream
+// may keep the client alive). This stands between: silent once it is cut off.
 class log_link {
  public:
   explicit log_link(pl::context ctx) : ctx_(ctx) {}
@@ -44,7 +46,7 @@ class log_link {
 };
 
 // The handle. Shared by the component and by what it handed out (messages in batches); destroyed with the last of them.
-class client {
+class client : public std::enable_shared_from_this<client> {
  public:
   // Fails where librdkafka refuses the configuration as a whole.
   static pl::result<std::shared_ptr<client>> create(rd_kafka_type_t type, conf_ptr conf, pl::context ctx);
@@ -54,6 +56,10 @@ class client {
 
   [[nodiscard]] rd_kafka_t* get() const noexcept { return handle_; }
   void cut_log() noexcept { log_.cut(); }
+  // Something that the handle's callbacks use, until it is gone.
+  void keep(std::shared_ptr<void> companion) { companion_ = std::move(companion); }
+  // A handle that can't be closed is left alone until the process ends, on purpose: to destroy it might never return.
+  void abandon() { kept_for_ever_ = shared_from_this(); }
 
   // What callbacks find in their `opaque`. librdkafka calls them from the owner's own calls only (the log apart).
   void set_owner(void* owner) noexcept { owner_ = owner; }
@@ -64,12 +70,14 @@ class client {
   static void on_log(const rd_kafka_t* handle, int level, const char* facility, const char* message);
 
   rd_kafka_t* handle_ = nullptr;
+  std::shared_ptr<void> companion_;
+  std::shared_ptr<client> kept_for_ever_;
   log_link log_;
   void* owner_ = nullptr;
 };
 
-// Asks a broker whether `topics` exist. Retry: no broker answers, or a topic is not there (its message names the nearest
-// one that is).
+// Asks a broker whether `topics` exist. Retry: no broker answers, or a topic is not there (its message names the
+// nearest one that is).
 [[nodiscard]] pl::result<void> check_topics(rd_kafka_t* handle, std::string_view brokers,
                                             std::span<const std::string> topics, std::chrono::milliseconds timeout);
 

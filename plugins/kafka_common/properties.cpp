@@ -5,6 +5,9 @@
 #include <algorithm>
 #include <array>
 #include <charconv>
+#include <cstdio>
+#include <cstdlib>
+#include <sstream>
 #include <stdexcept>
 
 namespace kafka {
@@ -20,13 +23,23 @@ std::string property_text(const pl::scalar& value) {
   return {};
 }
 
+// A dump of a configuration leaves aliases out (linger.ms is one); the table that librdkafka prints has them: a row for
+// each, "name | C/P | range | ...".
 std::vector<std::string> known_properties() {
+  char* text = nullptr;
+  std::size_t size = 0;
+  std::FILE* memory = open_memstream(&text, &size);
+  if (memory == nullptr) return {};
+  rd_kafka_conf_properties_show(memory);
+  std::fclose(memory);
+  std::istringstream table(std::string(text, size));
+  std::free(text);
   std::vector<std::string> names;
-  const conf_ptr conf(rd_kafka_conf_new());
-  std::size_t count = 0;
-  const char** pairs = rd_kafka_conf_dump(conf.get(), &count);
-  for (std::size_t i = 0; i < count; i += 2) names.emplace_back(pairs[i]);
-  rd_kafka_conf_dump_free(pairs, count);
+  for (std::string line; std::getline(table, line);) {
+    const auto name = line.substr(0, line.find(' '));
+    const bool is_row = line.find('|') != std::string::npos && !name.empty() && name != "Property" && name[0] != '-';
+    if (is_row) names.push_back(name);
+  }
   return names;
 }
 

@@ -2,9 +2,10 @@
 // librdkafka's configuration properties, as a map in the configuration file.
 #pragma once
 
-#include <kafka_common/handles.hpp>
 #include <pipeline/context.hpp>
 #include <pipeline/options.hpp>
+
+#include <kafka_common/handles.hpp>
 
 #include <map>
 #include <span>

@@ -25,13 +25,17 @@ encoder::encoder(const sink_options& options, std::vector<std::pair<std::string,
     : format_(options.format), time_(options.time) {
   if (options.key) {
     auto parsed = pl::text_template::parse(*options.key);
-    if (parsed.ok()) key_ = std::move(parsed).value();
-    else faults.emplace_back("key", parsed.why().message);
+    if (parsed.ok())
+      key_ = std::move(parsed).value();
+    else
+      faults.emplace_back("key", parsed.why().message);
   }
   for (const auto& [name, text] : options.headers) {
     auto parsed = pl::text_template::parse(text);
-    if (parsed.ok()) headers_.push_back({name, std::move(parsed).value(), {}});
-    else faults.emplace_back("headers." + name, parsed.why().message);
+    if (parsed.ok())
+      headers_.push_back({name, std::move(parsed).value(), {}});
+    else
+      faults.emplace_back("headers." + name, parsed.why().message);
   }
 }
 

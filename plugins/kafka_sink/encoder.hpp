@@ -19,9 +19,9 @@ namespace kafka {
 
 // Views into the batch, or into the encoder until the next call of encode.
 struct encoded_row {
-  std::optional<std::string_view> value, key;                        // absent: null
+  std::optional<std::string_view> value, key;  // absent: null
   std::vector<std::pair<std::string_view, std::string_view>> headers;
-  std::int64_t time_ms = 0;                                          // 0: when it is sent
+  std::int64_t time_ms = 0;  // 0: when it is sent
 };
 
 class encoder {

@@ -4,13 +4,14 @@
 #include "options.hpp"
 #include "producer.hpp"
 
+#include <pipeline/plugin.hpp>
+
 #include <kafka_common/client.hpp>
 #include <kafka_common/properties.hpp>
-#include <pipeline/plugin.hpp>
 
 #include <algorithm>
 #include <array>
-#include <set>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -54,9 +55,10 @@ pl::option_table<sink_options> sink_options::table() {
                  "Key of each record, with columns in braces; records with one key stay in order, in one partition. "
                  "Without it records have no key and spread over the partitions.")
           .example("'users/{user_id}/devices/{device_id}'"),
-      pl::option(&o::format, "format",
-                 "json: the row as a JSON object, columns that are null left out; raw: the bytes of the column 'value', "
-                 "as they are (null makes a tombstone)."),
+      pl::option(
+          &o::format, "format",
+          "json: the row as a JSON object, columns that are null left out; raw: the bytes of the column 'value', "
+          "as they are (null makes a tombstone)."),
       pl::option(&o::headers, "headers", "Headers of each record: name, and text with columns in braces.")
           .example("{severity: '{severity}'}"),
       pl::option(&o::time, "time", "Column with the record's time; the time of sending where left out or null.")
@@ -76,18 +78,21 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
   using options = sink_options;
   static pl::description describe() {
     return {.name = "kafka_sink",
-            .doc = "Writes rows to a Kafka topic, as JSON or as they are.\n"
-                   "At least once: a write is done when the brokers have acknowledged every record; a write that failed "
-                   "half-way is repeated whole, and what had arrived is then there twice.",
-            .example = "plugin: kafka_sink\nfrom: alerts\nbrokers: 127.0.0.1:9092\ntopic: device-alerts\n"
-                       "key: 'users/{user_id}/devices/{device_id}'\n"};
+            .doc =
+                "Writes rows to a Kafka topic, as JSON or as they are.\n"
+                "At least once: a write is done when the brokers have acknowledged every record; a write that failed "
+                "half-way is repeated whole, and what had arrived is then there twice.",
+            .example =
+                "plugin: kafka_sink\nfrom: alerts\nbrokers: 127.0.0.1:9092\ntopic: device-alerts\n"
+                "key: 'users/{user_id}/devices/{device_id}'\n"};
   }
 
   kafka_sink(sink_options o, pl::context ctx)
       : options_(std::move(o)),
         ctx_(ctx),
         encoder_(options_, faults_),
-        repeated_(ctx.counter("kafka_undelivered_total", "Records that no broker acknowledged in time; written again")) {
+        repeated_(
+            ctx.counter("kafka_undelivered_total", "Records that no broker acknowledged in time; written again")) {
     bool well = check_brokers(ctx_, options_.brokers);
     if (const auto fault = topic_name_fault(options_.topic); !fault.empty()) faults_.emplace_back("topic", fault);
     for (const auto& [option, fault] : faults_) ctx_.option_error(option, fault);
@@ -135,10 +140,9 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
   }
 
  private:
-  // A row that the brokers will never take.
-  struct refused {
-    std::size_t row;
-    std::string why;
+  // Of a write, so far: what the brokers will never take, and what they may take later.
+  struct outcome {
+    std::vector<undelivered> refused, unacknowledged;
   };
 
   pl::result<std::unique_ptr<producer>> open() const {
@@ -174,43 +178,59 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
   }
 
   // Rows are rejected only once all others have arrived: a write that is repeated must not reject them twice.
-  pl::result<void> conclude(const pl::batch_list& batches, std::vector<undelivered> failed) {
+  pl::result<void> conclude(const pl::batch_list& batches, const std::vector<undelivered>& failed) {
     if (failed.empty()) return {};
-    std::vector<refused> refusals;
-    std::vector<undelivered> unacknowledged;
-    for (const auto& f : failed) {
-      // A broker refuses a whole set of records for one that is too large: only alone does each show which it is.
-      const auto why = is_of_the_message(f.why) ? send_alone(batches, f.row) : f.why;
-      if (is_of_the_message(why)) refusals.push_back({f.row, explain(batches, f.row, why)});
-      else if (why != RD_KAFKA_RESP_ERR_NO_ERROR) unacknowledged.push_back({f.row, why});
-    }
-    if (!unacknowledged.empty()) return undone(unacknowledged);
-    for (const auto& r : refusals) {
+    outcome so_far;
+    sort_out(batches, failed, so_far);
+    if (!so_far.unacknowledged.empty()) return undone(so_far.unacknowledged);
+    for (const auto& r : so_far.refused) {
       const auto [batch, row] = place_of(batches, r.row);
-      ctx_.reject(batch, row, r.why);
+      ctx_.reject(batch, row, explain(batches, r));
     }
     return {};
   }
 
-  rd_kafka_resp_err_t send_alone(const pl::batch_list& batches, std::size_t index) {
-    if (warnings_.allows("alone"))
+  // A broker refuses a whole set of records for one of them. Which it is shows when the set is sent again in halves.
+  void sort_out(const pl::batch_list& batches, const std::vector<undelivered>& failed, outcome& to) {
+    std::vector<std::size_t> again;
+    for (const auto& f : failed) {
+      if (is_of_the_message(f.why))
+        again.push_back(f.row);
+      else
+        to.unacknowledged.push_back(f);
+    }
+    if (again.empty()) return;
+    if (warnings_.allows("halves"))
       ctx_.warn("the broker refuses records for topic '" + options_.topic +
-                "' as too large or invalid; each of the refused set is sent alone, which is slow. Where the topic's "
+                "' as too large or invalid; what it refused is sent again in halves. Where the topic's "
                 "max.message.bytes is smaller than 1 MB, set message.max.bytes in 'properties' to it");
-    const auto [batch, row] = place_of(batches, index);
-    (void)encoder_.bind(batch.schema());
-    producer_->send(index, encoder_.encode(batch, row));
-    const auto failed = producer_->finish();
-    return failed.empty() ? RD_KAFKA_RESP_ERR_NO_ERROR : failed.front().why;
+    std::sort(again.begin(), again.end());
+    const auto half = again.size() / 2;
+    const std::span<const std::size_t> rows(again);
+    if (half > 0) resend(batches, rows.first(half), to);
+    resend(batches, rows.subspan(half), to);
   }
 
-  std::string explain(const pl::batch_list& batches, std::size_t index, rd_kafka_resp_err_t why) {
-    const auto [batch, row] = place_of(batches, index);
+  void resend(const pl::batch_list& batches, std::span<const std::size_t> rows, outcome& to) {
+    for (const auto index : rows) {
+      const auto [batch, row] = place_of(batches, index);
+      (void)encoder_.bind(batch.schema());
+      producer_->send(index, encoder_.encode(batch, row));
+    }
+    const auto failed = producer_->finish();
+    if (rows.size() == 1 && !failed.empty() && is_of_the_message(failed.front().why))
+      to.refused.push_back(failed.front());
+    else
+      sort_out(batches, failed, to);
+  }
+
+  std::string explain(const pl::batch_list& batches, const undelivered& refused) {
+    const auto [batch, row] = place_of(batches, refused.row);
     (void)encoder_.bind(batch.schema());
     const auto& encoded = encoder_.encode(batch, row);
     const auto size = (encoded.value ? encoded.value->size() : 0) + (encoded.key ? encoded.key->size() : 0);
-    if (why != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-      return "the broker does not take the record into topic '" + options_.topic + "': " + text_of(why);
+    if (refused.why != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+      return "the broker does not take the record into topic '" + options_.topic + "': " + text_of(refused.why);
     return "the record is too large for topic '" + options_.topic + "' (" + std::to_string(size) +
            " bytes of key and value); raise the topic's max.message.bytes, and message.max.bytes in 'properties'";
   }

@@ -92,8 +92,10 @@ void producer::send(std::size_t row, const encoded_row& message) {
     rd_kafka_poll(client_->get(), wait_ms);
     code = enqueue(row, message);
   }
-  if (code == RD_KAFKA_RESP_ERR_NO_ERROR) ++under_way_;
-  else failed_.push_back({row, code});
+  if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
+    ++under_way_;
+  else
+    failed_.push_back({row, code});
 }
 
 std::vector<undelivered> producer::finish() {

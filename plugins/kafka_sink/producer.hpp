@@ -4,9 +4,10 @@
 
 #include "encoder.hpp"
 
-#include <kafka_common/client.hpp>
 #include <pipeline/context.hpp>
 #include <pipeline/result.hpp>
+
+#include <kafka_common/client.hpp>
 
 #include <chrono>
 #include <cstddef>

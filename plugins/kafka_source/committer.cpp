@@ -14,29 +14,30 @@ using event_ptr = std::unique_ptr<rd_kafka_event_t, freed_by<rd_kafka_event_dest
 
 constexpr auto answer_overdue = 60s;  // then the answer is given up: a later commit says the same and more
 constexpr int wait_ms = 5000;
-constexpr auto longest_rebalance = 10s;
-
-// While the group rebalances, the broker takes no offsets of the old generation. To go on sending them does harm: librdkafka
-// takes "illegal generation" as a sign that all partitions are lost.
+// The group moved on while the offset was under way; the partition's fate comes with the rebalance.
 bool is_rebalance(rd_kafka_resp_err_t code) {
   return code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS || code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION ||
          code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID;
 }
 
 std::span<const rd_kafka_topic_partition_t> elements(const rd_kafka_topic_partition_list_t* list) {
-  return list == nullptr ? std::span<const rd_kafka_topic_partition_t>{}
-                         : std::span<const rd_kafka_topic_partition_t>(list->elems, static_cast<std::size_t>(list->cnt));
+  return list == nullptr
+             ? std::span<const rd_kafka_topic_partition_t>{}
+             : std::span<const rd_kafka_topic_partition_t>(list->elems, static_cast<std::size_t>(list->cnt));
 }
 
 }  // namespace
 
-committer::committer(std::shared_ptr<client> with, pl::context ctx, std::chrono::nanoseconds interval)
+committer::committer(std::shared_ptr<client> with, std::shared_ptr<group_watch> watch, pl::context ctx,
+                     std::chrono::nanoseconds interval)
     : client_(std::move(with)),
+      watch_(std::move(watch)),
       ctx_(ctx),
       interval_(interval),
-      commits_(ctx.counter("kafka_commits_total", "Offsets committed to the broker, one for each partition and commit")),
-      failures_(ctx.counter("kafka_commit_failures_total", "Offsets that the broker did not take; they are sent again")) {
-}
+      commits_(
+          ctx.counter("kafka_commits_total", "Offsets committed to the broker, one for each partition and commit")),
+      failures_(
+          ctx.counter("kafka_commit_failures_total", "Offsets that the broker did not take; they are sent again")) {}
 
 std::string committer::mark(std::int64_t offset) const {
   return "pipeline-host:" + std::string(ctx_.pipeline()) + ":" + std::to_string(offset);
@@ -57,7 +58,7 @@ partition_list_ptr committer::offsets_of(const std::vector<partition*>& those) c
 
 void committer::commit_if_due(const partition_table& table) {
   const auto now = std::chrono::steady_clock::now();
-  if (now < held_until_ || now - sent_ < (waiting_ ? std::chrono::nanoseconds(answer_overdue) : interval_)) return;
+  if (watch_->joining() || now - sent_ < (waiting_ ? std::chrono::nanoseconds(answer_overdue) : interval_)) return;
   std::vector<partition*> those;
   table.each([&](partition& p) {
     if (p.uncommitted()) those.push_back(&p);
@@ -98,10 +99,7 @@ void committer::note(partition& p, rd_kafka_resp_err_t code, std::int64_t offset
     return;
   }
   failures_.add();
-  if (is_rebalance(code)) {
-    held_until_ = std::chrono::steady_clock::now() + longest_rebalance;
-    return;
-  }
+  if (is_rebalance(code)) return;
   if (warnings_.allows("commit"))
     ctx_.warn("the broker did not take offset " + std::to_string(offset) + " of " + p.stream + ": " + text_of(code) +
               "; it is sent again (after a restart, records since offset " + std::to_string(p.committed) +

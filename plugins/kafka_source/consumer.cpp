@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <exception>
 #include <span>
 
 namespace kafka {
@@ -32,19 +33,33 @@ partition_list_ptr only(const partition& p, std::int64_t offset) {
 
 consumer& owner(void* opaque) { return *static_cast<consumer*>(client::owner_of(opaque)); }
 
+// The body of a callback: librdkafka's frames are below us, and nothing may fly through them. Says what did.
+template <class Body>
+std::optional<std::string> contained(Body&& body) noexcept {
+  try {
+    body();
+    return std::nullopt;
+  } catch (const std::exception& e) {
+    return e.what();
+  }
+}
+
 }  // namespace
 
-// --------------------------------------------------------------------------------------------------- joining, leaving ---
+// ------------------------------------------------------------------------------------------------ joining, leaving ---
 
 pl::result<std::unique_ptr<consumer>> consumer::join(consumer_settings settings, conf_ptr conf, pl::context ctx) {
   rd_kafka_conf_set_rebalance_cb(conf.get(), on_rebalance);
   rd_kafka_conf_set_offset_commit_cb(conf.get(), on_commit);
   rd_kafka_conf_set_error_cb(conf.get(), on_error);
   rd_kafka_conf_set_stats_cb(conf.get(), on_statistics);
+  const auto watch = std::make_shared<group_watch>();
+  watch->install(conf.get());
   auto with = client::create(RD_KAFKA_CONSUMER, std::move(conf), ctx);
   if (!with.ok()) return with.why();
+  with.value()->keep(watch);
   rd_kafka_poll_set_consumer(with.value()->get());
-  std::unique_ptr<consumer> made(new consumer(std::move(settings), *with, ctx));
+  std::unique_ptr<consumer> made(new consumer(std::move(settings), *with, watch, ctx));
   made->client_->set_owner(made.get());
 
   const auto subscription = make_partition_list();
@@ -52,45 +67,68 @@ pl::result<std::unique_ptr<consumer>> consumer::join(consumer_settings settings,
     rd_kafka_topic_partition_list_add(subscription.get(), topic.c_str(), RD_KAFKA_PARTITION_UA);
   const auto code = rd_kafka_subscribe(made->client_->get(), subscription.get());
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-    return pl::bad_option("topics", "librdkafka can't subscribe to this: " + text_of(code) +
-                                        " (is a regular expression malformed?)");
+    return pl::bad_option(
+        "topics", "librdkafka can't subscribe to this: " + text_of(code) + " (is a regular expression malformed?)");
   return made;
 }
 
-consumer::consumer(consumer_settings settings, std::shared_ptr<client> with, pl::context ctx)
+consumer::consumer(consumer_settings settings, std::shared_ptr<client> with, std::shared_ptr<group_watch> watch,
+                   pl::context ctx)
     : settings_(std::move(settings)),
       ctx_(ctx),
       client_(std::move(with)),
+      watch_(std::move(watch)),
       fetched_(client_),
       offsets_(client_->get()),
-      committer_(client_, ctx, settings_.commit_interval),
+      committer_(client_, watch_, ctx, settings_.commit_interval),
       owned_(ctx.gauge("kafka_assigned_partitions", "Partitions that this host reads at the moment")),
       queued_messages_(ctx.gauge("kafka_queued_messages", "Records fetched from the brokers and not yet taken over")),
       queued_bytes_(ctx.gauge("kafka_queued_bytes", "Their bytes of payload")),
       connected_(ctx.gauge("kafka_connected_brokers", "Brokers with a connection that is up")),
       round_trip_(ctx.gauge("kafka_broker_round_trip_seconds", "Mean round trip to the slowest broker")),
-      rebalances_(ctx.counter("kafka_rebalances_total", "Times that partitions were given to or taken from this host")) {
+      rebalances_(
+          ctx.counter("kafka_rebalances_total", "Times that partitions were given to or taken from this host")) {
   if (settings_.wakes_fetchers) fetched_.wake_fetchers_when_taking(settings_.user, settings_.password);
 }
 
-consumer::~consumer() { client_->cut_log(); }
+consumer::~consumer() {
+  if (!left_) close();  // nobody asked for a stop: what is in flight is the host's to read again
+  client_->cut_log();
+}
 
 void consumer::leave() {
   if (left_) return;
-  left_ = true;
-  std::vector<partition*> all;
-  table_.each([&](partition& p) { all.push_back(&p); });
-  committer_.commit_now(all);
-  // With a queue of our own the wait is bounded: a coordinator that is down must not hold up the end of the program.
-  const queue_ptr closing(rd_kafka_queue_new(client_->get()));
-  const error_ptr refused(rd_kafka_consumer_close_queue(client_->get(), closing.get()));
-  if (refused) return;
-  const auto deadline = clock::now() + 10s;
-  while (!rd_kafka_consumer_closed(client_->get()) && clock::now() < deadline)
-    message_ptr(rd_kafka_consume_queue(closing.get(), 20)).reset();
+  const auto uncommitted = [&] {
+    std::vector<partition*> those;
+    table_.each([&](partition& p) {
+      if (p.uncommitted()) those.push_back(&p);
+    });
+    return those;
+  };
+  // A rebalance that is under way would refuse the last offsets.
+  const auto deadline = clock::now() + 3s;
+  while (watch_->joining() && !uncommitted().empty() && !failure() && clock::now() < deadline) serve(50ms);
+  committer_.commit_now(uncommitted());
+  leaving_ = true;
+  close();
 }
 
-// ------------------------------------------------------------------------------------------------------------- events ---
+// To destroy a handle that was not closed can hang, in the middle of a rebalance, for good. With a queue of our own the
+// wait is bounded: a coordinator that is down must not hold up the end of the program.
+void consumer::close() {
+  left_ = true;
+  const queue_ptr closing(rd_kafka_queue_new(client_->get()));
+  const error_ptr refused(rd_kafka_consumer_close_queue(client_->get(), closing.get()));
+  const auto deadline = clock::now() + 10s;
+  while (!refused && !rd_kafka_consumer_closed(client_->get()) && clock::now() < deadline)
+    message_ptr(rd_kafka_consume_queue(closing.get(), 20)).reset();
+  if (!refused && !rd_kafka_consumer_closed(client_->get())) {
+    ctx_.warn("the group '" + settings_.group + "' did not let go within 10 seconds; the client is abandoned");
+    client_->abandon();
+  }
+}
+
+// ---------------------------------------------------------------------------------------------------------- events ---
 
 void consumer::serve(std::chrono::nanoseconds at_most) {
   auto timeout = milliseconds_of(at_most);
@@ -120,31 +158,30 @@ std::optional<pl::failure> consumer::failure() {
 void consumer::on_rebalance(rd_kafka_t*, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t* list,
                             void* opaque) {
   auto& self = owner(opaque);
-  try {  // librdkafka's frames are below us: nothing may fly through them
+  const auto thrown = contained([&] {
     self.rebalances_.add();
-    self.committer_.rebalanced();
-    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) self.assigned(*list);
-    else self.revoked(*list);
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+      self.assigned(*list);
+    else
+      self.revoked(*list);
     self.owned_.set(static_cast<double>(self.table_.size()));
-  } catch (const std::exception& e) {
-    self.failure_ = pl::fatal(std::string("while partitions were given or taken: ") + e.what());
-  }
+  });
+  if (thrown) self.failure_ = pl::fatal("while partitions were given or taken: " + *thrown);
 }
+
+// What is thrown in the next three can only be for want of memory, and what they do is done again soon.
 
 void consumer::on_commit(rd_kafka_t*, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t* list, void* opaque) {
   auto& self = owner(opaque);
-  self.committer_.on_answer(self.table_, code, list);
+  (void)contained([&] { self.committer_.on_answer(self.table_, code, list); });
 }
 
 void consumer::on_error(rd_kafka_t*, int code, const char* reason, void* opaque) {
-  owner(opaque).note_error(static_cast<rd_kafka_resp_err_t>(code), reason);
+  (void)contained([&] { owner(opaque).note_error(static_cast<rd_kafka_resp_err_t>(code), reason); });
 }
 
 int consumer::on_statistics(rd_kafka_t*, char* json, std::size_t size, void* opaque) {
-  try {
-    owner(opaque).report({json, size});
-  } catch (const std::exception&) {  // out of memory: the next statistics come in a moment
-  }
+  (void)contained([&] { owner(opaque).report({json, size}); });
   return 0;  // librdkafka frees the text
 }
 
@@ -161,7 +198,8 @@ void consumer::note_error(rd_kafka_resp_err_t code, std::string_view reason) {
   else if (code == RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED || code == RD_KAFKA_RESP_ERR_GROUP_AUTHORIZATION_FAILED)
     ctx_.warn("the broker does not allow it: " + what + "; give this user Read on the topic and on the group '" +
               settings_.group + "'");
-  else ctx_.warn(what);
+  else
+    ctx_.warn(what);
 }
 
 void consumer::report(std::string_view statistics_json) {
@@ -189,7 +227,9 @@ std::uint64_t consumer::end_of(const partition& p, std::int64_t next) const noex
 void consumer::on_fetch_event(const rd_kafka_message_t& event) {
   auto* p = event.rkt == nullptr ? nullptr : table_.find(rd_kafka_topic_name(event.rkt), event.partition);
   if (event.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
-    if (p != nullptr && p->now == phase::reading && event.offset > p->next) p->empty_until = event.offset;
+    if (p == nullptr) return;
+    p->delivering = true;
+    if (p->now == phase::reading && event.offset > p->next) p->empty_until = event.offset;
   } else if (event.err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
     // Of an unplaced partition: it just has no committed offset, and gets a place of its own soon.
     if (p == nullptr || p->now == phase::unplaced) return;
@@ -201,7 +241,7 @@ void consumer::on_fetch_event(const rd_kafka_message_t& event) {
   }
 }
 
-// --------------------------------------------------------------------------------------------------------- assignment ---
+// ------------------------------------------------------------------------------------------------------ assignment ---
 
 bool consumer::cooperative() const {
   return std::string_view(rd_kafka_rebalance_protocol(client_->get())) == "COOPERATIVE";
@@ -235,7 +275,8 @@ void consumer::assigned(rd_kafka_topic_partition_list_t& list) {
 void consumer::apply_assignment(rd_kafka_topic_partition_list_t& list) {
   std::string why;
   if (cooperative()) {
-    if (const error_ptr error{rd_kafka_incremental_assign(client_->get(), &list)}) why = rd_kafka_error_string(error.get());
+    if (const error_ptr error{rd_kafka_incremental_assign(client_->get(), &list)})
+      why = rd_kafka_error_string(error.get());
   } else if (const auto code = rd_kafka_assign(client_->get(), &list); code != RD_KAFKA_RESP_ERR_NO_ERROR) {
     why = text_of(code);
   }
@@ -249,13 +290,14 @@ void consumer::revoked(rd_kafka_topic_partition_list_t& list) {
   for (const auto& entry : elements(list))
     if (auto* p = table_.find(entry.topic, entry.partition)) gone.push_back(p);
   for (auto* p : gone) {
-    if (p->now == phase::unplaced) continue;  // the host never heard of it
+    if (p->now == phase::unplaced || destroyed()) continue;  // the host never heard of it, or is not listening any more
     const auto settled = ctx_.lost(p->stream);
     if (settled != PL_UNKNOWN) p->settled = static_cast<std::int64_t>(settled);
     p->lag.set(0);
   }
-  if (!too_late) committer_.commit_now(gone);
+  if (!too_late && !destroyed()) committer_.commit_now(gone);
   for (auto* p : gone) table_.remove(*p);
+  watch_->expect_join();
   apply_revocation(list);
 }
 
@@ -268,7 +310,7 @@ void consumer::apply_revocation(rd_kafka_topic_partition_list_t& list) {
     ctx_.warn(std::string("librdkafka did not take the revocation: ") + rd_kafka_error_string(error.get()));
 }
 
-// ------------------------------------------------------------------------------------------- placing, moving, repairing ---
+// -------------------------------------------------------------------------------------- placing, moving, repairing ---
 
 pl::result<void> consumer::place(const std::vector<partition*>& those) {
   if (those.empty()) return {};
@@ -335,8 +377,8 @@ void consumer::tend() {
 }
 
 void consumer::attach_new() {
-  // Stopping a partition's fetcher ends the forwarding of its queue, at a moment of librdkafka's choosing: until the first
-  // record of the new assignment has come, it may be that one.
+  // Stopping a partition's fetcher ends the forwarding of its queue, at a moment of librdkafka's choosing: until the
+  // first record of the new assignment has come, it may be that one.
   table_.each([&](partition& p) {
     if (!p.delivering) fetched_.attach(p.queue.get());
   });
@@ -347,8 +389,10 @@ void consumer::move(partition& p) {
   const error_ptr error(rd_kafka_seek_partitions(client_->get(), list.get(), 1000));
   const bool moved = !error && list->elems[0].err == RD_KAFKA_RESP_ERR_NO_ERROR;
   // A fetcher that has stopped (offset out of range) or not begun can't seek.
-  if (moved || restart(p, p.fetch_from)) p.now = phase::reading;
-  else p.retry_at = clock::now() + try_again_after;
+  if (moved || restart(p, p.fetch_from))
+    p.now = phase::reading;
+  else
+    p.retry_at = clock::now() + try_again_after;
 }
 
 bool consumer::restart(partition& p, std::int64_t from) {
@@ -358,12 +402,15 @@ bool consumer::restart(partition& p, std::int64_t from) {
     table_.each([&](partition& other) {
       other.delivering = false;
       rd_kafka_topic_partition_list_add(all.get(), other.topic.c_str(), other.number)->offset =
-          &other == &p ? from : other.next >= 0 ? other.next : RD_KAFKA_OFFSET_INVALID;
+          &other == &p      ? from
+          : other.next >= 0 ? other.next
+                            : RD_KAFKA_OFFSET_INVALID;
     });
     return rd_kafka_assign(client_->get(), all.get()) == RD_KAFKA_RESP_ERR_NO_ERROR;
   }
   const auto list = only(p, from);
-  if (const error_ptr error{rd_kafka_incremental_unassign(client_->get(), list.get())}) return false;
+  // Fails where an earlier attempt got half-way: then there is nothing to unassign.
+  const error_ptr ignored(rd_kafka_incremental_unassign(client_->get(), list.get()));
   const error_ptr error(rd_kafka_incremental_assign(client_->get(), list.get()));
   if (error) ctx_.warn(p.stream + " can't be read on: " + rd_kafka_error_string(error.get()));
   return !error;
@@ -393,8 +440,9 @@ void consumer::go_on_after_loss(partition& p, const watermarks& ends) {
              : "position " + std::to_string(p.next) + " of " + p.stream +
                    " lies beyond the partition's end: the topic was created anew, or its end was cut off" + kept;
   if (settings_.on_out_of_range == out_of_range::stop) {
-    failure_ = pl::fatal(what + "; on_out_of_range: stop. Reset the group's offset with Kafka's tools, or set "
-                                "on_out_of_range to earliest or latest");
+    failure_ = pl::fatal(what +
+                         "; on_out_of_range: stop. Reset the group's offset with Kafka's tools, or set "
+                         "on_out_of_range to earliest or latest");
     ctx_.error(failure_->message);
     return;
   }

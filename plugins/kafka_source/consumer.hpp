@@ -4,14 +4,16 @@
 
 #include "committer.hpp"
 #include "fetch_queue.hpp"
+#include "group_watch.hpp"
 #include "offset_lookup.hpp"
 #include "options.hpp"
 #include "partition.hpp"
 #include "start_policy.hpp"
 
-#include <kafka_common/client.hpp>
 #include <pipeline/context.hpp>
 #include <pipeline/result.hpp>
+
+#include <kafka_common/client.hpp>
 
 #include <chrono>
 #include <memory>
@@ -60,7 +62,8 @@ class consumer {
   void leave();  // commits, and leaves the group (a static member: until it comes back)
 
  private:
-  consumer(consumer_settings settings, std::shared_ptr<client> with, pl::context ctx);
+  consumer(consumer_settings settings, std::shared_ptr<client> with, std::shared_ptr<group_watch> watch,
+           pl::context ctx);
 
   static void on_rebalance(rd_kafka_t*, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t* list, void* opaque);
   static void on_commit(rd_kafka_t*, rd_kafka_resp_err_t code, rd_kafka_topic_partition_list_t* list, void* opaque);
@@ -75,6 +78,9 @@ class consumer {
   void note_error(rd_kafka_resp_err_t code, std::string_view reason);
   void report(std::string_view statistics_json);
 
+  void close();
+  [[nodiscard]] bool destroyed() const noexcept { return left_ && !leaving_; }
+
   pl::result<void> place(const std::vector<partition*>& those);
   pl::result<void> place_one(partition& p);
   void place_waiting();
@@ -88,12 +94,14 @@ class consumer {
   consumer_settings settings_;
   pl::context ctx_;
   std::shared_ptr<client> client_;
+  std::shared_ptr<group_watch> watch_;
   fetch_queue fetched_;
   offset_lookup offsets_;
   committer committer_;
   partition_table table_;
   std::optional<pl::failure> failure_;
-  bool left_ = false;
+  bool left_ = false;     // closed, or closing
+  bool leaving_ = false;  // in an orderly way
   std::chrono::steady_clock::time_point place_at_{};
   std::size_t not_reading_ = 0;  // partitions that tend() has to do with
   rate_limit warnings_{std::chrono::seconds(10)};

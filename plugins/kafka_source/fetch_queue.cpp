@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "fetch_queue.hpp"
 
-#include <algorithm>
-#include <cerrno>
 #include <poll.h>
 #include <sys/eventfd.h>
-#include <system_error>
 #include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <system_error>
 #include <utility>
 
 namespace kafka {

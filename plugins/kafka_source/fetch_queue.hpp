@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Where the fetched messages of all partitions wait for us.
 //
-// They could come through the consumer's own queue, along with rebalances and errors. But then a source that has no room
-// could not serve the one without taking the other. With a queue of their own the messages simply stay where they are
-// (bounded by queued.max.messages.kbytes) while the consumer's queue is served and the membership kept alive: nothing has
-// to be paused, thrown away and fetched again.
+// They could come through the consumer's own queue, along with rebalances and errors. But then a source that has no
+// room could not serve the one without taking the other. With a queue of their own the messages simply stay where they
+// are (bounded by queued.max.messages.kbytes) while the consumer's queue is served and the membership kept alive:
+// nothing has to be paused, thrown away and fetched again.
 #pragma once
 
 #include <kafka_common/client.hpp>

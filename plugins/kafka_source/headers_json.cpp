@@ -13,8 +13,10 @@ void append_name(std::string& out, std::string_view name) {
   std::string repaired;
   for (std::size_t i = 0; i < name.size();) {
     const auto n = pl::utf8_sequence(name, i);
-    if (n == 0) repaired += "\xEF\xBF\xBD";
-    else repaired += name.substr(i, n);
+    if (n == 0)
+      repaired += "\xEF\xBF\xBD";
+    else
+      repaired += name.substr(i, n);
     i += n == 0 ? 1 : n;
   }
   pl::append_json_string(out, repaired);
@@ -32,8 +34,10 @@ void write_headers(std::string& out, const rd_kafka_headers_t* headers) {
     out += i == 0 ? "[" : ",[";
     append_name(out, name);
     out += ',';
-    if (value == nullptr) out += "null";
-    else pl::append_json(out, pl::bytes_cell({static_cast<const char*>(value), size}));
+    if (value == nullptr)
+      out += "null";
+    else
+      pl::append_json(out, pl::bytes_cell({static_cast<const char*>(value), size}));
     out += ']';
   }
   out += ']';

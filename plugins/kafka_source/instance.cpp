@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "instance.hpp"
 
+#include <fcntl.h>
 #include <kafka_common/properties.hpp>
+#include <sys/file.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
-#include <fcntl.h>
-#include <sys/file.h>
-#include <unistd.h>
 #include <utility>
 
 namespace kafka {
@@ -59,8 +59,7 @@ pl::result<instance_slot> instance_slot::take(const std::filesystem::path& direc
   std::filesystem::create_directories(directory, error);
   if (error) return pl::retry("can't create the state directory " + directory.string() + ": " + error.message());
   for (unsigned n = 0; n < most_slots; ++n) {
-    const auto file =
-        directory / (stem + ".slot-" + std::to_string(n) + (lane.empty() ? "" : "." + lane) + ".lock");
+    const auto file = directory / (stem + ".slot-" + std::to_string(n) + (lane.empty() ? "" : "." + lane) + ".lock");
     const int lock = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
     if (lock < 0) return pl::retry("can't open the lock " + file.string() + ": " + std::strerror(errno));
     if (flock(lock, LOCK_EX | LOCK_NB) == 0) return instance_slot(lock, n);

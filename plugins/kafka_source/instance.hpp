@@ -34,7 +34,8 @@ class instance_slot {
   unsigned number_;
 };
 
-// The membership of one lane. Static where it has an id (group.instance.id): a restart takes its partitions back at once.
+// The membership of one lane. Static where it has an id (group.instance.id): a restart takes its partitions back at
+// once.
 struct membership {
   std::string id;                     // empty: dynamic
   std::optional<instance_slot> slot;  // held as long as the id is used

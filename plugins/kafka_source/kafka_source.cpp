@@ -7,13 +7,14 @@
 #include "row_assembler.hpp"
 #include "start_policy.hpp"
 
+#include <pipeline/plugin.hpp>
+
 #include <kafka_common/client.hpp>
 #include <kafka_common/properties.hpp>
-#include <pipeline/plugin.hpp>
+#include <regex.h>
 
 #include <algorithm>
 #include <array>
-#include <regex.h>
 #include <vector>
 
 namespace kafka {
@@ -59,7 +60,8 @@ pl::option_table<source_options> source_options::table() {
           .example("iot-stream"),
       pl::option(&o::topics, "topics", "Several topics or regular expressions, instead of 'topic'.")
           .example("[iot-stream, '^devices[.]']"),
-      pl::option(&o::group, "group", "Consumer group; the pipeline's name where it is left out.").example("iot-backend"),
+      pl::option(&o::group, "group", "Consumer group; the pipeline's name where it is left out.")
+          .example("iot-backend"),
       pl::option(&o::instance, "instance",
                  "This host's name in the group, the same after a restart and unique among live hosts, so that it gets "
                  "its partitions back at once. auto: host name and a slot locked in the state directory; dynamic: none "
@@ -88,9 +90,10 @@ class kafka_source final : public pl::source {
   using options = source_options;
   static pl::description describe() {
     return {.name = "kafka_source",
-            .doc = "Reads records from Kafka topics, as a member of a consumer group.\n"
-                   "Columns: value and key (bytes), time (the record's own), topic, partition, offset, headers (JSON: "
-                   "[[name, value], ...]). Offsets are committed once every sink has the records.",
+            .doc =
+                "Reads records from Kafka topics, as a member of a consumer group.\n"
+                "Columns: value and key (bytes), time (the record's own), topic, partition, offset, headers (JSON: "
+                "[[name, value], ...]). Offsets are committed once every sink has the records.",
             .example = "plugin: kafka_source\nbrokers: 127.0.0.1:9092\ntopic: iot-stream\ngroup: iot-backend\n",
             .abilities = PL_REPLAYABLE};
   }
@@ -207,8 +210,8 @@ class kafka_source final : public pl::source {
     if (const auto start = parse_start(options_.start)) {
       start_ = *start;
     } else {
-      ctx_.option_error("start", "'" + options_.start +
-                                     "' is neither earliest nor latest nor a time such as 2026-11-01T06:00:00Z");
+      ctx_.option_error(
+          "start", "'" + options_.start + "' is neither earliest nor latest nor a time such as 2026-11-01T06:00:00Z");
       well = false;
     }
     return well;
@@ -216,7 +219,8 @@ class kafka_source final : public pl::source {
 
   [[nodiscard]] std::string group() const { return options_.group.value_or(std::string(ctx_.pipeline())); }
 
-  // Ours first, then the user's. True: this librdkafka looks by itself, often enough, whether a full queue has room again.
+  // Ours first, then the user's. True: this librdkafka looks by itself, often enough, whether a full queue has room
+  // again.
   bool configure(kafka::properties& to) const {
     to.set("bootstrap.servers", options_.brokers);
     to.set("client.id", "pipeline-host-" + std::string(ctx_.pipeline()) + "." + std::string(ctx_.node()));
@@ -230,8 +234,10 @@ class kafka_source final : public pl::source {
     to.set("socket.keepalive.enable", "true");
     to.set("reconnect.backoff.max.ms", "2000");
     if (std::any_of(topics_.begin(), topics_.end(), is_regex)) to.set("topic.metadata.refresh.interval.ms", "30000");
-    if (membership_ && !membership_->id.empty()) to.set("group.instance.id", membership_->id);
-    else to.set("session.timeout.ms", "10000");
+    if (membership_ && !membership_->id.empty())
+      to.set("group.instance.id", membership_->id);
+    else
+      to.set("session.timeout.ms", "10000");
     limit_memory(to);
     const bool backs_off_itself = to.try_set("fetch.queue.backoff.ms", "5");
     (void)to.set_all(options_.properties, owned_properties);  // checked when we were made

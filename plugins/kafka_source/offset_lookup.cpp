@@ -29,8 +29,8 @@ pl::result<void> offset_lookup::committed(std::span<partition* const> of) const 
 
 pl::result<watermarks> offset_lookup::ends(const partition& of) const {
   watermarks found{};
-  const auto code = rd_kafka_query_watermark_offsets(handle_, of.topic.c_str(), of.number, &found.low, &found.high,
-                                                     timeout_ms);
+  const auto code =
+      rd_kafka_query_watermark_offsets(handle_, of.topic.c_str(), of.number, &found.low, &found.high, timeout_ms);
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return no_answer("the first and last offset of " + of.stream, code);
   return found;
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
-#include <kafka_common/properties.hpp>
 #include <pipeline/options.hpp>
+
+#include <kafka_common/properties.hpp>
 
 #include <array>
 #include <chrono>

@@ -58,7 +58,8 @@ row_assembler::row_assembler(pl::context ctx, tombstones policy)
     : ctx_(ctx),
       policy_(policy),
       schema_(ctx.schema({"value", "key", "time", "topic", "partition", "offset", "headers"})),
-      skipped_tombstones_(ctx.counter("kafka_tombstones_skipped_total", "Records without a value that were left out")) {}
+      skipped_tombstones_(ctx.counter("kafka_tombstones_skipped_total", "Records without a value that were left out")) {
+}
 
 std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> messages, consumer& from) {
   parts_.clear();
@@ -124,8 +125,8 @@ row_assembler::part& row_assembler::part_of(columns& to, partition& p) {
   return parts_.emplace_back(part{&p, p.next, pl::text_cell(to.builder.copy(p.topic))});
 }
 
-// A partition's end may lie behind markers of transactions, or behind records that retention has deleted: then the range
-// moves on without rows, so that the committed offset reaches the end.
+// A partition's end may lie behind markers of transactions, or behind records that retention has deleted: then the
+// range moves on without rows, so that the committed offset reaches the end.
 void row_assembler::add_empty_ranges(columns& to, consumer& from) {
   from.partitions().each([&](partition& p) {
     if (p.empty_until == unknown_offset || p.now != phase::reading) return;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "statistics.hpp"
 
-#include <algorithm>
 #include <rapidjson/document.h>
+
+#include <algorithm>
 
 namespace kafka {
 

@@ -17,11 +17,11 @@ struct partition_statistics {
 };
 
 struct statistics {
-  std::int64_t received_bytes = 0;    // from the brokers, since the start
-  std::int64_t queued_messages = 0;   // fetched and not yet taken
+  std::int64_t received_bytes = 0;   // from the brokers, since the start
+  std::int64_t queued_messages = 0;  // fetched and not yet taken
   std::int64_t queued_bytes = 0;
   std::int64_t connected_brokers = 0;
-  double slowest_round_trip = 0;      // seconds, the greatest mean of any broker
+  double slowest_round_trip = 0;  // seconds, the greatest mean of any broker
   std::vector<partition_statistics> partitions;
 };
 

@@ -242,17 +242,17 @@ struct client::connecting {
     o.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
       auto& r = of(context);
       auto* p = &data->properties;
-      const auto take = [p](MQTTPropertyCodes code, auto& to) {
-        if (MQTTProperties_hasProperty(p, code) != 0)
-          to = static_cast<std::uint32_t>(MQTTProperties_getNumericValue(p, code));
+      const auto take = [p](MQTTPropertyCodes property, auto& to) {
+        if (MQTTProperties_hasProperty(p, property) != 0)
+          to = static_cast<std::uint32_t>(MQTTProperties_getNumericValue(p, property));
       };
       take(MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, r.receive_maximum);
       take(MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, r.max_packet_size);
       r.finish(true, 0, nullptr);
     };
     o.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
-      const int code = data->reasonCode != 0 ? static_cast<int>(data->reasonCode) : data->code;
-      of(context).finish(false, code, data->message);
+      const int reason = data->reasonCode != 0 ? static_cast<int>(data->reasonCode) : data->code;
+      of(context).finish(false, reason, data->message);
     };
   }
 };

@@ -2,8 +2,8 @@
 // State as bytes, for whoever keeps it: compact, versioned, independent of the machine and of the order of the rules.
 //
 // A key has two records, since they change at very different rates: its trace (with each record of the device) and its
-// alerts (with each event). A stream has one of its own. Rules are named by fingerprint: what belongs to a rule that is no
-// longer configured is left out when read.
+// alerts (with each event). A stream has one of its own. Rules are named by fingerprint: what belongs to a rule that is
+// no longer configured is left out when read.
 #pragma once
 
 #include "evaluator.hpp"

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys by the time at which something is due for them: a binary heap whose nodes know their place. A deadline may be too
-// early (records push it away, and nobody moves the node for each of them): whoever pops looks again.
+// Keys by the time at which something is due for them: a binary heap whose nodes know their place. A deadline may be
+// too early (records push it away, and nobody moves the node for each of them): whoever pops looks again.
 #pragma once
 
 #include "key_table.hpp"

@@ -30,7 +30,7 @@ struct column_places {
   std::vector<std::optional<pl::column_index>> metric;  // one for each rule
 };
 
-// One thing to tell. `key` (see evaluator::key_of), value, threshold and stream live until the next call of apply or tick.
+// One thing to tell. Its key (see evaluator::key_of), value, threshold and stream live until the next apply or tick.
 struct event {
   std::uint32_t row;  // of the batch; no_row: caused by a timer
   std::uint32_t rule;

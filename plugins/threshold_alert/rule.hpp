@@ -15,8 +15,8 @@ namespace threshold_alert {
 
 enum class condition : std::uint8_t { above, below, outside, equals, silence };
 
-// One severity of a rule. Each level's range lies within that of the level below it, in the sense that who breaches this
-// one breaches all milder ones: an alert rises and falls one ladder.
+// One severity of a rule. Each level's range lies within that of the level below it, in the sense that who breaches
+// this one breaches all milder ones: an alert rises and falls one ladder.
 struct level {
   std::string severity;
   // Breached by v < low and v > high.

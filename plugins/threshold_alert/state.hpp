@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is remembered of one (stream, key). Plain values, which codec.hpp writes and reads. Two halves that change at very
-// different rates are kept apart: the trace changes with each record, the alerts with each event.
+// What is remembered of one (stream, key). Plain values, which codec.hpp writes and reads. Two halves that change at
+// very different rates are kept apart: the trace changes with each record, the alerts with each event.
 #pragma once
 
 #include "alert_id.hpp"
@@ -17,8 +17,8 @@ namespace threshold_alert {
 constexpr std::int64_t never = std::numeric_limits<std::int64_t>::min();
 constexpr std::int64_t no_deadline = std::numeric_limits<std::int64_t>::max();
 
-// How far one level of a rule is on its way: while it isn't reached, the run of readings that breach it; while it is, the
-// run of readings that are clear.
+// How far one level of a rule is on its way: while it isn't reached, the run of readings that breach it; while it is,
+// the run of readings that are clear.
 struct run {
   std::int64_t since = 0;  // time of the first of them
   std::uint32_t readings = 0;

@@ -26,7 +26,7 @@ struct verdict {
 // Equality has no hysteresis.
 [[nodiscard]] verdict judge(const rule& r, const pl_cell& value) noexcept;
 
-// Moves the runs on by one reading and answers the level that is reached after it: `for`, `times` and `keep_firing_for`.
+// Moves the runs on by one reading and answers the level reached after it: `for`, `times` and `keep_firing_for`.
 // began: when level 0 began to be breached, if it was reached just now.
 std::int32_t debounce(const rule& r, rule_state& s, verdict v, std::int64_t time, std::int64_t& began) noexcept;
 

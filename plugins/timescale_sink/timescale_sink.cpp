@@ -20,6 +20,13 @@ std::string listed_columns(const table_info& table) {
 // Later, when it is no longer the configuration that is at fault.
 pl::failure as_retry(const pl::failure& why) { return pl::retry(why.message); }
 
+// Whether creating the table may succeed another time: a lock, a lost connection, a maker who took no lock of ours.
+bool passes(const sql_error& e) {
+  if (e.sqlstate == "42P07" || e.sqlstate == "23505") return true;
+  const auto what = reaction_to(e);
+  return what == reaction::reconnect || (what == reaction::try_again && e.sqlstate != "42501");
+}
+
 findings schema_findings(pqxx::transaction_base& tx, const table_name& name, const std::string& where) {
   if (name.schema.empty()) return {};
   switch (inspect_schema(tx, name.schema)) {
@@ -156,6 +163,7 @@ pl::result<void> sink::create(pqxx::transaction_base& tx, const pl_schema* in, w
   try {
     w.warnings = create_table(tx, name_, design, *options_.create, w.server);
   } catch (const pqxx::sql_error& e) {
+    if (passes(error_of(e))) throw;
     return pl::bad_option("create", "can't create table '" + name_.shown() + "' at " + conninfo_.shown() + ": " +
                                         described(error_of(e)) + "; the statement: " + e.query());
   }
@@ -172,7 +180,7 @@ void sink::announce(const world& w) {
                 (w.server.timescale.empty() ? "" : ", TimescaleDB " + w.server.timescale));
   if (w.server.timescale.empty())
     context_.warn(std::string("this database has no TimescaleDB: '") + w.table->name.shown() +
-                  "' is an ordinary table, without " + "chunks, compression or retention" +
+                  "' is an ordinary table, without chunks, compression or retention" +
                   (w.server.timescale_offered ? "; the server offers it: CREATE EXTENSION timescaledb" : ""));
   else if (!w.table->hypertable && (!options_.create || options_.create->hypertable.enabled))
     context_.warn("'" + w.table->name.shown() + "' is no hypertable: SELECT create_hypertable(...) would make it one");

@@ -10,7 +10,7 @@ namespace timescale {
 namespace {
 
 // Rows are handed to the connection in pieces of about this size: the database works on one while the next is encoded.
-constexpr std::size_t piece_bytes = 64 * 1024;
+constexpr std::size_t piece_bytes = 32 * 1024;
 constexpr std::size_t kept_bytes = 1 << 20;
 constexpr std::size_t longest_detail = 300;
 
@@ -21,7 +21,9 @@ write_failure failed(sql_error e) {
 
 std::string refusal(const sql_error& e) {
   auto text = "the database refuses the row: " + described(e);
-  if (!e.detail.empty()) text += ": " + e.detail.substr(0, longest_detail);
+  auto end = std::min(e.detail.size(), longest_detail);
+  while (end < e.detail.size() && end > 0 && (e.detail[end] & '\xC0') == '\x80') --end;  // not inside a character
+  if (end != 0) text += ": " + e.detail.substr(0, end) + (end < e.detail.size() ? "..." : "");
   return text;
 }
 

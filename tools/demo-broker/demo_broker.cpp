@@ -23,7 +23,8 @@ constexpr int usage_error = 2;
 constexpr std::string_view usage =
     "Usage: pipeline-demo-broker [--topic NAME[:PARTITIONS]]... [--brokers N] [--port-file FILE]\n"
     "\n"
-    "A Kafka-compatible broker in memory, on loopback, for demos and tests. Prints its bootstrap servers (host:port) on\n"
+    "A Kafka-compatible broker in memory, on loopback, for demos and tests. Prints its bootstrap servers (host:port) "
+    "on\n"
     "one line and runs until SIGTERM or SIGINT. Topics that a producer names are created by themselves.\n"
     "\n"
     "  --topic NAME[:PARTITIONS]  create a topic (1 partition unless said otherwise); may be repeated\n"

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <doctest/doctest.h>
-#include <kafka_common/properties.hpp>
 #include <pipeline/testing/fake_host.hpp>
 
+#include <doctest/doctest.h>
+#include <kafka_common/properties.hpp>
+
+#include <algorithm>
 #include <array>
 
 namespace {
@@ -18,10 +20,9 @@ struct fixture {
 }  // namespace
 
 TEST_CASE_FIXTURE(fixture, "properties: all kinds of scalars become librdkafka's text") {
-  CHECK(properties.set_all({{"session.timeout.ms", std::int64_t{7000}},
-                            {"enable.partition.eof", true},
-                            {"client.id", std::string("me")}},
-                           owned));
+  CHECK(properties.set_all(
+      {{"session.timeout.ms", std::int64_t{7000}}, {"enable.partition.eof", true}, {"client.id", std::string("me")}},
+      owned));
   CHECK(properties.get("session.timeout.ms") == "7000");
   CHECK(properties.get("enable.partition.eof") == "true");
   CHECK(properties.get("client.id") == "me");
@@ -40,6 +41,13 @@ TEST_CASE_FIXTURE(fixture, "properties: every mistake is reported, each at its p
   CHECK(errors[1].option == "properties.session.timeout");
   CHECK(errors[1].detail.find("did you mean 'session.timeout.ms'?") != std::string::npos);
   CHECK(errors[2].option == "properties.session.timeout.ms");
+}
+
+TEST_CASE("properties: librdkafka's names, aliases among them") {
+  const auto names = kafka::known_properties();
+  for (const auto* name : {"linger.ms", "session.timeout.ms", "acks", "bootstrap.servers"})
+    CHECK_MESSAGE(std::count(names.begin(), names.end(), name) > 0, name);
+  CHECK(std::none_of(names.begin(), names.end(), [](const auto& n) { return n.find('|') != std::string::npos; }));
 }
 
 TEST_CASE_FIXTURE(fixture, "brokers: host:port, several, IPv6, a scheme") {

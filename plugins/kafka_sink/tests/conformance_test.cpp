@@ -14,7 +14,7 @@ TEST_CASE("the built plugin is whole") {
 
 TEST_CASE("a life with odd batches") {
   const kafka::test::mock_topic topic;
-  for (const auto& problem : pl::testing::check_life(kafka::test::component(),
-                                                     {{"brokers", topic.servers()}, {"topic", "out"}, {"key", "{value}"}}))
+  for (const auto& problem : pl::testing::check_life(
+           kafka::test::component(), {{"brokers", topic.servers()}, {"topic", "out"}, {"key", "{value}"}}))
     FAIL_CHECK(problem);
 }

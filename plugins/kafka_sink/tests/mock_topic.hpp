@@ -2,11 +2,12 @@
 // A Kafka cluster in this process (librdkafka's mock), the sink under a fake host, and what arrived.
 #pragma once
 
+#include <pipeline/testing/conformance.hpp>
+#include <pipeline/testing/instance.hpp>
+
 #include <doctest/doctest.h>
 #include <kafka_common/handles.hpp>
 #include <librdkafka/rdkafka_mock.h>
-#include <pipeline/testing/conformance.hpp>
-#include <pipeline/testing/instance.hpp>
 
 #include <memory>
 #include <optional>
@@ -40,7 +41,8 @@ class mock_topic {
 
   // All of the topic, partition by partition.
   [[nodiscard]] std::vector<arrived> read() const {
-    auto* consumer = make_client(RD_KAFKA_CONSUMER, {{"bootstrap.servers", servers()}, {"group.id", "test"}, {"enable.partition.eof", "true"}});
+    auto* consumer = make_client(
+        RD_KAFKA_CONSUMER, {{"bootstrap.servers", servers()}, {"group.id", "test"}, {"enable.partition.eof", "true"}});
     rd_kafka_poll_set_consumer(consumer);
     std::vector<arrived> all;
     for (std::int32_t p = 0; p < partitions_; ++p) {
@@ -58,12 +60,14 @@ class mock_topic {
   }
 
  private:
-  static rd_kafka_t* make_client(rd_kafka_type_t type, const std::vector<std::pair<std::string, std::string>>& settings) {
+  static rd_kafka_t* make_client(rd_kafka_type_t type,
+                                 const std::vector<std::pair<std::string, std::string>>& settings) {
     auto* conf = rd_kafka_conf_new();
     rd_kafka_conf_set_log_cb(conf, [](const rd_kafka_t*, int, const char*, const char*) {});
     char why[512];
     for (const auto& [name, value] : settings)
-      if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), why, sizeof why) != RD_KAFKA_CONF_OK) throw std::runtime_error(why);
+      if (rd_kafka_conf_set(conf, name.c_str(), value.c_str(), why, sizeof why) != RD_KAFKA_CONF_OK)
+        throw std::runtime_error(why);
     auto* client = rd_kafka_new(type, conf, why, sizeof why);
     if (client == nullptr) throw std::runtime_error(why);
     return client;
@@ -78,7 +82,8 @@ class mock_topic {
     const char* name;
     const void* value;
     std::size_t size;
-    for (std::size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR; ++i)
+    for (std::size_t i = 0; rd_kafka_header_get_all(headers, i, &name, &value, &size) == RD_KAFKA_RESP_ERR_NO_ERROR;
+         ++i)
       a.headers.emplace_back(name, std::string(static_cast<const char*>(value), size));
     return a;
   }

@@ -10,7 +10,8 @@ namespace {
 std::string complaints(const pl::testing::config_fields& options) {
   pl::testing::fake_host host;
   pl::testing::instance i(host, kafka::test::component(), options);
-  CHECK((i.create() == PL_OK) == host.errors().empty());
+  const auto status = i.create();
+  CHECK((status == PL_OK) == host.errors().empty());
   return host.error_text();
 }
 
@@ -19,7 +20,10 @@ std::string complaints(const pl::testing::config_fields& options) {
 TEST_CASE("options: the least that is needed") { CHECK(complaints({{"brokers", "a:9092"}, {"topic", "t"}}).empty()); }
 
 TEST_CASE("options: all mistakes at once, each at its place") {
-  const auto said = complaints({{"brokers", "a:0"}, {"topic", "a b"}, {"key", "{device"}, {"headers", object({{"h", "}"}})},
+  const auto said = complaints({{"brokers", "a:0"},
+                                {"topic", "a b"},
+                                {"key", "{device"},
+                                {"headers", object({{"h", "}"}})},
                                 {"properties", object({{"linger", 5}, {"compression.type", "lz4"}})}});
   for (const auto* part :
        {"brokers: the port of 'a:0' is no number between 1 and 65535", "topic: 'a b' can't be a topic",
@@ -31,7 +35,8 @@ TEST_CASE("options: all mistakes at once, each at its place") {
 
 TEST_CASE("options: columns are known before data flows") {
   pl::testing::fake_host host;
-  pl::testing::instance i(host, kafka::test::component(), {{"brokers", "a"}, {"topic", "t"}, {"key", "{user_id}/{devce_id}"}});
+  pl::testing::instance i(host, kafka::test::component(),
+                          {{"brokers", "a"}, {"topic", "t"}, {"key", "{user_id}/{devce_id}"}});
   REQUIRE(i.create() == PL_OK);
   const auto* table = static_cast<const pl_ext_columns*>(i.component().extension(i.self(), pl::borrow(PL_EXT_COLUMNS)));
   REQUIRE(table != nullptr);

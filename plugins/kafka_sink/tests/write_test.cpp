@@ -24,7 +24,8 @@ std::vector<pl::cell> texts(const std::vector<std::string>& from) {
 
 TEST_CASE("rows as JSON, with key, headers and time") {
   mock_topic topic;
-  writer w(topic.servers(), {{"key", "users/{user_id}"}, {"time", "time"},
+  writer w(topic.servers(), {{"key", "users/{user_id}"},
+                             {"time", "time"},
                              {"headers", object({{"severity", "{severity}!"}, {"fixed", "x"}})}});
   const auto batch = w.host.make_batch({{"time", {pl::time_cell(1'700'000'000'123'456'789), pl::null_cell()}},
                                         {"user_id", texts({"u1", "ü2"})},
@@ -33,7 +34,8 @@ TEST_CASE("rows as JSON, with key, headers and time") {
   REQUIRE_MESSAGE(w.sink->write(batch.get()) == PL_OK, w.host.error_text());
   const auto got = topic.read();
   REQUIRE(got.size() == 2);
-  CHECK(got[0].value == R"({"time":"2023-11-14T22:13:20.123456789Z","user_id":"u1","severity":"critical","value":81.5})");
+  CHECK(got[0].value ==
+        R"({"time":"2023-11-14T22:13:20.123456789Z","user_id":"u1","severity":"critical","value":81.5})");
   CHECK(got[0].key == "users/u1");
   CHECK(got[0].time_ms == 1'700'000'000'123);
   CHECK(got[0].headers == std::vector<std::pair<std::string, std::string>>{{"fixed", "x"}, {"severity", "critical!"}});
@@ -45,7 +47,8 @@ TEST_CASE("raw: the bytes as they are; null is a tombstone, empty is not") {
   mock_topic topic;
   writer w(topic.servers(), {{"format", "raw"}, {"key", "k"}});
   const std::string odd("\0\xFF\n", 3);
-  const auto batch = w.host.make_batch({{"value", {pl::bytes_cell(odd), pl::null_cell(), pl::bytes_cell(""), pl::int_cell(7)}}});
+  const auto batch =
+      w.host.make_batch({{"value", {pl::bytes_cell(odd), pl::null_cell(), pl::bytes_cell(""), pl::int_cell(7)}}});
   REQUIRE(w.sink->write(batch.get()) == PL_OK);
   const auto got = topic.read();
   REQUIRE(got.size() == 4);
@@ -115,21 +118,22 @@ TEST_CASE("a record that is too large goes to the dead letters, the others arriv
         "and message.max.bytes in 'properties'");
 }
 
-TEST_CASE("a set that the broker refuses for one record: each is tried alone") {
+TEST_CASE("a set that the broker refuses for one record is sent again in halves") {
   mock_topic topic;
   writer w(topic.servers(), {{"format", "raw"}});
-  // The set of three, then the second of them when it is alone.
-  rd_kafka_mock_push_request_errors(topic.cluster(), produce_request, 3, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+  // The set of four; its first half passes, its second half does not; of that, the second record does not.
+  rd_kafka_mock_push_request_errors(topic.cluster(), produce_request, 5, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
+                                    RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
                                     RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
-  const auto batch = w.host.make_batch({{"value", texts({"a", "b", "c"})}});
+  const auto batch = w.host.make_batch({{"value", texts({"a", "b", "c", "d"})}});
   const auto status = w.sink->write(batch.get());
   CAPTURE(w.host.error_text());
   REQUIRE(status == PL_OK);
   std::vector<std::string> values;
   for (const auto& m : topic.read()) values.push_back(*m.value);
-  CHECK(values == std::vector<std::string>{"a", "c"});
+  CHECK(values == std::vector<std::string>{"a", "b", "c"});
   REQUIRE(w.host.rejects().size() == 1);
-  CHECK(w.host.rejects()[0].row == 1);
+  CHECK(w.host.rejects()[0].row == 3);
 }
 
 TEST_CASE("a broker that is down: retry, nothing rejected; then all arrives") {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <set>
+#include <thread>
 
 using namespace kafka::test;
 
@@ -22,9 +23,7 @@ struct settling_reader : reader {
   }
 };
 
-std::size_t owned(const reader& r) {
-  return static_cast<std::size_t>(r.host.last("kafka_assigned_partitions"));
-}
+std::size_t owned(const reader& r) { return static_cast<std::size_t>(r.host.last("kafka_assigned_partitions")); }
 
 }  // namespace
 
@@ -35,7 +34,9 @@ TEST_CASE("a second member takes over a part, and the first gets it back: all ex
   kafka.create("t", partitions);
   for (int p = 0; p < partitions; ++p) kafka.produce_numbers("t", p, 0, count / 2);
   kafka.flush();
-  const pl::testing::config_fields options{{"topic", "t"}, {"instance", "dynamic"},
+  const pl::testing::config_fields options{
+      {"topic", "t"},
+      {"instance", "dynamic"},
       {"properties", pl::testing::object({{"session.timeout.ms", 6000}, {"heartbeat.interval.ms", 200}})}};
   settling_reader a(kafka.servers(), options, state.path()), b(kafka.servers(), options, state.path());
   const auto both_until = [&](const std::function<bool()>& done) {
@@ -70,8 +71,10 @@ TEST_CASE("an instance that the broker has fenced says so") {
   mock_kafka kafka;
   scratch_directory state;
   kafka.create("t", 1);
-  reader r(kafka.servers(), {{"topic", "t"}, {"instance", "pod-1"},
-                             {"properties", pl::testing::object({{"heartbeat.interval.ms", 100}})}}, state.path());
+  reader r(
+      kafka.servers(),
+      {{"topic", "t"}, {"instance", "pod-1"}, {"properties", pl::testing::object({{"heartbeat.interval.ms", 100}})}},
+      state.path());
   r.start();
   REQUIRE(r.poll_until([&] { return owned(r) == 1; }));
   rd_kafka_mock_push_request_errors(kafka.cluster(), heartbeat_request, 1, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
@@ -99,14 +102,15 @@ TEST_CASE("committed offsets that can't be had yet: nothing is read before they 
   CHECK(r.rows.size() == 5);
 }
 
-TEST_CASE("a host that stopped asking is thrown out, and joins again") {
+TEST_CASE("keep-alive keeps the membership; a host that does not ask at all is thrown out, and joins again") {
   mock_kafka kafka;
   scratch_directory state;
   kafka.create("t", 1);
   kafka.produce_numbers("t", 0, 0, 10);
   kafka.flush();
   reader r(kafka.servers(),
-           {{"topic", "t"}, {"instance", "dynamic"},
+           {{"topic", "t"},
+            {"instance", "dynamic"},
             {"properties", pl::testing::object({{"max.poll.interval.ms", 6000}, {"session.timeout.ms", 6000}})}},
            state.path());
   r.start();
@@ -115,5 +119,12 @@ TEST_CASE("a host that stopped asking is thrown out, and joins again") {
   const auto until = std::chrono::steady_clock::now() + 7s;
   while (std::chrono::steady_clock::now() < until) CHECK(r.poll(0, 0, 200ms) == PL_AGAIN);
   CHECK(r.host.lost_streams().empty());
+  CHECK(owned(r) == 1);
+
+  std::this_thread::sleep_for(7s);  // what is tested is that nothing happens meanwhile
+  kafka.produce_numbers("t", 0, 10, 10);
+  kafka.flush();
+  REQUIRE(r.poll_until([&] { return !r.rows.empty() && r.rows.back().value == "19"; }));
+  CHECK(r.host.lost_streams().size() == 1);
   CHECK(owned(r) == 1);
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "instance.hpp"
+
 #include "mock_kafka.hpp"
 
 #include <sys/wait.h>

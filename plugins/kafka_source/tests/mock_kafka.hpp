@@ -2,12 +2,14 @@
 // A Kafka cluster in this process (librdkafka's mock) and the source under a fake host.
 #pragma once
 
+#include <pipeline/json.hpp>
+#include <pipeline/testing/conformance.hpp>
+#include <pipeline/testing/instance.hpp>
+
 #include <doctest/doctest.h>
 #include <kafka_common/handles.hpp>
 #include <librdkafka/rdkafka_mock.h>
-#include <pipeline/testing/conformance.hpp>
-#include <pipeline/json.hpp>
-#include <pipeline/testing/instance.hpp>
+#include <unistd.h>
 
 #include <chrono>
 #include <filesystem>
@@ -17,7 +19,6 @@
 #include <optional>
 #include <stdexcept>
 #include <string>
-#include <unistd.h>
 #include <utility>
 #include <vector>
 
@@ -39,7 +40,8 @@ class mock_kafka {
     rd_kafka_conf_set_log_cb(conf, [](const rd_kafka_t*, int, const char*, const char*) {});
     char why[512];
     for (const auto& [name, value] : {std::pair{"test.mock.num.brokers", std::to_string(brokers)}, {"linger.ms", "1"}})
-      if (rd_kafka_conf_set(conf, name, value.c_str(), why, sizeof why) != RD_KAFKA_CONF_OK) throw std::runtime_error(why);
+      if (rd_kafka_conf_set(conf, name, value.c_str(), why, sizeof why) != RD_KAFKA_CONF_OK)
+        throw std::runtime_error(why);
     producer_ = rd_kafka_new(RD_KAFKA_PRODUCER, conf, why, sizeof why);
     if (producer_ == nullptr) throw std::runtime_error(why);
     cluster_ = rd_kafka_handle_mock_cluster(producer_);
@@ -65,15 +67,17 @@ class mock_kafka {
     const auto value = bytes(r.value), key = bytes(r.key);
     rd_kafka_resp_err_t code;
     while ((code = rd_kafka_producev(producer_, RD_KAFKA_V_TOPIC(topic.c_str()), RD_KAFKA_V_PARTITION(r.partition),
-                                     RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY), RD_KAFKA_V_VALUE(value.first, value.second),
-                                     RD_KAFKA_V_KEY(key.first, key.second), RD_KAFKA_V_TIMESTAMP(r.time_ms),
-                                     RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END)) == RD_KAFKA_RESP_ERR__QUEUE_FULL)
+                                     RD_KAFKA_V_MSGFLAGS(RD_KAFKA_MSG_F_COPY),
+                                     RD_KAFKA_V_VALUE(value.first, value.second), RD_KAFKA_V_KEY(key.first, key.second),
+                                     RD_KAFKA_V_TIMESTAMP(r.time_ms), RD_KAFKA_V_HEADERS(headers), RD_KAFKA_V_END)) ==
+           RD_KAFKA_RESP_ERR__QUEUE_FULL)
       rd_kafka_poll(producer_, 10);
     REQUIRE(code == RD_KAFKA_RESP_ERR_NO_ERROR);
   }
   // Values "first", "first+1", ... into one partition.
   void produce_numbers(const std::string& topic, std::int32_t partition, int first, int count) {
-    for (int i = 0; i < count; ++i) produce(topic, {.value = std::to_string(first + i), .key = {}, .partition = partition, .headers = {}});
+    for (int i = 0; i < count; ++i)
+      produce(topic, {.value = std::to_string(first + i), .key = {}, .partition = partition, .headers = {}});
   }
   void flush() { REQUIRE(rd_kafka_flush(producer_, 30'000) == RD_KAFKA_RESP_ERR_NO_ERROR); }
 
@@ -90,13 +94,15 @@ class mock_kafka {
     return answer;
   }
   // What `group` has committed; -1: nothing. And its metadata.
-  std::pair<std::int64_t, std::string> committed(const std::string& group, const std::string& topic, std::int32_t partition) {
+  std::pair<std::int64_t, std::string> committed(const std::string& group, const std::string& topic,
+                                                 std::int32_t partition) {
     return with_consumer(group, [&](rd_kafka_t* consumer) {
       const auto list = make_partition_list();
       rd_kafka_topic_partition_list_add(list.get(), topic.c_str(), partition);
       REQUIRE(rd_kafka_committed(consumer, list.get(), 10'000) == RD_KAFKA_RESP_ERR_NO_ERROR);
       const auto& e = list->elems[0];
-      return std::pair{e.offset < 0 ? -1 : e.offset, std::string(static_cast<const char*>(e.metadata), e.metadata_size)};
+      return std::pair{e.offset < 0 ? -1 : e.offset,
+                       std::string(static_cast<const char*>(e.metadata), e.metadata_size)};
     });
   }
   void commit(const std::string& group, const std::string& topic, std::int32_t partition, std::int64_t offset) {
@@ -160,7 +166,8 @@ class reader {
   }
   void start() { REQUIRE_MESSAGE(source->start() == PL_OK, host.error_text()); }
 
-  pl_status poll(std::uint32_t max_rows = 1000, std::size_t max_bytes = 1 << 20, std::chrono::nanoseconds timeout = 100ms) {
+  pl_status poll(std::uint32_t max_rows = 1000, std::size_t max_bytes = 1 << 20,
+                 std::chrono::nanoseconds timeout = 100ms) {
     pl::batch batch;
     const auto status = source->poll(batch, max_rows, max_bytes, timeout);
     if (status == PL_OK) take(batch.get());
@@ -179,7 +186,9 @@ class reader {
     const auto found = next_of.find(stream);
     return found == next_of.end() ? 0 : found->second;
   }
-  bool poll_rows(std::size_t count) { return poll_until([&] { return rows.size() >= count; }); }
+  bool poll_rows(std::size_t count) {
+    return poll_until([&] { return rows.size() >= count; });
+  }
   void settle_all() {
     for (const auto& [stream, next] : next_of) source->settle(stream, 0, next);
   }
@@ -195,6 +204,8 @@ class reader {
     pl::testing::problems problems;
     pl::testing::detail::check_batch("a polled batch", b, problems);
     for (const auto& p : problems) FAIL_CHECK(p);
+    const auto lost = host.lost_streams();  // in the order of their loss
+    for (; losses_ < lost.size(); ++losses_) next_of.erase(lost[losses_]);
     for (const auto& range : b.ranges()) {
       const std::string stream(pl::view(range.stream));
       // Ranges of a stream follow one another without a gap.
@@ -207,6 +218,7 @@ class reader {
     if (on_batch) on_batch(b);
   }
   std::string state_;
+  std::size_t losses_ = 0;  // of streams, seen so far
 };
 
 }  // namespace kafka::test

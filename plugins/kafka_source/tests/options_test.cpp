@@ -23,7 +23,10 @@ TEST_CASE("options: the least that is needed") {
 }
 
 TEST_CASE("options: all mistakes at once, each at its place") {
-  const auto said = complaints({{"brokers", "a:nine"}, {"topic", "iot stream"}, {"group", ""}, {"instance", "pod 1"},
+  const auto said = complaints({{"brokers", "a:nine"},
+                                {"topic", "iot stream"},
+                                {"group", ""},
+                                {"instance", "pod 1"},
                                 {"start", "yesterday"},
                                 {"properties", object({{"enable.auto.commit", true}, {"sesion.timeout.ms", 10}})}});
   CHECK(said ==
@@ -34,13 +37,15 @@ TEST_CASE("options: all mistakes at once, each at its place") {
         "start: 'yesterday' is neither earliest nor latest nor a time such as 2026-11-01T06:00:00Z\n"
         "properties.enable.auto.commit: 'enable.auto.commit' is not yours to set: offsets are committed when the sinks "
         "have the records, never before\n"
-        "properties.sesion.timeout.ms: librdkafka " + std::string(rd_kafka_version_str()) +
-        " has no property 'sesion.timeout.ms'; did you mean 'session.timeout.ms'?");
+        "properties.sesion.timeout.ms: librdkafka " +
+            std::string(rd_kafka_version_str()) +
+            " has no property 'sesion.timeout.ms'; did you mean 'session.timeout.ms'?");
 }
 
 TEST_CASE("options: topic and topics") {
   CHECK(complaints({{"brokers", "a"}}) == "topic: name the topic to read, or several as 'topics'");
   CHECK(complaints({{"brokers", "a"}, {"topic", "t"}, {"topics", pl::testing::list({"u"})}}) ==
         "topics: give either 'topic' or 'topics', not both");
-  CHECK(complaints({{"brokers", "a"}, {"topics", pl::testing::list({"t", "^a["})}}).find("topics[1]: '^a[' is no regular") == 0);
+  CHECK(complaints({{"brokers", "a"}, {"topics", pl::testing::list({"t", "^a["})}})
+            .find("topics[1]: '^a[' is no regular") == 0);
 }

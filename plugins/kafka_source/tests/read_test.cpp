@@ -37,7 +37,9 @@ bool logged(const pl::testing::fake_host& host, int level, std::string_view part
 
 TEST_CASE("every column of a record, and its place") {
   one_topic topic(2);
-  topic.kafka.produce("iot-stream", {.value = "{\"t\":1}", .key = "users/u/devices/d", .partition = 1,
+  topic.kafka.produce("iot-stream", {.value = "{\"t\":1}",
+                                     .key = "users/u/devices/d",
+                                     .partition = 1,
                                      .time_ms = 1'700'000'000'123,
                                      .headers = {{"trace", "abc"}, {"trace", "\xFF"}, {"empty", std::nullopt}}});
   topic.kafka.produce("iot-stream", {.value = std::nullopt, .key = "", .partition = 1, .headers = {}});
@@ -113,7 +115,8 @@ TEST_CASE("commits what is settled, with a mark, and goes on from there after a 
     CHECK(r->source->stop() == PL_OK);  // commits the rest
     CHECK(r->host.lost_streams() == std::vector<std::string>{"iot-stream/0"});
   }
-  CHECK(topic.kafka.committed("g", "iot-stream", 0) == std::pair{std::int64_t{40}, std::string("pipeline-host:test:40")});
+  CHECK(topic.kafka.committed("g", "iot-stream", 0) ==
+        std::pair{std::int64_t{40}, std::string("pipeline-host:test:40")});
   auto r = topic.make_reader();
   r->start();
   REQUIRE(r->poll_rows(60));
@@ -223,6 +226,27 @@ TEST_CASE("brokers that go down are waited for") {
   topic.kafka.flush();
   REQUIRE(r->poll_rows(20));
   check_consecutive(r->rows, {});
+
+  rd_kafka_mock_broker_set_down(topic.kafka.cluster(), -1);
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK(r->source->stop() == PL_OK);
+  CHECK(std::chrono::steady_clock::now() - begin < 20s);
+}
+
+TEST_CASE("destroyed without a stop, in the middle of anything: nothing hangs, nothing is committed") {
+  one_topic topic(4);
+  topic.kafka.produce_numbers("iot-stream", 0, 0, 100);
+  topic.kafka.flush();
+  {
+    auto joining = topic.make_reader();
+    joining->start();
+    joining->poll();
+  }
+  auto r = topic.make_reader();
+  r->start();
+  REQUIRE(r->poll_rows(100));
+  r->settle_all();
+  r.reset();
 }
 
 TEST_CASE("records that retention took are reported with their numbers") {

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The table is made when that is wanted and nobody has made it; a table that is there is never altered.
+#include "creation.hpp"
 #include "database.hpp"
 
 #include <algorithm>
@@ -115,6 +116,22 @@ TEST_CASE("many hosts that start at once make one table") {
   again.start();
   for (const auto& l : again.host.logs()) created += has(l.message, "created");
   CHECK(created == 0);
+}
+
+TEST_CASE("a host that is slow to create keeps the others waiting, not failing") {
+  database db;
+  sink s(db.name("telemetry"), {{"create", everything}, {"lock_timeout", std::chrono::nanoseconds(300ms)}});
+  REQUIRE(s.create() == PL_OK);
+  const auto batch = reading(s.host);
+  REQUIRE(s.tell(&batch.get().schema()) == PL_OK);
+  {
+    pqxx::connection other(direct_url());
+    pqxx::work tx(other);
+    timescale::lock_creation(tx, {db.schema(), "telemetry"});
+    CHECK(s.instance_.start() == PL_RETRY);
+    CHECK(has(s.host.error_text(), "(SQLSTATE 55P03)"));
+  }
+  CHECK(s.instance_.start() == PL_OK);
 }
 
 TEST_CASE("a table that is there is checked, and never altered") {

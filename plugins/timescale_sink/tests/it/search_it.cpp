@@ -2,6 +2,8 @@
 // Rows that can't be stored: found, given to the dead letters once, with a reason; the others are stored once.
 #include "database.hpp"
 
+#include <pipeline/json.hpp>
+
 #include <algorithm>
 #include <random>
 #include <set>
@@ -150,6 +152,23 @@ TEST_CASE("what the database can't hold at all: NUL, bad UTF-8, sizes, JSON that
   CHECK(has(reasons[5], "(SQLSTATE 54001)"));
   CHECK(has(reasons[6], "column 'code' (character varying(3)) holds 3 characters at most"));
   CHECK(db.rows("SELECT code FROM t") == strings{"abc"});
+}
+
+TEST_CASE("a long detail is cut between characters") {
+  database db;
+  db.run("CREATE TABLE t (n bigint, v text UNIQUE)");
+  sink s(db.name("t"));
+  s.start();
+  std::string umlauts;
+  for (int i = 0; i < 400; ++i) umlauts += "\xC3\xA4";
+  for (const auto* start : {"", "x"}) {
+    const auto text = start + umlauts;
+    s.write_all(numbered(s.host, {pl::text_cell(text)}));
+    s.write_all(numbered(s.host, {pl::text_cell(text)}));
+    const auto reason = only_reason(s.host);
+    CHECK(pl::is_utf8(reason));
+    CHECK(reason.size() < 450);
+  }
 }
 
 TEST_CASE("nothing but bad rows: all are told, and the write is done") {

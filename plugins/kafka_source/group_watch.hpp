@@ -1,0 +1,28 @@
+// SPDX-License-Identifier: Apache-2.0
+// Whether the group is being joined just now.
+//
+// An offset that is committed meanwhile reaches the broker after the JoinGroup request, with the generation from before
+// it. The broker refuses it, and librdkafka takes that refusal ("illegal generation") as a sign that all partitions are
+// lost: they are revoked without a commit, and read again. librdkafka keeps its own commits back until the group is
+// whole again, but tells nobody when that is; the requests on the wire do.
+#pragma once
+
+#include <librdkafka/rdkafka.h>
+
+#include <atomic>
+
+namespace kafka {
+
+// Must live as long as the client that it was installed for (client::keep).
+class group_watch {
+ public:
+  void install(rd_kafka_conf_t* conf);
+  // Partitions were given up: librdkafka will join again at once.
+  void expect_join() noexcept { joining_ = true; }
+  [[nodiscard]] bool joining() const noexcept { return joining_; }
+
+ private:
+  std::atomic<bool> joining_{false};
+};
+
+}  // namespace kafka
