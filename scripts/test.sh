@@ -20,9 +20,9 @@ run() {
   passed=$((passed + total - bad)) failed=$((failed + bad))
 }
 
-build dev
+build dev -DPIPELINE_BUILD_BENCH=OFF
 run --test-dir build/dev -L unit -j "$jobs"
-build release -DPIPELINE_BUILD_TESTS=ON
+build release -DPIPELINE_BUILD_TESTS=ON -DPIPELINE_BUILD_BENCH=ON
 run --test-dir build/release -L unit -j "$jobs"
 run --test-dir build/release -LE unit
 

@@ -12,7 +12,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr std::uint32_t poll_rows = 4096;  // amortises a call; small enough that cells stay in the cache
-constexpr std::size_t poll_bytes = 1024 * 1024;
+constexpr std::size_t poll_bytes = std::size_t{1024} * 1024;
 constexpr auto poll_timeout = 50ms;    // bounds how long settled news and ticks wait on a silent source
 constexpr auto tick_interval = 100ms;  // promised in abi.h
 constexpr auto lost_timeout = 10s;     // a rebalance mustn't wait longer for what is in flight
@@ -310,11 +310,12 @@ void lane::tick_if_due() {
 
 // ------------------------------------------------------------------------------------------------ through the graph ---
 
-void lane::deliver(const port_readers& to, group batches) {
+void lane::deliver(const port_readers& to, const group& batches) {
   for (auto* slot : to.transforms)
     for (const auto& b : batches) apply(*slot, batch_ref::share(*b));
   for (const auto& sink : to.sinks) {
     group copies;
+    copies.reserve(batches.size());
     for (const auto& b : batches) copies.push_back(batch_ref::share(*b));
     sink->push(std::move(copies));
   }
@@ -353,7 +354,7 @@ void lane::hand_on(transform_slot& slot, yield& left) {
         slot.meters->gave(*e.data);
         batches.push_back(std::move(e.data));
       }
-    if (!batches.empty()) deliver(slot.ports[port], std::move(batches));
+    if (!batches.empty()) deliver(slot.ports[port], batches);
   }
 }
 

@@ -93,7 +93,7 @@ class lane final : private stream_listener {
   void finish();
   void fail(instance& unit, std::string_view why);
 
-  void deliver(const port_readers& to, group batches);
+  void deliver(const port_readers& to, const group& batches);
   void apply(transform_slot& slot, batch_ref batch);
   void hand_on(transform_slot& slot, yield& left);
   void halve(transform_slot& slot, record_batch& batch, const outcome& refused);

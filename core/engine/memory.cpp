@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <memory>
 
 namespace pl::engine {
 
@@ -59,19 +60,25 @@ bool arena::grow(std::size_t bytes) noexcept {
   b->before = newest_;
   b->size = size;
   newest_ = b;
-  at_ = reinterpret_cast<std::uintptr_t>(b) + sizeof(block);
-  end_ = reinterpret_cast<std::uintptr_t>(b) + size;
+  at_ = reinterpret_cast<std::byte*>(b) + sizeof(block);
+  end_ = reinterpret_cast<std::byte*>(b) + size;
   bytes_ += size;
   return true;
 }
 
 void* arena::alloc(std::size_t bytes, std::size_t align) noexcept {
-  const auto aligned = [&] { return (at_ + align - 1) & ~(static_cast<std::uintptr_t>(align) - 1); };
-  if (newest_ == nullptr || aligned() + bytes > end_)
+  const auto place = [&]() -> void* {
+    void* p = at_;
+    auto left = static_cast<std::size_t>(end_ - at_);
+    return std::align(align, bytes, p, left);
+  };
+  auto* p = place();
+  if (p == nullptr) {
     if (bytes > SIZE_MAX / 2 || !grow(bytes + align)) return nullptr;
-  const auto p = aligned();
-  at_ = p + bytes;
-  return reinterpret_cast<void*>(p);
+    p = place();
+  }
+  at_ = static_cast<std::byte*>(p) + bytes;
+  return p;
 }
 
 }  // namespace pl::engine

@@ -30,8 +30,8 @@ class memory_budget {
 // Blocks of two sizes, kept for the next batch; larger requests go straight to the allocator. Any thread.
 class block_pool {
  public:
-  static constexpr std::size_t small_block = 16 * 1024;
-  static constexpr std::size_t large_block = 256 * 1024;
+  static constexpr std::size_t small_block = std::size_t{16} * 1024;
+  static constexpr std::size_t large_block = std::size_t{256} * 1024;
 
   explicit block_pool(memory_budget& budget) noexcept : budget_(budget) {}
   ~block_pool();
@@ -45,7 +45,7 @@ class block_pool {
 
  private:
   // Free blocks beyond this many bytes of each size go back to the allocator.
-  static constexpr std::size_t keep_bytes = 16 * 1024 * 1024;
+  static constexpr std::size_t keep_bytes = std::size_t{16} * 1024 * 1024;
 
   memory_budget& budget_;
   std::mutex mutex_;
@@ -75,7 +75,7 @@ class arena {
 
   block_pool& pool_;
   block* newest_ = nullptr;
-  std::uintptr_t at_ = 0, end_ = 0;
+  std::byte *at_ = nullptr, *end_ = nullptr;
   std::size_t bytes_ = 0;
 };
 

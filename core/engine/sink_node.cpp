@@ -17,6 +17,7 @@ std::uint64_t rows_of(const std::vector<batch_ref>& batches) {
 
 std::vector<record_batch*> raw(const std::vector<batch_ref>& batches) {
   std::vector<record_batch*> all;
+  all.reserve(batches.size());
   for (const auto& b : batches) all.push_back(b.get());
   return all;
 }
@@ -193,6 +194,7 @@ void sink_node::push(std::vector<batch_ref> group) {
 // To each writer the ranges whose streams are its own.
 void sink_node::push_split(batch_ref batch) {
   std::vector<std::size_t> writer_of;
+  writer_of.reserve(batch->nranges);
   for (const auto& range : batch->view().ranges())
     writer_of.push_back(std::hash<std::string_view>()(pl::view(range.stream)) % writers_.size());
   const auto push_to = [&](std::size_t w, batch_ref b) {
@@ -205,6 +207,7 @@ void sink_node::push_split(batch_ref batch) {
     return push_to(only, std::move(batch));
   for (std::size_t w = 0; w < writers_.size(); ++w) {
     std::vector<bool> take;
+    take.reserve(writer_of.size());
     for (const auto of : writer_of) take.push_back(of == w);
     if (std::none_of(take.begin(), take.end(), [](bool t) { return t; })) continue;
     auto part = select_ranges(pool_, *batch, take);

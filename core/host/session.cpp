@@ -7,6 +7,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <filesystem>
+#include <iterator>
 
 namespace pl::host {
 
@@ -17,8 +18,8 @@ std::vector<std::filesystem::path> plugin_directories(const arguments& args) {
   std::vector<std::filesystem::path> directories(args.plugin_dirs.begin(), args.plugin_dirs.end());
   std::error_code unknown;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", unknown);
-  for (auto& dir : loader::default_directories(program, std::getenv("PIPELINE_PLUGIN_PATH")))
-    directories.push_back(std::move(dir));
+  auto defaults = loader::default_directories(program, std::getenv("PIPELINE_PLUGIN_PATH"));
+  std::move(defaults.begin(), defaults.end(), std::back_inserter(directories));
   return directories;
 }
 

@@ -6,6 +6,8 @@
 #include <boost/dll/shared_library.hpp>
 #include <fmt/format.h>
 
+#include <dlfcn.h>
+
 #include <algorithm>
 #include <fstream>
 #include <sstream>
@@ -15,11 +17,12 @@ namespace pl::loader {
 
 namespace fs = std::filesystem;
 
-struct registry::library {
-  boost::dll::shared_library handle;
-};
-
 namespace {
+
+namespace dll = boost::dll;
+
+// Never unloaded, even once no handle is left: threads of client libraries may still run in there.
+constexpr auto load_mode = static_cast<dll::load_mode::type>(RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 
 // Why a table can't be used by this host; empty: it can.
 std::string fault(const pl_plugin& plugin) {
@@ -64,29 +67,23 @@ std::string explain(const std::string& why) {
 
 registry::registry(std::vector<fs::path> directories) : directories_(std::move(directories)) {}
 
-registry::~registry() {
-  // Never unloaded: threads of client libraries may still run in there.
-  for (auto& [file, lib] : libraries_) (void)lib.release();
-}
-
 void registry::load(const fs::path& file) {
-  if (libraries_.contains(file)) return;
-  auto& lib = libraries_.emplace(file, std::make_unique<library>()).first->second;
+  if (!tried_.insert(file).second) return;
+  dll::shared_library library;
   // dlopen's own message comes with the exception alone, not with an error_code.
   try {
-    lib->handle.load(boost::filesystem::path(file.string()),
-                     boost::dll::load_mode::rtld_now | boost::dll::load_mode::rtld_local);
+    library.load(boost::filesystem::path(file.string()), load_mode);
   } catch (const std::exception& e) {
     failures_.push_back({file, explain(e.what())});
     return;
   }
-  if (!lib->handle.has("pl_plugin_v1")) {
+  if (!library.has("pl_plugin_v1")) {
     failures_.push_back(
         {file,
          "it exports no pl_plugin_v1: it is no plugin, or one for another major version of the plugin interface"});
     return;
   }
-  add(lib->handle.get<const pl_plugin>("pl_plugin_v1"), file);
+  add(library.get<const pl_plugin>("pl_plugin_v1"), file);
 }
 
 void registry::add(const pl_plugin& plugin, const fs::path& file) {

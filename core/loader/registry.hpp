@@ -6,7 +6,7 @@
 
 #include <filesystem>
 #include <map>
-#include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,7 +31,6 @@ struct loaded_component {
 class registry {
  public:
   explicit registry(std::vector<std::filesystem::path> directories);
-  ~registry();
   registry(const registry&) = delete;
   registry& operator=(const registry&) = delete;
 
@@ -47,12 +46,11 @@ class registry {
   [[nodiscard]] const std::vector<std::filesystem::path>& directories() const noexcept { return directories_; }
 
  private:
-  struct library;
   void load(const std::filesystem::path& file);
   void add(const pl_plugin& plugin, const std::filesystem::path& file);
 
   std::vector<std::filesystem::path> directories_;
-  std::map<std::filesystem::path, std::unique_ptr<library>> libraries_;
+  std::set<std::filesystem::path> tried_;
   std::map<std::string, loaded_component, std::less<>> components_;
   std::vector<load_failure> failures_;
   bool all_loaded_ = false;

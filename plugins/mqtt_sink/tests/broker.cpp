@@ -148,13 +148,6 @@ subscriber::~subscriber() { MQTTAsync_destroy(&handle_); }
 void subscriber::subscribe() {
   MQTTAsync_responseOptions o = MQTTAsync_responseOptions_initializer;
   o.context = this;
-  const auto done = [](void* self) {
-    auto& s = *static_cast<subscriber*>(self);
-    const std::scoped_lock lock(s.mutex_);
-    s.subscribed_ = true;
-    s.changed_.notify_all();
-  };
-  static_cast<void>(done);
   if (v5_)
     o.onSuccess5 = [](void* self, MQTTAsync_successData5*) {
       auto& s = *static_cast<subscriber*>(self);
@@ -200,7 +193,8 @@ int subscriber::arrived(void* self, char* topic, int n, MQTTAsync_message* m) {
 
 std::vector<received> subscriber::wait_until(const std::function<bool(const std::vector<received>&)>& enough) {
   std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, 10s, [&] { return enough(all_); });
+  for (auto seen = all_.size(); !enough(all_); seen = all_.size())
+    if (!changed_.wait_for(lock, 10s, [&] { return all_.size() != seen; })) break;
   return all_;
 }
 std::vector<received> subscriber::wait_for(std::size_t n) {

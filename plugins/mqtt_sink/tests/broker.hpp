@@ -60,9 +60,9 @@ class subscriber {
   subscriber& operator=(const subscriber&) = delete;
   ~subscriber();
 
-  // At least n messages, or what came within ten seconds.
+  // At least n messages, or what had come when nothing came any more for ten seconds.
   std::vector<received> wait_for(std::size_t n);
-  // What a condition holds for, or what came within ten seconds.
+  // What a condition holds for, or the same.
   std::vector<received> wait_until(const std::function<bool(const std::vector<received>&)>& enough);
 
  private:
