@@ -57,7 +57,8 @@ constexpr pl_option of(std::uint32_t element, pl_option o) {
   return o;
 }
 
-constexpr std::array http_fields = {opt(PL_OPT_TEXT, "listen", "Address of /metrics, /health/live and /health/ready; off: none",
+constexpr std::array http_fields = {opt(PL_OPT_TEXT, "listen",
+                                        "Address of /metrics, /health/live and /health/ready; off: none",
                                         "127.0.0.1:9464", "0.0.0.0:9464")};
 
 constexpr std::array log_fields = {

@@ -78,46 +78,63 @@ void lane::resume() {
 lane_graph lane::exchange_graph(lane_graph fresh, pipeline_events& events) {
   std::scoped_lock lock(mutex_);  // a quiet lane touches its graph under this lock only
   events_ = &events;
+  connected_ = false;  // there may be transforms to start
   return std::exchange(graph_, std::move(fresh));
 }
 
 // -------------------------------------------------------------------------------------------------- the lane's own ---
 
 void lane::run() {
-  if (connect()) loop();
+  loop();
   finish();
   ended_ = true;
   std::scoped_lock lock(mutex_);
   changed_.notify_all();
 }
 
-bool lane::connect() {
+// One try to start whatever isn't started; the next one comes by `run_once`, so that meanwhile a lane can be stopped, or
+// get another graph.
+void lane::connect() {
+  state_.waiting_for("connecting");
   for (auto& slot : graph_.slots) {
-    if (!start_until_ok(*slot->unit, slot->retry)) return false;
-    slot->started = true;
+    if (!slot->started) slot->started = start(*slot->unit, slot->retry);
+    if (!slot->started) return;
   }
-  return source_started_ = start_until_ok(*source_, source_retry_);
+  if (!source_started_) source_started_ = start(*source_, source_retry_);
+  connected_ = source_started_;
 }
 
-bool lane::start_until_ok(instance& unit, const config::retry_settings& retry) {
-  backoff pause(retry);
-  while (true) {
-    state_.waiting_for("connecting");
-    const auto started = unit.start();
-    if (started.ok()) return state_.waiting_for({}), true;
-    if (started.code != PL_RETRY) return fail(unit, started.text()), false;
-    if (!wait_out(started, pause, unit)) return false;
+bool lane::start(instance& unit, const config::retry_settings& retry) {
+  const auto started = unit.start();
+  if (started.ok()) {
+    come_again_.reset();
+    state_.waiting_for({});
+  } else if (started.code == PL_RETRY) {
+    try_later(started, retry, unit);
+  } else {
+    fail(unit, started.text());
   }
+  return started.ok();
 }
 
-// Waits before the next try; false when the lane is to stop instead.
-bool lane::wait_out(const outcome& failed, backoff& pause, instance& unit) {
+// Says why, and lets `run_once` rest for a while.
+void lane::try_later(const outcome& failed, const config::retry_settings& retry, instance& unit) {
+  if (!come_again_) come_again_.emplace(retry);
+  retry_at_ = clock::now() + announce(failed, *come_again_, unit);
+}
+
+std::chrono::nanoseconds lane::announce(const outcome& failed, backoff& pause, instance& unit) {
   const auto wait = pause.next();
-  const auto until = clock::now() + wait;
   meters_->retries.add();
   state_.waiting_for("retrying: " + failed.text());
   unit.log(telemetry::log_level::warn, fmt::format("{}; try {} in {:.1f} s", failed.text(), pause.tries() + 1,
                                                    std::chrono::duration<double>(wait).count()));
+  return wait;
+}
+
+// Waits before the next try; false when the lane is to stop instead.
+bool lane::wait_out(const outcome& failed, backoff& pause, instance& unit) {
+  const auto until = clock::now() + announce(failed, pause, unit);
   while (clock::now() < until) {
     {
       std::scoped_lock lock(mutex_);
@@ -153,6 +170,9 @@ lane::phase lane::current_phase() const {
 
 void lane::run_once() {
   hurry_sinks(false);
+  if (const auto left = retry_at_ - clock::now(); left > 0ns)
+    return inbox_.wait(std::min<clock::duration>(left, poll_timeout));
+  if (!connected_) return connect();
   if (stray_) return take(std::exchange(stray_, {}));
   tick_if_due();
   if (failed_) return;
@@ -175,6 +195,7 @@ void lane::hold_still() {
 
 // The group must not take our streams away while there is no room. What comes all the same waits.
 void lane::keep_alive() {
+  if (!source_started_) return;
   batch_ref stray;
   const auto polled = source_->poll(0, 0, 0ns, stray);
   if (stray && !stray_) stray_ = std::move(stray);
@@ -194,7 +215,7 @@ bool lane::room() const {
 void lane::poll_once() {
   batch_ref batch;
   const auto polled = source_->poll(poll_rows, poll_bytes, poll_timeout, batch);
-  if (polled.code != PL_RETRY) poll_backoff_.reset();
+  if (polled.code != PL_RETRY) come_again_.reset();
   switch (polled.code) {
     case PL_OK:
       state_.waiting_for({});
@@ -205,9 +226,7 @@ void lane::poll_once() {
       at_end_ = true;
       return;
     case PL_RETRY:
-      if (!poll_backoff_) poll_backoff_.emplace(source_retry_);
-      (void)wait_out(polled, *poll_backoff_, *source_);
-      return;
+      return try_later(polled, source_retry_, *source_);
     case PL_FENCED:
       return restart_source(polled);
     default:
@@ -222,7 +241,7 @@ void lane::restart_source(const outcome& why) {
   (void)source_->stop();
   streams_.clear();
   lag_ = 0;
-  source_started_ = start_until_ok(*source_, source_retry_);
+  connected_ = source_started_ = false;
 }
 
 std::shared_ptr<stream_state>& lane::stream(std::string_view name, std::uint64_t first) {

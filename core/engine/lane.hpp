@@ -75,8 +75,10 @@ class lane final : private stream_listener {
   enum class phase { running, paused, stopping };
 
   void run();
-  bool connect();
-  bool start_until_ok(instance& unit, const config::retry_settings& retry);
+  void connect();
+  bool start(instance& unit, const config::retry_settings& retry);
+  void try_later(const outcome& failed, const config::retry_settings& retry, instance& unit);
+  std::chrono::nanoseconds announce(const outcome& failed, backoff& pause, instance& unit);
   void loop();
   [[nodiscard]] phase current_phase() const;
   void run_once();
@@ -122,9 +124,10 @@ class lane final : private stream_listener {
   settlement_inbox inbox_;
   std::uint64_t in_flight_ = 0;
   clock::time_point next_tick_{};
-  batch_ref stray_;  // came when there was no room for it
-  std::optional<backoff> poll_backoff_;
-  bool source_started_ = false, failed_ = false, at_end_ = false, hurried_ = false;
+  batch_ref stray_;                    // came when there was no room for it
+  std::optional<backoff> come_again_;  // of the source or a transform that could not start, or a poll that failed
+  clock::time_point retry_at_{};
+  bool source_started_ = false, connected_ = false, failed_ = false, at_end_ = false, hurried_ = false;
 
   std::atomic<std::uint64_t> lag_{0};
   std::atomic<bool> lag_known_{false}, ended_{false}, abandoned_{false};

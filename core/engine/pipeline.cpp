@@ -406,15 +406,17 @@ bool pipeline::same_as(const pipeline& running) const {
          settings_.shutdown_timeout == running.settings_.shutdown_timeout;
 }
 
-std::string pipeline::replace(pipeline& running) {
-  const auto deadline = std::chrono::steady_clock::now() + running.settings_.shutdown_timeout;
-  for (auto& l : running.lanes_)
-    if (!l.unit->pause(deadline - std::chrono::steady_clock::now())) {
-      for (auto& other : running.lanes_) other.unit->resume();
-      return fmt::format("the records in flight could not be written within {} s (shutdown_timeout): {}",
-                         std::chrono::duration_cast<std::chrono::seconds>(running.settings_.shutdown_timeout).count(),
-                         "a sink is slow or down; the configuration stays as it was");
-    }
+bool pipeline::come_to_rest(std::chrono::nanoseconds timeout) {
+  const auto deadline = std::chrono::steady_clock::now() + timeout;
+  return std::all_of(lanes_.begin(), lanes_.end(),
+                     [&](auto& l) { return l.unit->pause(deadline - std::chrono::steady_clock::now()); });
+}
+
+void pipeline::go_on() {
+  for (auto& l : lanes_) l.unit->resume();
+}
+
+void pipeline::replace(pipeline& running) {
   log_start();
   memory_->budget.set_limit(settings_.memory_limit / 2);
   started_at_ = running.started_at_;
@@ -423,7 +425,6 @@ std::string pipeline::replace(pipeline& running) {
   for (const auto* list : {&running.sources_, &running.transforms_, &running.sinks_})
     for (const auto& n : *list)
       if (find(n.settings.name) == nullptr) common_.metrics.remove(settings_.name, n.settings.name);
-  return {};
 }
 
 // Sinks that did not change go on with their connections; they are idle at this moment.
@@ -464,12 +465,6 @@ void pipeline::adopt_lanes(pipeline& running) {
       continue;
     }
     keep_instances(graph, old->unit->graph(), running);
-    for (auto& slot : graph.slots) {
-      if (slot->started) continue;
-      const auto started = slot->unit->start();
-      slot->started = started.ok();
-      if (!started.ok()) node_failed(slot->unit->node(), started.text());
-    }
     const auto before = old->unit->exchange_graph(std::move(graph), *this);
     for (const auto& slot : before.slots)
       if (slot->started && slot->unit.use_count() == 1) (void)slot->unit->stop();

@@ -42,9 +42,12 @@ class pipeline final : private pipeline_events {
   void start();
   // Whether the configuration means the same as that of a running one.
   [[nodiscard]] bool same_as(const pipeline& running) const;
-  // Starts, and takes over from a running one whatever has not changed: its threads and connections go on. Nothing is read
-  // twice or left out. Where the old one can't come to rest in time, it runs on, and the answer says why; else empty.
-  std::string replace(pipeline& running);
+  // Reads no more until `go_on`. True once nothing is in flight; false when that takes longer: ask again, or go on.
+  bool come_to_rest(std::chrono::nanoseconds timeout);
+  void go_on();
+  // Starts, and takes over from one that has come to rest whatever has not changed: its threads and connections go on.
+  // Nothing is read twice or left out.
+  void replace(pipeline& resting);
 
   // Reads no more and finishes what is in flight; returns at once.
   void stop();

@@ -30,6 +30,8 @@ class test_source final : public pl::source {
 
   pl::result<void> start() override {
     ++stage_->starts;
+    if (stage_->on_start)
+      if (auto r = stage_->on_start(); !r.ok()) return r;
     for (std::uint64_t s = ctx_.lane(); s < stage_->streams; s += ctx_.lanes()) {
       const auto name = "s/" + std::to_string(s);
       auto next = ctx_.assigned(name, stage_->settled_of(name));

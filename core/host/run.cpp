@@ -38,6 +38,9 @@ class runner {
   bool stop_asked(int signal);
   void reload();
   bool replace_all(pipelines fresh);
+  bool come_to_rest(engine::pipeline& p);
+  void end(engine::pipeline& p);
+  pipelines::iterator running(const engine::pipeline& successor);
   bool all_ended() const;
   void begin_stop();
   void give_up_when_late();
@@ -137,35 +140,75 @@ void runner::reload() {
     session_.log().error({}, {}, "configuration not reloaded: the old one runs on");
 }
 
+// The one of this name, or where it would be.
+pipelines::iterator runner::running(const engine::pipeline& successor) {
+  return std::ranges::find_if(running_, [&](const auto& p) { return p->settings().name == successor.settings().name; });
+}
+
+// Answers whether all that was configured could be done.
 bool runner::replace_all(pipelines fresh) {
+  // What takes as long as the slowest sink is done without the lock: health checks go on meanwhile.
+  std::vector<engine::pipeline*> staying;
   bool all = true;
-  std::scoped_lock lock(mutex_);
-  pipelines next;
-  for (auto& f : fresh) {
-    const auto old = std::find_if(running_.begin(), running_.end(),
-                                  [&](const auto& p) { return p && p->settings().name == f->settings().name; });
-    if (old == running_.end()) {
-      f->start();
-      next.push_back(std::move(f));
-      continue;
-    }
-    const auto why = f->same_as(**old) ? std::string("same") : f->replace(**old);
-    if (!why.empty() && why != "same") {
-      session_.log().error(f->settings().name, {}, "not reloaded: {}", why);
-      all = false;
-    }
-    next.push_back(why.empty() ? std::move(f) : std::move(*old));
-    old->reset();
+  for (const auto& f : fresh) {
+    const auto old = running(*f);
+    if (old == running_.end()) continue;
+    const bool same = f->same_as(**old);
+    const bool at_rest = !same && come_to_rest(**old);
+    if (!at_rest) staying.push_back(old->get());
+    all = all && (same || at_rest);
   }
-  for (auto& gone : running_)
-    if (gone) {
-      session_.log().info(gone->settings().name, {}, "no longer configured: stopping");
-      gone->stop();
-      gone->join();
-      session_.metrics().remove(gone->settings().name);
+  pipelines gone;
+  {
+    std::scoped_lock lock(mutex_);
+    pipelines next;
+    for (auto& f : fresh) {
+      std::unique_ptr<engine::pipeline> old;
+      if (const auto at = running(*f); at != running_.end()) {
+        old = std::move(*at);
+        running_.erase(at);
+      }
+      if (!old)
+        f->start();
+      else if (std::ranges::count(staying, old.get()) != 0)
+        std::swap(f, old);
+      else
+        f->replace(*old);
+      next.push_back(std::move(f));
     }
-  running_ = std::move(next);
+    gone = std::exchange(running_, std::move(next));
+  }
+  for (auto& p : gone) end(*p);
   return all;
+}
+
+bool runner::come_to_rest(engine::pipeline& p) {
+  const auto patience = p.settings().shutdown_timeout;
+  const auto deadline = clock::now() + patience;
+  while (!p.come_to_rest(100ms)) {
+    heartbeat_.beat();
+    if (clock::now() < deadline) continue;
+    p.go_on();
+    session_.log().error(p.settings().name, {},
+                         "not reloaded: the records in flight could not be written within {} s (shutdown_timeout): a "
+                         "sink is slow or down; the configuration stays as it was",
+                         std::chrono::duration_cast<std::chrono::seconds>(patience).count());
+    return false;
+  }
+  return true;
+}
+
+// A pipeline that is no longer configured.
+void runner::end(engine::pipeline& p) {
+  session_.log().info(p.settings().name, {}, "no longer configured: stopping");
+  p.stop();
+  for (const auto deadline = clock::now() + p.settings().shutdown_timeout; !p.ended() && clock::now() < deadline;) {
+    heartbeat_.beat();
+    std::this_thread::sleep_for(20ms);
+  }
+  p.abandon();
+  p.join();
+  session_.metrics().remove(p.settings().name);
 }
 
 telemetry::progress_snapshot runner::progress() const {

@@ -4,9 +4,8 @@
 #include <pipeline/result.hpp>
 
 #include <boost/dll/shared_library.hpp>
-#include <fmt/format.h>
-
 #include <dlfcn.h>
+#include <fmt/format.h>
 
 #include <algorithm>
 #include <fstream>

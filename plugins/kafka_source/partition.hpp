@@ -42,7 +42,7 @@ struct partition {
   std::int64_t committing = unknown_offset;  // on its way to the broker
 
   std::chrono::steady_clock::time_point retry_at{};  // of placing, moving, repairing
-  bool delivering = false;                           // something of the present assignment has come: a record, or its end
+  bool delivering = false;  // something of the present assignment has come: a record, or its end
   queue_ptr queue;
   pl::gauge lag;
   pl::counter lost;

@@ -22,6 +22,7 @@
  *
  * Strings are UTF-8, borrowed for the duration of the call unless said otherwise, and not NUL-terminated.
  */
+/* clang-format off */
 #ifndef PIPELINE_ABI_H
 #define PIPELINE_ABI_H
 

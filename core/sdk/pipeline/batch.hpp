@@ -79,7 +79,10 @@ class row_selection {
     iterator(const std::uint32_t* sel, std::uint32_t at) noexcept : sel_(sel), at_(at) {}
     row_index operator*() const noexcept { return sel_ ? sel_[at_] : at_; }
     iterator& operator++() noexcept { return ++at_, *this; }
-    iterator operator++(int) noexcept { auto old = *this; return ++at_, old; }
+    iterator operator++(int) noexcept {
+      auto old = *this;
+      return ++at_, old;
+    }
     bool operator==(const iterator& o) const noexcept { return at_ == o.at_; }
 
    private:
@@ -160,7 +163,11 @@ class batch {
   batch(const pl_host* host, pl_batch* raw) noexcept : host_(host), raw_(raw) {}  // takes the reference over
   batch(batch&& o) noexcept : host_(o.host_), raw_(std::exchange(o.raw_, nullptr)) {}
   batch& operator=(batch&& o) noexcept {
-    if (this != &o) { reset(); host_ = o.host_; raw_ = std::exchange(o.raw_, nullptr); }
+    if (this != &o) {
+      reset();
+      host_ = o.host_;
+      raw_ = std::exchange(o.raw_, nullptr);
+    }
     return *this;
   }
   batch(const batch&) = delete;
@@ -176,7 +183,9 @@ class batch {
   [[nodiscard]] pl_batch* release() noexcept { return std::exchange(raw_, nullptr); }  // gives the reference away
 
  private:
-  void reset() noexcept { if (raw_) host_->release(std::exchange(raw_, nullptr)); }
+  void reset() noexcept {
+    if (raw_) host_->release(std::exchange(raw_, nullptr));
+  }
   const pl_host* host_ = nullptr;
   pl_batch* raw_ = nullptr;
 };
@@ -233,7 +242,10 @@ class batch_builder {
     raw_->nsel = static_cast<std::uint32_t>(rows.size());
   }
   // Fewer rows than were asked for.
-  void shrink(std::uint32_t rows) noexcept { raw_->rows = rows; raw_->nsel = rows; }
+  void shrink(std::uint32_t rows) noexcept {
+    raw_->rows = rows;
+    raw_->nsel = rows;
+  }
 
   [[nodiscard]] batch_view peek() const noexcept { return batch_view{raw_}; }
   [[nodiscard]] batch finish() && noexcept { return {host_, std::exchange(raw_, nullptr)}; }
@@ -242,7 +254,9 @@ class batch_builder {
   batch_builder& operator=(batch_builder&&) = delete;
   batch_builder(const batch_builder&) = delete;
   batch_builder& operator=(const batch_builder&) = delete;
-  ~batch_builder() { if (raw_) host_->release(raw_); }
+  ~batch_builder() {
+    if (raw_) host_->release(raw_);
+  }
 
  private:
   batch_builder(const pl_host* host, pl_batch* parent, const pl_schema* schema, std::uint32_t rows)

@@ -18,8 +18,8 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
-#include <stdexcept>
 #include <span>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -40,9 +40,9 @@ class invalid_options : public std::exception {
 
 // What a component says of itself. Strings must be literals.
 struct description {
-  std::string_view name;     // snake_case, as in `plugin:`
-  std::string_view doc;      // first line: a summary
-  std::string_view example;  // YAML of one node
+  std::string_view name;                          // snake_case, as in `plugin:`
+  std::string_view doc;                           // first line: a summary
+  std::string_view example;                       // YAML of one node
   std::vector<std::string_view> ports = {"out"};  // of sources and transforms
   std::uint32_t abilities = 0;                    // PL_REPLAYABLE | PL_TRANSACTIONAL | ...
 };
@@ -69,9 +69,9 @@ class component {
 };
 
 struct poll_request {
-  std::uint32_t max_rows;             // 0: no room; keep-alive only
-  std::size_t max_bytes;              // of payload, about
-  std::chrono::nanoseconds timeout;   // how long to wait for the first row at most
+  std::uint32_t max_rows;            // 0: no room; keep-alive only
+  std::size_t max_bytes;             // of payload, about
+  std::chrono::nanoseconds timeout;  // how long to wait for the first row at most
 };
 
 class source : public component {
@@ -79,7 +79,9 @@ class source : public component {
   // A batch; or nothing_yet(), end_of_stream(), retry(...), fatal(...).
   virtual result<batch> poll(const poll_request& request) = 0;
   // The next poll reads `stream` from `next`.
-  virtual result<void> seek(std::string_view /*stream*/, std::uint64_t /*next*/) { return fatal("this source can't go back"); }
+  virtual result<void> seek(std::string_view /*stream*/, std::uint64_t /*next*/) {
+    return fatal("this source can't go back");
+  }
   // Everything below next of each range's stream is delivered.
   virtual void settle(std::span<const pl_range> /*ranges*/) {}
 };

@@ -14,7 +14,13 @@
 
 namespace pl {
 
-enum class log_level { trace = PL_LOG_TRACE, debug = PL_LOG_DEBUG, info = PL_LOG_INFO, warn = PL_LOG_WARN, error = PL_LOG_ERROR };
+enum class log_level {
+  trace = PL_LOG_TRACE,
+  debug = PL_LOG_DEBUG,
+  info = PL_LOG_INFO,
+  warn = PL_LOG_WARN,
+  error = PL_LOG_ERROR
+};
 
 using label = std::pair<std::string_view, std::string_view>;
 
@@ -23,7 +29,9 @@ class counter {
  public:
   counter() = default;
   counter(const pl_host* host, std::uint32_t id) noexcept : host_(host), id_(id) {}
-  void add(double n = 1) const noexcept { if (host_) host_->record(host_->ctx, id_, n); }
+  void add(double n = 1) const noexcept {
+    if (host_) host_->record(host_->ctx, id_, n);
+  }
 
  private:
   const pl_host* host_ = nullptr;
@@ -33,7 +41,9 @@ class gauge {
  public:
   gauge() = default;
   gauge(const pl_host* host, std::uint32_t id) noexcept : host_(host), id_(id) {}
-  void set(double v) const noexcept { if (host_) host_->record(host_->ctx, id_, v); }
+  void set(double v) const noexcept {
+    if (host_) host_->record(host_->ctx, id_, v);
+  }
 
  private:
   const pl_host* host_ = nullptr;
@@ -43,7 +53,9 @@ class histogram {
  public:
   histogram() = default;
   histogram(const pl_host* host, std::uint32_t id) noexcept : host_(host), id_(id) {}
-  void observe(double seconds) const noexcept { if (host_) host_->record(host_->ctx, id_, seconds); }
+  void observe(double seconds) const noexcept {
+    if (host_) host_->record(host_->ctx, id_, seconds);
+  }
 
  private:
   const pl_host* host_ = nullptr;
@@ -57,7 +69,7 @@ class context {
 
   [[nodiscard]] std::string_view pipeline() const noexcept { return view(host_->pipeline); }
   [[nodiscard]] std::string_view node() const noexcept { return view(host_->node); }
-  [[nodiscard]] std::uint32_t lane() const noexcept { return host_->lane; }    // which of `lanes` instances this is
+  [[nodiscard]] std::uint32_t lane() const noexcept { return host_->lane; }  // which of `lanes` instances this is
   [[nodiscard]] std::uint32_t lanes() const noexcept { return host_->lanes; }
   [[nodiscard]] std::string_view state_dir() const noexcept { return view(host_->state_dir); }
   [[nodiscard]] std::uint64_t memory_limit() const noexcept { return host_->memory_limit; }  // bytes
@@ -76,13 +88,16 @@ class context {
 
   // Metrics of this instance: pipeline_<name>, labelled with pipeline and node. Counters' names end in _total, histograms
   // are in seconds.
-  [[nodiscard]] pl::counter counter(std::string_view name, std::string_view doc, std::initializer_list<label> labels = {}) const {
+  [[nodiscard]] pl::counter counter(std::string_view name, std::string_view doc,
+                                    std::initializer_list<label> labels = {}) const {
     return {host_, metric(PL_COUNTER, name, doc, labels)};
   }
-  [[nodiscard]] pl::gauge gauge(std::string_view name, std::string_view doc, std::initializer_list<label> labels = {}) const {
+  [[nodiscard]] pl::gauge gauge(std::string_view name, std::string_view doc,
+                                std::initializer_list<label> labels = {}) const {
     return {host_, metric(PL_GAUGE, name, doc, labels)};
   }
-  [[nodiscard]] pl::histogram histogram(std::string_view name, std::string_view doc, std::initializer_list<label> labels = {}) const {
+  [[nodiscard]] pl::histogram histogram(std::string_view name, std::string_view doc,
+                                        std::initializer_list<label> labels = {}) const {
     return {host_, metric(PL_HISTOGRAM, name, doc, labels)};
   }
 
@@ -128,10 +143,15 @@ class context {
   [[nodiscard]] const pl_host* raw() const noexcept { return host_; }
 
  private:
-  [[nodiscard]] std::uint32_t metric(int kind, std::string_view name, std::string_view doc, std::initializer_list<label> labels) const {
+  [[nodiscard]] std::uint32_t metric(int kind, std::string_view name, std::string_view doc,
+                                     std::initializer_list<label> labels) const {
     std::vector<pl_str> raw;
-    for (const auto& [key, value] : labels) { raw.push_back(borrow(key)); raw.push_back(borrow(value)); }
-    return host_->metric(host_->ctx, kind, borrow(name), borrow(doc), raw.data(), static_cast<std::uint32_t>(labels.size()));
+    for (const auto& [key, value] : labels) {
+      raw.push_back(borrow(key));
+      raw.push_back(borrow(value));
+    }
+    return host_->metric(host_->ctx, kind, borrow(name), borrow(doc), raw.data(),
+                         static_cast<std::uint32_t>(labels.size()));
   }
   const pl_host* host_;
 };

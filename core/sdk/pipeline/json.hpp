@@ -17,7 +17,9 @@ namespace pl {
 // at most U+10FFFF).
 [[nodiscard]] inline std::size_t utf8_sequence(std::string_view s, std::size_t at) noexcept {
   const auto byte = [&](std::size_t i) { return i < s.size() ? static_cast<unsigned char>(s[i]) : 0U; };
-  const auto follows = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xBF) { return byte(i) >= low && byte(i) <= high; };
+  const auto follows = [&](std::size_t i, unsigned low = 0x80, unsigned high = 0xBF) {
+    return byte(i) >= low && byte(i) <= high;
+  };
   const auto lead = byte(at);
   if (lead < 0x80) return 1;
   if (lead >= 0xC2 && lead <= 0xDF) return follows(at + 1) ? 2 : 0;
@@ -46,7 +48,9 @@ namespace pl {
   std::string out;
   out.reserve((bytes.size() + 2) / 3 * 4);
   for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const auto byte = [&](std::size_t k) { return i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0U; };
+    const auto byte = [&](std::size_t k) {
+      return i + k < bytes.size() ? static_cast<unsigned char>(bytes[i + k]) : 0U;
+    };
     const auto group = byte(0) << 16 | byte(1) << 8 | byte(2);
     out.push_back(digits[group >> 18 & 63]);
     out.push_back(digits[group >> 12 & 63]);
@@ -62,12 +66,21 @@ inline void append_json_string(std::string& out, std::string_view utf8) {
   out.push_back('"');
   for (const char c : utf8) {
     const auto u = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') { out.push_back('\\'); out.push_back(c); }
-    else if (c == '\n') out += "\\n";
-    else if (c == '\r') out += "\\r";
-    else if (c == '\t') out += "\\t";
-    else if (u < 0x20) { out += "\\u00"; out.push_back(hex[u >> 4]); out.push_back(hex[u & 15]); }
-    else out.push_back(c);
+    if (c == '"' || c == '\\') {
+      out.push_back('\\');
+      out.push_back(c);
+    } else if (c == '\n')
+      out += "\\n";
+    else if (c == '\r')
+      out += "\\r";
+    else if (c == '\t')
+      out += "\\t";
+    else if (u < 0x20) {
+      out += "\\u00";
+      out.push_back(hex[u >> 4]);
+      out.push_back(hex[u & 15]);
+    } else
+      out.push_back(c);
   }
   out.push_back('"');
 }
@@ -81,21 +94,34 @@ inline void append_json(std::string& out, const cell& c) {
     out.append(text.data(), end);
   };
   switch (c.kind) {
-    case PL_BOOL: out += c.as.i != 0 ? "true" : "false"; break;
-    case PL_I64: number(c.as.i); break;
-    case PL_F64: number(c.as.f); break;
+    case PL_BOOL:
+      out += c.as.i != 0 ? "true" : "false";
+      break;
+    case PL_I64:
+      number(c.as.i);
+      break;
+    case PL_F64:
+      number(c.as.f);
+      break;
     case PL_TIME_NS:
       out.push_back('"');
       append_rfc3339(out, c.as.i);
       out.push_back('"');
       break;
-    case PL_TEXT: append_json_string(out, bytes_of(c)); break;
-    case PL_JSON: out += bytes_of(c); break;
-    case PL_BYTES:
-      if (is_utf8(bytes_of(c))) append_json_string(out, bytes_of(c));
-      else out += "{\"base64\":\"" + base64(bytes_of(c)) + "\"}";
+    case PL_TEXT:
+      append_json_string(out, bytes_of(c));
       break;
-    default: out += "null";
+    case PL_JSON:
+      out += bytes_of(c);
+      break;
+    case PL_BYTES:
+      if (is_utf8(bytes_of(c)))
+        append_json_string(out, bytes_of(c));
+      else
+        out += "{\"base64\":\"" + base64(bytes_of(c)) + "\"}";
+      break;
+    default:
+      out += "null";
   }
 }
 

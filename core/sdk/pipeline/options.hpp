@@ -53,30 +53,59 @@ class option_table;
 namespace detail {
 
 template <class T>
-concept described = requires { { T::table() } -> std::same_as<option_table<T>>; };
+concept described = requires {
+                      { T::table() } -> std::same_as<option_table<T>>;
+                    };
 
 // An enum's names: constexpr std::array<std::pair<std::string_view, E>, N> choices(E), found beside E.
 template <class E>
 concept named_enum = std::is_enum_v<E> && requires(E e) { choices(e); };
 
-template <class T> struct wrapped { using type = void; static constexpr std::uint32_t kind = 0; };
-template <class T> struct wrapped<std::vector<T>> { using type = T; static constexpr std::uint32_t kind = PL_OPT_LIST; };
-template <class T> struct wrapped<std::map<std::string, T>> { using type = T; static constexpr std::uint32_t kind = PL_OPT_MAP; };
-template <class T> struct unwrap_optional { using type = T; };
-template <class T> struct unwrap_optional<std::optional<T>> { using type = T; };
+template <class T>
+struct wrapped {
+  using type = void;
+  static constexpr std::uint32_t kind = 0;
+};
+template <class T>
+struct wrapped<std::vector<T>> {
+  using type = T;
+  static constexpr std::uint32_t kind = PL_OPT_LIST;
+};
+template <class T>
+struct wrapped<std::map<std::string, T>> {
+  using type = T;
+  static constexpr std::uint32_t kind = PL_OPT_MAP;
+};
+template <class T>
+struct unwrap_optional {
+  using type = T;
+};
+template <class T>
+struct unwrap_optional<std::optional<T>> {
+  using type = T;
+};
 
 template <class T>
 constexpr std::uint32_t kind_of() {
   using U = typename unwrap_optional<T>::type;
-  if constexpr (std::is_same_v<U, std::string>) return PL_OPT_TEXT;
-  else if constexpr (std::is_same_v<U, bool>) return PL_OPT_BOOL;
-  else if constexpr (named_enum<U>) return PL_OPT_CHOICE;
-  else if constexpr (std::is_integral_v<U>) return PL_OPT_INT;
-  else if constexpr (std::is_floating_point_v<U>) return PL_OPT_FLOAT;
-  else if constexpr (std::is_same_v<U, std::chrono::nanoseconds>) return PL_OPT_DURATION;
-  else if constexpr (std::is_same_v<U, byte_size>) return PL_OPT_SIZE;
-  else if constexpr (std::is_same_v<U, scalar>) return PL_OPT_ANY;
-  else if constexpr (wrapped<U>::kind != 0) return wrapped<U>::kind;
+  if constexpr (std::is_same_v<U, std::string>)
+    return PL_OPT_TEXT;
+  else if constexpr (std::is_same_v<U, bool>)
+    return PL_OPT_BOOL;
+  else if constexpr (named_enum<U>)
+    return PL_OPT_CHOICE;
+  else if constexpr (std::is_integral_v<U>)
+    return PL_OPT_INT;
+  else if constexpr (std::is_floating_point_v<U>)
+    return PL_OPT_FLOAT;
+  else if constexpr (std::is_same_v<U, std::chrono::nanoseconds>)
+    return PL_OPT_DURATION;
+  else if constexpr (std::is_same_v<U, byte_size>)
+    return PL_OPT_SIZE;
+  else if constexpr (std::is_same_v<U, scalar>)
+    return PL_OPT_ANY;
+  else if constexpr (wrapped<U>::kind != 0)
+    return wrapped<U>::kind;
   else {
     static_assert(described<U>, "no kind of option fits this member's type");
     return PL_OPT_OBJECT;
@@ -94,10 +123,14 @@ void decode(const pl_cell& c, T& to);
 
 template <class T>
 void decode_scalar(const pl_cell& c, T& to) {
-  if (c.kind == PL_BOOL) to = c.as.i != 0;
-  else if (c.kind == PL_I64) to = c.as.i;
-  else if (c.kind == PL_F64) to = c.as.f;
-  else to = std::string(c.len ? std::string_view{c.as.p, c.len} : std::string_view{});
+  if (c.kind == PL_BOOL)
+    to = c.as.i != 0;
+  else if (c.kind == PL_I64)
+    to = c.as.i;
+  else if (c.kind == PL_F64)
+    to = c.as.f;
+  else
+    to = std::string(c.len ? std::string_view{c.as.p, c.len} : std::string_view{});
 }
 
 template <class E>
@@ -110,14 +143,22 @@ template <class T>
 void decode_present(const pl_cell& c, T& to) {
   const auto text = [&] { return c.len ? std::string_view{c.as.p, c.len} : std::string_view{}; };
   constexpr auto kind = kind_of<T>();
-  if constexpr (kind == PL_OPT_TEXT) to = text();
-  else if constexpr (kind == PL_OPT_BOOL) to = c.as.i != 0;
-  else if constexpr (kind == PL_OPT_CHOICE) decode_choice(text(), to);
-  else if constexpr (kind == PL_OPT_INT) to = static_cast<T>(c.as.i);
-  else if constexpr (kind == PL_OPT_FLOAT) to = static_cast<T>(c.as.f);
-  else if constexpr (kind == PL_OPT_DURATION) to = std::chrono::nanoseconds(c.as.i);
-  else if constexpr (kind == PL_OPT_SIZE) to.bytes = static_cast<std::uint64_t>(c.as.i);
-  else if constexpr (kind == PL_OPT_ANY) decode_scalar(c, to);
+  if constexpr (kind == PL_OPT_TEXT)
+    to = text();
+  else if constexpr (kind == PL_OPT_BOOL)
+    to = c.as.i != 0;
+  else if constexpr (kind == PL_OPT_CHOICE)
+    decode_choice(text(), to);
+  else if constexpr (kind == PL_OPT_INT)
+    to = static_cast<T>(c.as.i);
+  else if constexpr (kind == PL_OPT_FLOAT)
+    to = static_cast<T>(c.as.f);
+  else if constexpr (kind == PL_OPT_DURATION)
+    to = std::chrono::nanoseconds(c.as.i);
+  else if constexpr (kind == PL_OPT_SIZE)
+    to.bytes = static_cast<std::uint64_t>(c.as.i);
+  else if constexpr (kind == PL_OPT_ANY)
+    decode_scalar(c, to);
   else if constexpr (kind == PL_OPT_LIST) {
     to.resize(c.len);
     for (std::uint32_t i = 0; i < c.len; ++i) decode(c.as.items[i], to[i]);
@@ -136,25 +177,35 @@ void decode_present(const pl_cell& c, T& to) {
 template <class T>
 void decode(const pl_cell& c, T& to) {
   if (c.kind == PL_NULL) return;  // not given: the member's own default stands
-  if constexpr (!std::is_same_v<T, typename unwrap_optional<T>::type>) decode_present(c, to.emplace());
-  else decode_present(c, to);
+  if constexpr (!std::is_same_v<T, typename unwrap_optional<T>::type>)
+    decode_present(c, to.emplace());
+  else
+    decode_present(c, to);
 }
 
 // 90s -> "1m30s": the shortest way to write it that loses nothing.
 inline std::string duration_text(std::chrono::nanoseconds d) {
   if (d.count() == 0) return "0";
-  static constexpr std::pair<std::int64_t, const char*> units[] = {
-      {86'400'000'000'000, "d"}, {3'600'000'000'000, "h"}, {60'000'000'000, "m"}, {1'000'000'000, "s"},
-      {1'000'000, "ms"}, {1'000, "us"}, {1, "ns"}};
+  static constexpr std::pair<std::int64_t, const char*> units[] = {{86'400'000'000'000, "d"},
+                                                                   {3'600'000'000'000, "h"},
+                                                                   {60'000'000'000, "m"},
+                                                                   {1'000'000'000, "s"},
+                                                                   {1'000'000, "ms"},
+                                                                   {1'000, "us"},
+                                                                   {1, "ns"}};
   std::string text;
   auto left = d.count();
   for (const auto& [size, unit] : units)
-    if (left / size != 0) { text += std::to_string(left / size) + unit; left %= size; }
+    if (left / size != 0) {
+      text += std::to_string(left / size) + unit;
+      left %= size;
+    }
   return text;
 }
 
 inline std::string size_text(byte_size s) {
-  static constexpr std::pair<std::uint64_t, const char*> units[] = {{1ULL << 30, "GiB"}, {1ULL << 20, "MiB"}, {1ULL << 10, "KiB"}};
+  static constexpr std::pair<std::uint64_t, const char*> units[] = {
+      {1ULL << 30, "GiB"}, {1ULL << 20, "MiB"}, {1ULL << 10, "KiB"}};
   for (const auto& [size, unit] : units)
     if (s.bytes >= size && s.bytes % size == 0) return std::to_string(s.bytes / size) + unit;
   return std::to_string(s.bytes);
@@ -164,12 +215,18 @@ inline std::string size_text(byte_size s) {
 template <class T>
 std::string default_text(const T& v) {
   constexpr auto kind = kind_of<T>();
-  if constexpr (!std::is_same_v<T, typename unwrap_optional<T>::type>) return v ? default_text(*v) : std::string{};
-  else if constexpr (kind == PL_OPT_TEXT) return v;
-  else if constexpr (kind == PL_OPT_BOOL) return v ? "true" : "false";
-  else if constexpr (kind == PL_OPT_INT) return std::to_string(v);
-  else if constexpr (kind == PL_OPT_DURATION) return duration_text(v);
-  else if constexpr (kind == PL_OPT_SIZE) return size_text(v);
+  if constexpr (!std::is_same_v<T, typename unwrap_optional<T>::type>)
+    return v ? default_text(*v) : std::string{};
+  else if constexpr (kind == PL_OPT_TEXT)
+    return v;
+  else if constexpr (kind == PL_OPT_BOOL)
+    return v ? "true" : "false";
+  else if constexpr (kind == PL_OPT_INT)
+    return std::to_string(v);
+  else if constexpr (kind == PL_OPT_DURATION)
+    return duration_text(v);
+  else if constexpr (kind == PL_OPT_SIZE)
+    return size_text(v);
   else if constexpr (kind == PL_OPT_FLOAT) {
     char text[32];
     std::snprintf(text, sizeof text, "%.12g", static_cast<double>(v));
@@ -179,14 +236,16 @@ std::string default_text(const T& v) {
       if (value == v) return std::string(name);
     return {};
   } else if constexpr (kind == PL_OPT_LIST) {
-    if constexpr (described<typename T::value_type> || std::is_same_v<typename T::value_type, scalar>) return {};
+    if constexpr (described<typename T::value_type> || std::is_same_v<typename T::value_type, scalar>)
+      return {};
     else {
       if (v.empty()) return {};
       std::string text = "[";
       for (const auto& e : v) text.append(text.size() > 1 ? ", " : "").append(default_text(e));
       return text + "]";
     }
-  } else return {};
+  } else
+    return {};
 }
 
 template <class T>
@@ -208,16 +267,26 @@ class option_spec {
   option_spec&& secret() && { return set_flag(PL_SECRET); }
   option_spec&& reloadable() && { return set_flag(PL_RELOADABLE); }
   option_spec&& deprecated() && { return set_flag(PL_DEPRECATED); }
-  option_spec&& example(std::string_view yaml) && { raw_.example = borrow(yaml); return std::move(*this); }
+  option_spec&& example(std::string_view yaml) && {
+    raw_.example = borrow(yaml);
+    return std::move(*this);
+  }
   // Inclusive; durations in seconds, sizes in bytes.
-  option_spec&& range(double min, double max = HUGE_VAL) && { raw_.min = min; raw_.max = max; return std::move(*this); }
+  option_spec&& range(double min, double max = HUGE_VAL) && {
+    raw_.min = min;
+    raw_.max = max;
+    return std::move(*this);
+  }
 
  private:
   template <class P, class M>
   friend option_spec<P> option(M P::*, std::string_view, std::string_view);
   friend class option_table<O>;
 
-  option_spec&& set_flag(std::uint32_t f) { raw_.flags |= f; return std::move(*this); }
+  option_spec&& set_flag(std::uint32_t f) {
+    raw_.flags |= f;
+    return std::move(*this);
+  }
 
   pl_option raw_{};
   std::function<void(const pl_cell&, O&)> decode_;

@@ -57,18 +57,28 @@ struct life {
       return {};
     });
   }
-  static pl_status check(void* self) { return call<T>(self, [](T& t, auto) { return t.check(); }); }
-  static pl_status start(void* self) { return call<T>(self, [](T& t, auto) { return t.start(); }); }
-  static pl_status stop(void* self) { return call<T>(self, [](T& t, auto) { return t.stop(); }); }
+  static pl_status check(void* self) {
+    return call<T>(self, [](T& t, auto) { return t.check(); });
+  }
+  static pl_status start(void* self) {
+    return call<T>(self, [](T& t, auto) { return t.start(); });
+  }
+  static pl_status stop(void* self) {
+    return call<T>(self, [](T& t, auto) { return t.stop(); });
+  }
   static void destroy(void* self) {
     const auto* host = static_cast<instance<T>*>(self)->host;
-    (void)guard(host, [&]() -> result<void> { delete static_cast<instance<T>*>(self); return {}; });
+    (void)guard(host, [&]() -> result<void> {
+      delete static_cast<instance<T>*>(self);
+      return {};
+    });
   }
 };
 
 template <class T>
 struct calls {
-  static pl_status poll(void* self, std::uint32_t max_rows, std::size_t max_bytes, std::int64_t timeout, pl_batch** out) {
+  static pl_status poll(void* self, std::uint32_t max_rows, std::size_t max_bytes, std::int64_t timeout,
+                        pl_batch** out) {
     return call<T>(self, [&](T& t, auto) -> result<void> {
       auto got = t.poll({max_rows, max_bytes, std::chrono::nanoseconds(timeout)});
       if (!got.ok()) return got.why();
@@ -80,7 +90,10 @@ struct calls {
     return call<T>(self, [&](T& t, auto) { return t.seek(view(stream), next); });
   }
   static void settle(void* self, const pl_range* ranges, std::uint32_t n) {
-    (void)call<T>(self, [&](T& t, auto) -> result<void> { t.settle({ranges, n}); return {}; });
+    (void)call<T>(self, [&](T& t, auto) -> result<void> {
+      t.settle({ranges, n});
+      return {};
+    });
   }
   static pl_status apply(void* self, pl_batch* b, void* to, pl_emit emit) {
     return call<T>(self, [&](T& t, const pl_host* host) {
@@ -95,7 +108,10 @@ struct calls {
     });
   }
   static void drop(void* self, pl_str stream) {
-    (void)call<T>(self, [&](T& t, auto) -> result<void> { t.drop(view(stream)); return {}; });
+    (void)call<T>(self, [&](T& t, auto) -> result<void> {
+      t.drop(view(stream));
+      return {};
+    });
   }
   static pl_status write(void* self, pl_batch* const* batches, std::uint32_t n) {
     return call<T>(self, [&](T& t, auto) { return t.write(batch_list(batches, n)); });

@@ -27,13 +27,23 @@ class text_template {
     std::string literal;
     for (std::size_t i = 0; i < source.size(); ++i) {
       const char c = source[i];
-      if ((c == '{' || c == '}') && i + 1 < source.size() && source[i + 1] == c) { literal.push_back(c); ++i; continue; }
-      if (c == '}') return fatal("'}' at character " + std::to_string(i + 1) + " has no '{' before it; write '}}' for a brace");
-      if (c != '{') { literal.push_back(c); continue; }
+      if ((c == '{' || c == '}') && i + 1 < source.size() && source[i + 1] == c) {
+        literal.push_back(c);
+        ++i;
+        continue;
+      }
+      if (c == '}')
+        return fatal("'}' at character " + std::to_string(i + 1) + " has no '{' before it; write '}}' for a brace");
+      if (c != '{') {
+        literal.push_back(c);
+        continue;
+      }
       const auto close = source.find('}', i);
-      if (close == std::string_view::npos) return fatal("'{' at character " + std::to_string(i + 1) + " is not closed; write '{{' for a brace");
+      if (close == std::string_view::npos)
+        return fatal("'{' at character " + std::to_string(i + 1) + " is not closed; write '{{' for a brace");
       const auto name = source.substr(i + 1, close - i - 1);
-      if (name.empty()) return fatal("empty '{}' at character " + std::to_string(i + 1) + "; write the name of a column inside");
+      if (name.empty())
+        return fatal("empty '{}' at character " + std::to_string(i + 1) + "; write the name of a column inside");
       if (!literal.empty()) t.pieces_.push_back({std::exchange(literal, {}), false});
       t.pieces_.push_back({std::string(name), true});
       i = close;
@@ -65,7 +75,10 @@ class text_template {
   void render(std::string& out, batch_view b, row_index row, Escape&& escape) const {
     std::string value;
     for (std::size_t i = 0; i < pieces_.size(); ++i) {
-      if (!pieces_[i].is_column) { out += pieces_[i].text; continue; }
+      if (!pieces_[i].is_column) {
+        out += pieces_[i].text;
+        continue;
+      }
       if (!columns_[i]) continue;
       value.clear();
       append_plain(value, b.at(*columns_[i], row));
@@ -77,9 +90,12 @@ class text_template {
   }
 
   static void append_plain(std::string& out, const cell& c) {
-    if (has_bytes(c)) out += bytes_of(c);
-    else if (c.kind == PL_TIME_NS) append_rfc3339(out, c.as.i);
-    else if (!is_null(c)) append_json(out, c);
+    if (has_bytes(c))
+      out += bytes_of(c);
+    else if (c.kind == PL_TIME_NS)
+      append_rfc3339(out, c.as.i);
+    else if (!is_null(c))
+      append_json(out, c);
   }
 
  private:

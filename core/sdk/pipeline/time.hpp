@@ -16,7 +16,10 @@ namespace detail {
 inline void append_padded(std::string& out, std::uint64_t v, int width) {
   std::array<char, 20> digits;
   int n = 0;
-  do { digits[static_cast<std::size_t>(n++)] = static_cast<char>('0' + v % 10); v /= 10; } while (v != 0);
+  do {
+    digits[static_cast<std::size_t>(n++)] = static_cast<char>('0' + v % 10);
+    v /= 10;
+  } while (v != 0);
   out.append(static_cast<std::size_t>(width > n ? width - n : 0), '0');
   while (n > 0) out.push_back(digits[static_cast<std::size_t>(--n)]);
 }
@@ -27,7 +30,8 @@ inline void append_padded(std::string& out, std::uint64_t v, int width) {
 inline void append_rfc3339(std::string& out, std::int64_t ns) {
   using namespace std::chrono;
   constexpr std::int64_t day_ns = 86'400'000'000'000;
-  const std::int64_t day = ns / day_ns - (ns % day_ns < 0 ? 1 : 0);  // floor; the first day's begin is no int64 of nanoseconds
+  const std::int64_t day =
+      ns / day_ns - (ns % day_ns < 0 ? 1 : 0);  // floor; the first day's begin is no int64 of nanoseconds
   const year_month_day date{sys_days(days(static_cast<int>(day)))};
   const auto in_day = static_cast<std::uint64_t>(ns % day_ns + (ns % day_ns < 0 ? day_ns : 0));
   detail::append_padded(out, static_cast<std::uint64_t>(static_cast<int>(date.year())), 4);

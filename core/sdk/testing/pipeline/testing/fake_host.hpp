@@ -19,9 +19,18 @@
 
 namespace pl::testing {
 
-struct logged { int level; std::string message; };
-struct reported { std::string detail, option; };
-struct rejected_row { std::string reason, stream; std::uint64_t position; std::uint32_t row; };
+struct logged {
+  int level;
+  std::string message;
+};
+struct reported {
+  std::string detail, option;
+};
+struct rejected_row {
+  std::string reason, stream;
+  std::uint64_t position;
+  std::uint32_t row;
+};
 
 class fake_host {
  public:
@@ -35,17 +44,27 @@ class fake_host {
     raw_.memory_limit = 64ULL << 20;
     raw_.log_on = [](void*, int) { return 1; };
     raw_.log = [](void* ctx, int level, pl_str message) { self(ctx).on_log(level, view(message)); };
-    raw_.metric = [](void* ctx, int, pl_str name, pl_str, const pl_str* labels, std::uint32_t n) { return self(ctx).on_metric(view(name), labels, n); };
+    raw_.metric = [](void* ctx, int, pl_str name, pl_str, const pl_str* labels, std::uint32_t n) {
+      return self(ctx).on_metric(view(name), labels, n);
+    };
     raw_.record = [](void* ctx, std::uint32_t id, double v) { self(ctx).on_record(id, v); };
     raw_.error = [](void* ctx, pl_str detail, pl_str option) { self(ctx).on_error(view(detail), view(option)); };
     raw_.schema = [](void* ctx, const pl_str* names, std::uint32_t n) { return self(ctx).on_schema(names, n); };
-    raw_.derive = [](void* ctx, pl_batch* parent, const pl_schema* schema, std::uint32_t rows) { return self(ctx).on_derive(parent, schema, rows); };
+    raw_.derive = [](void* ctx, pl_batch* parent, const pl_schema* schema, std::uint32_t rows) {
+      return self(ctx).on_derive(parent, schema, rows);
+    };
     raw_.alloc = [](pl_batch* b, std::size_t bytes, std::size_t align) { return held(b).alloc(bytes, align); };
-    raw_.pin = [](pl_batch* b, void* mem, std::size_t, void (*release)(void*)) { held(b).pins.emplace_back(mem, release); };
+    raw_.pin = [](pl_batch* b, void* mem, std::size_t, void (*release)(void*)) {
+      held(b).pins.emplace_back(mem, release);
+    };
     raw_.retain = [](pl_batch* b) { ++held(b).references; };
     raw_.release = [](pl_batch* b) { held(b).owner->on_release(held(b)); };
-    raw_.reject = [](void* ctx, pl_batch* b, std::uint32_t row, pl_str why) { self(ctx).on_reject(batch_view(b), row, view(why)); };
-    raw_.assigned = [](void* ctx, pl_str stream, std::uint64_t* next) { return self(ctx).on_assigned(view(stream), *next); };
+    raw_.reject = [](void* ctx, pl_batch* b, std::uint32_t row, pl_str why) {
+      self(ctx).on_reject(batch_view(b), row, view(why));
+    };
+    raw_.assigned = [](void* ctx, pl_str stream, std::uint64_t* next) {
+      return self(ctx).on_assigned(view(stream), *next);
+    };
     raw_.lost = [](void* ctx, pl_str stream, std::uint64_t* settled) { *settled = self(ctx).on_lost(view(stream)); };
     raw_.extension = [](void*, pl_str) -> const void* { return nullptr; };
   }
@@ -58,12 +77,29 @@ class fake_host {
   // The table, for create; change names, lanes, limits before that.
   [[nodiscard]] pl_host& raw() noexcept { return raw_; }
 
-  [[nodiscard]] std::vector<logged> logs() const { std::scoped_lock lock(mutex_); return logs_; }
-  [[nodiscard]] std::vector<reported> errors() const { std::scoped_lock lock(mutex_); return errors_; }
-  [[nodiscard]] std::vector<rejected_row> rejects() const { std::scoped_lock lock(mutex_); return rejects_; }
+  [[nodiscard]] std::vector<logged> logs() const {
+    std::scoped_lock lock(mutex_);
+    return logs_;
+  }
+  [[nodiscard]] std::vector<reported> errors() const {
+    std::scoped_lock lock(mutex_);
+    return errors_;
+  }
+  [[nodiscard]] std::vector<rejected_row> rejects() const {
+    std::scoped_lock lock(mutex_);
+    return rejects_;
+  }
   // Sum (counters), last value (gauges, histograms): both are kept. Labels: name{key=value,...}
-  [[nodiscard]] double sum(const std::string& metric) const { std::scoped_lock lock(mutex_); const auto it = ids_.find(metric); return it == ids_.end() ? 0 : sums_[it->second]; }
-  [[nodiscard]] double last(const std::string& metric) const { std::scoped_lock lock(mutex_); const auto it = ids_.find(metric); return it == ids_.end() ? 0 : lasts_[it->second]; }
+  [[nodiscard]] double sum(const std::string& metric) const {
+    std::scoped_lock lock(mutex_);
+    const auto it = ids_.find(metric);
+    return it == ids_.end() ? 0 : sums_[it->second];
+  }
+  [[nodiscard]] double last(const std::string& metric) const {
+    std::scoped_lock lock(mutex_);
+    const auto it = ids_.find(metric);
+    return it == ids_.end() ? 0 : lasts_[it->second];
+  }
   [[nodiscard]] std::string error_text() const {
     std::string all;
     for (const auto& e : errors()) {
@@ -73,21 +109,45 @@ class fake_host {
     }
     return all;
   }
-  void forget() { std::scoped_lock lock(mutex_); logs_.clear(); errors_.clear(); rejects_.clear(); }
+  void forget() {
+    std::scoped_lock lock(mutex_);
+    logs_.clear();
+    errors_.clear();
+    rejects_.clear();
+  }
 
   // Batches that nobody has released yet.
-  [[nodiscard]] std::size_t live_batches() const { std::scoped_lock lock(mutex_); return live_.size(); }
+  [[nodiscard]] std::size_t live_batches() const {
+    std::scoped_lock lock(mutex_);
+    return live_.size();
+  }
   // Broken rules: a batch released too often.
-  [[nodiscard]] std::vector<std::string> violations() const { std::scoped_lock lock(mutex_); return violations_; }
+  [[nodiscard]] std::vector<std::string> violations() const {
+    std::scoped_lock lock(mutex_);
+    return violations_;
+  }
 
   // What `assigned` answers for a stream (default: what the source proposed) and `lost` (default: PL_UNKNOWN).
-  void resume_at(std::string stream, std::uint64_t next) { std::scoped_lock lock(mutex_); resume_[std::move(stream)] = next; }
-  void settled(std::string stream, std::uint64_t next) { std::scoped_lock lock(mutex_); settled_[std::move(stream)] = next; }
-  [[nodiscard]] std::vector<std::string> assigned_streams() const { std::scoped_lock lock(mutex_); return assigned_; }
-  [[nodiscard]] std::vector<std::string> lost_streams() const { std::scoped_lock lock(mutex_); return lost_; }
+  void resume_at(std::string stream, std::uint64_t next) {
+    std::scoped_lock lock(mutex_);
+    resume_[std::move(stream)] = next;
+  }
+  void settled(std::string stream, std::uint64_t next) {
+    std::scoped_lock lock(mutex_);
+    settled_[std::move(stream)] = next;
+  }
+  [[nodiscard]] std::vector<std::string> assigned_streams() const {
+    std::scoped_lock lock(mutex_);
+    return assigned_;
+  }
+  [[nodiscard]] std::vector<std::string> lost_streams() const {
+    std::scoped_lock lock(mutex_);
+    return lost_;
+  }
 
   // A batch for tests: columns by name, one range, positions first, first+1, ...
-  batch make_batch(const std::vector<std::pair<std::string, std::vector<cell>>>& columns, std::string_view stream = "test/0", std::uint64_t first = 0) {
+  batch make_batch(const std::vector<std::pair<std::string, std::vector<cell>>>& columns,
+                   std::string_view stream = "test/0", std::uint64_t first = 0) {
     std::vector<pl_str> names;
     for (const auto& c : columns) names.push_back(borrow(c.first));
     const auto rows = columns.empty() ? 0U : static_cast<std::uint32_t>(columns.front().second.size());
@@ -118,18 +178,29 @@ class fake_host {
     std::vector<std::pair<void*, void (*)(void*)>> pins;
 
     void* alloc(std::size_t bytes, std::size_t align) {
-      void* p = ::operator new(std::max<std::size_t>(bytes, 1), std::align_val_t(std::max(align, alignof(std::max_align_t))));
+      void* p =
+          ::operator new(std::max<std::size_t>(bytes, 1), std::align_val_t(std::max(align, alignof(std::max_align_t))));
       memory.emplace_back(p, std::align_val_t(std::max(align, alignof(std::max_align_t))));
       return p;
     }
   };
-  struct interned { std::deque<std::string> texts; std::vector<pl_str> names; pl_schema schema; };
+  struct interned {
+    std::deque<std::string> texts;
+    std::vector<pl_str> names;
+    pl_schema schema;
+  };
 
   static fake_host& self(void* ctx) { return *static_cast<fake_host*>(ctx); }
   static held_batch& held(pl_batch* b) { return *static_cast<held_batch*>(b); }
 
-  void on_log(int level, std::string_view m) { std::scoped_lock lock(mutex_); logs_.push_back({level, std::string(m)}); }
-  void on_error(std::string_view d, std::string_view o) { std::scoped_lock lock(mutex_); errors_.push_back({std::string(d), std::string(o)}); }
+  void on_log(int level, std::string_view m) {
+    std::scoped_lock lock(mutex_);
+    logs_.push_back({level, std::string(m)});
+  }
+  void on_error(std::string_view d, std::string_view o) {
+    std::scoped_lock lock(mutex_);
+    errors_.push_back({std::string(d), std::string(o)});
+  }
   void on_reject(batch_view b, std::uint32_t row, std::string_view why) {
     std::scoped_lock lock(mutex_);
     rejects_.push_back({std::string(why), std::string(b.stream(row)), b.position(row), row});
@@ -143,14 +214,23 @@ class fake_host {
     if (n) id += "}";
     std::scoped_lock lock(mutex_);
     const auto [it, fresh] = ids_.emplace(id, static_cast<std::uint32_t>(sums_.size()));
-    if (fresh) { sums_.push_back(0); lasts_.push_back(0); }
+    if (fresh) {
+      sums_.push_back(0);
+      lasts_.push_back(0);
+    }
     return it->second;
   }
-  void on_record(std::uint32_t id, double v) { std::scoped_lock lock(mutex_); sums_.at(id) += v; lasts_.at(id) = v; }
+  void on_record(std::uint32_t id, double v) {
+    std::scoped_lock lock(mutex_);
+    sums_.at(id) += v;
+    lasts_.at(id) = v;
+  }
   const pl_schema* on_schema(const pl_str* names, std::uint32_t n) {
     std::scoped_lock lock(mutex_);
     for (const auto& s : schemas_)
-      if (s->schema.ncols == n && std::equal(names, names + n, s->names.begin(), [](pl_str a, pl_str b) { return view(a) == view(b); })) return &s->schema;
+      if (s->schema.ncols == n &&
+          std::equal(names, names + n, s->names.begin(), [](pl_str a, pl_str b) { return view(a) == view(b); }))
+        return &s->schema;
     auto fresh = std::make_unique<interned>();
     for (std::uint32_t i = 0; i < n; ++i) fresh->texts.emplace_back(view(names[i]));
     for (const auto& t : fresh->texts) fresh->names.push_back(borrow(t));
@@ -171,7 +251,10 @@ class fake_host {
       ++b->parent->references;
       b->ranges = parent->ranges;
       b->nranges = parent->nranges;
-      if (parent->rows == rows) { b->pos = parent->pos; b->origin = parent->origin; }
+      if (parent->rows == rows) {
+        b->pos = parent->pos;
+        b->origin = parent->origin;
+      }
     }
     std::scoped_lock lock(mutex_);
     live_.insert(b);
@@ -180,7 +263,10 @@ class fake_host {
   void on_release(held_batch& b) {
     {
       std::scoped_lock lock(mutex_);
-      if (!live_.contains(&b)) { violations_.emplace_back("a batch was released more often than it was retained"); return; }
+      if (!live_.contains(&b)) {
+        violations_.emplace_back("a batch was released more often than it was retained");
+        return;
+      }
       if (--b.references > 0) return;
       live_.erase(&b);
     }

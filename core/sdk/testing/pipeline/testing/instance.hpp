@@ -24,16 +24,16 @@ struct config_value {
   std::vector<std::pair<std::string, config_value>> fields;
 
   config_value() = default;
-  config_value(const char* text) : value(std::string(text)) {}                 // NOLINT(google-explicit-constructor)
-  config_value(std::string text) : value(std::move(text)) {}                   // NOLINT(google-explicit-constructor)
-  config_value(bool v) : value(v) {}                                           // NOLINT(google-explicit-constructor)
-  config_value(int v) : value(std::int64_t{v}) {}                              // NOLINT(google-explicit-constructor)
-  config_value(std::int64_t v) : value(v) {}                                   // NOLINT(google-explicit-constructor)
-  config_value(double v) : value(v) {}                                         // NOLINT(google-explicit-constructor)
+  config_value(const char* text) : value(std::string(text)) {}  // NOLINT(google-explicit-constructor)
+  config_value(std::string text) : value(std::move(text)) {}    // NOLINT(google-explicit-constructor)
+  config_value(bool v) : value(v) {}                            // NOLINT(google-explicit-constructor)
+  config_value(int v) : value(std::int64_t{v}) {}               // NOLINT(google-explicit-constructor)
+  config_value(std::int64_t v) : value(v) {}                    // NOLINT(google-explicit-constructor)
+  config_value(double v) : value(v) {}                          // NOLINT(google-explicit-constructor)
   template <class Rep, class Period>
-  config_value(std::chrono::duration<Rep, Period> d)                           // NOLINT(google-explicit-constructor)
+  config_value(std::chrono::duration<Rep, Period> d)  // NOLINT(google-explicit-constructor)
       : value(std::int64_t{std::chrono::duration_cast<std::chrono::nanoseconds>(d).count()}) {}
-  config_value(byte_size s) : value(static_cast<std::int64_t>(s.bytes)) {}     // NOLINT(google-explicit-constructor)
+  config_value(byte_size s) : value(static_cast<std::int64_t>(s.bytes)) {}  // NOLINT(google-explicit-constructor)
 };
 using config_fields = std::vector<std::pair<std::string, config_value>>;
 
@@ -53,7 +53,9 @@ inline config_value object(config_fields fields) {  // also maps
 // Cells for an array of options, as the host would hand them to create.
 class config_cells {
  public:
-  config_cells(const pl_option* options, std::uint32_t n, const config_fields& given) { cells_ = fill(options, n, given); }
+  config_cells(const pl_option* options, std::uint32_t n, const config_fields& given) {
+    cells_ = fill(options, n, given);
+  }
   [[nodiscard]] const pl_cell* raw() const noexcept { return cells_; }
 
  private:
@@ -89,7 +91,8 @@ class config_cells {
   }
   pl_cell scalar_cell(std::uint32_t kind, const pl::scalar& s) {
     if (const auto* b = std::get_if<bool>(&s)) return bool_cell(*b);
-    if (const auto* i = std::get_if<std::int64_t>(&s)) return kind == PL_OPT_FLOAT ? real_cell(static_cast<double>(*i)) : int_cell(*i);
+    if (const auto* i = std::get_if<std::int64_t>(&s))
+      return kind == PL_OPT_FLOAT ? real_cell(static_cast<double>(*i)) : int_cell(*i);
     if (const auto* d = std::get_if<double>(&s)) return real_cell(*d);
     if (const auto* t = std::get_if<std::string>(&s)) return text(*t);
     return null_cell();
@@ -98,11 +101,17 @@ class config_cells {
   pl_cell parse_default(const pl_option& o) {
     const std::string def(view(o.def));
     switch (o.kind) {
-      case PL_OPT_TEXT: case PL_OPT_CHOICE: return text(def);
-      case PL_OPT_BOOL: return bool_cell(def == "true");
-      case PL_OPT_INT: return int_cell(std::stoll(def));
-      case PL_OPT_FLOAT: return real_cell(std::stod(def));
-      default: return null_cell();
+      case PL_OPT_TEXT:
+      case PL_OPT_CHOICE:
+        return text(def);
+      case PL_OPT_BOOL:
+        return bool_cell(def == "true");
+      case PL_OPT_INT:
+        return int_cell(std::stoll(def));
+      case PL_OPT_FLOAT:
+        return real_cell(std::stod(def));
+      default:
+        return null_cell();
     }
   }
   std::deque<std::vector<pl_cell>> memory_;
@@ -111,7 +120,10 @@ class config_cells {
 };
 
 // What a transform emitted: owned, in order.
-struct emitted { std::uint32_t port; batch data; };
+struct emitted {
+  std::uint32_t port;
+  batch data;
+};
 
 // One instance. Destroyed with it, if create succeeded.
 class instance {
@@ -132,7 +144,9 @@ class instance {
 
   pl_status apply(batch_view in) { return component_.apply(self_, in.raw(), this, take); }
   pl_status tick(std::int64_t now_ns) { return component_.tick ? component_.tick(self_, now_ns, this, take) : PL_OK; }
-  void drop(std::string_view stream) { if (component_.drop) component_.drop(self_, borrow(stream)); }
+  void drop(std::string_view stream) {
+    if (component_.drop) component_.drop(self_, borrow(stream));
+  }
   [[nodiscard]] std::vector<emitted>& output() noexcept { return output_; }
 
   pl_status write(const std::vector<batch_view>& batches) {
@@ -142,7 +156,8 @@ class instance {
   }
   pl_status write(batch_view b) { return write(std::vector{b}); }
 
-  pl_status poll(batch& out, std::uint32_t max_rows = 1000, std::size_t max_bytes = 1 << 20, std::chrono::nanoseconds timeout = std::chrono::seconds(1)) {
+  pl_status poll(batch& out, std::uint32_t max_rows = 1000, std::size_t max_bytes = 1 << 20,
+                 std::chrono::nanoseconds timeout = std::chrono::seconds(1)) {
     pl_batch* raw = nullptr;
     const auto code = component_.poll(self_, max_rows, max_bytes, timeout.count(), &raw);
     out = batch(&host_.raw(), raw);
