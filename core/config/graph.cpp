@@ -269,6 +269,9 @@ class pipeline_builder {
     n.lanes = p_.lanes;
     s.get("lanes", n.lanes);
     s.get("writers", n.writers);
+    std::string word;
+    s.get("delivery", word);
+    if (!word.empty()) n.delivery = word == "exactly_once" ? delivery::exactly_once : delivery::at_least_once;
     const auto batch = s.object("batch");
     batch.get("rows", n.batch.rows);
     batch.get("delay", n.batch.delay);

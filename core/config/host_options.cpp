@@ -103,6 +103,11 @@ constexpr auto queue_option =
 constexpr auto writers_option = between(
     1, max_instances, opt(PL_OPT_INT, "writers", "Instances, each with its own thread; a stream stays with one", "1"));
 
+constexpr auto sink_delivery_option = choices(
+    "at_least_once|exactly_once",
+    opt(PL_OPT_CHOICE, "delivery",
+        "What this sink promises; the pipeline's, if left out. at_least_once: it may repeat, after a crash", ""));
+
 constexpr std::array source_fields = {
     plugin_with("kafka_source"),
     between(
@@ -110,14 +115,17 @@ constexpr std::array source_fields = {
         opt(PL_OPT_INT, "lanes", "Instances, each with its own thread; the pipeline's lanes, if left out", "", "4"))};
 constexpr std::array transform_fields = {plugin_with("json_telemetry"), from_option};
 constexpr std::array sink_fields = {
-    plugin_with("timescale_sink"), from_option, writers_option, batch_option, retry_option, queue_option};
+    plugin_with("timescale_sink"), from_option, writers_option, batch_option, retry_option, queue_option,
+    sink_delivery_option};
 constexpr std::array dead_letter_fields = {plugin_with("file_sink"), writers_option, batch_option, retry_option,
                                            queue_option};
 
 constexpr std::array settings = {
     required(opt(PL_OPT_TEXT, "name", "Name of the pipeline, in metrics, logs and stored positions", "", "iot")),
     choices("at_least_once|exactly_once",
-            opt(PL_OPT_CHOICE, "delivery", "What the sinks must be able to promise", "at_least_once")),
+            opt(PL_OPT_CHOICE, "delivery",
+                "What the sinks promise. exactly_once: rows and positions in one transaction, in sinks that can",
+                "at_least_once")),
     between(1, max_instances, opt(PL_OPT_INT, "lanes", "Instances of each source", "1")),
     between(1 << 20, 1024 * tebibyte, opt(PL_OPT_SIZE, "memory_limit", "All that may be in flight", "512MiB")),
     between(0, 86400, opt(PL_OPT_DURATION, "shutdown_timeout", "How long a stop may take", "30s")),

@@ -20,7 +20,7 @@ std::string_view to_string(role r) {
 bool equal_settings(const node& a, const node& b) {
   const auto same_input = [](const input& x, const input& y) { return x.node == y.node && x.port == y.port; };
   return a.role == b.role && a.name == b.name && a.plugin == b.plugin && a.lanes == b.lanes && a.writers == b.writers &&
-         a.batch == b.batch && a.retry == b.retry && a.queue == b.queue &&
+         a.batch == b.batch && a.retry == b.retry && a.queue == b.queue && a.delivery == b.delivery &&
          std::equal(a.from.begin(), a.from.end(), b.from.begin(), b.from.end(), same_input);
 }
 

@@ -56,12 +56,13 @@ struct node {
   location where;      ///< of the name
   location plugin_where;
 
-  std::uint32_t lanes = 1;    ///< sources: instances, one thread each
-  std::uint32_t writers = 1;  ///< sinks: instances, one thread each
-  std::vector<input> from;    ///< transforms and sinks
-  batch_settings batch;       ///< sinks
-  retry_settings retry;       ///< sinks
-  queue_settings queue;       ///< sinks
+  std::uint32_t lanes = 1;                   ///< sources: instances, one thread each
+  std::uint32_t writers = 1;                 ///< sinks: instances, one thread each
+  std::vector<input> from;                   ///< transforms and sinks
+  batch_settings batch;                      ///< sinks
+  retry_settings retry;                      ///< sinks
+  queue_settings queue;                      ///< sinks
+  std::optional<config::delivery> delivery;  ///< sinks: where it differs from the pipeline's
 
   value options;  ///< a map: what is left for the plugin, see bind()
 };

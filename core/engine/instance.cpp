@@ -66,6 +66,8 @@ void yield::fail(std::span<record_batch* const> inputs) {
   }
   emitted.clear();
   rejected.clear();
+  changes.clear();
+  belongings.clear();
 }
 
 // The functions behind pl_host. No exception leaves them: C may be on the other side.
@@ -114,15 +116,30 @@ struct host_functions {
     if (current_call != nullptr)
       current_call->rejected.push_back({batch_ref::share(record_batch::of(b)), row, std::string(view(why))});
   }
-  static pl_status assigned(void* ctx, pl_str stream, std::uint64_t* next) {
-    if (auto* l = self(ctx).listener_) *next = l->stream_assigned(view(stream), *next);
-    return PL_OK;
+  static pl_status announced(void* ctx, pl_str stream) {
+    auto* l = self(ctx).listener_;
+    return l != nullptr ? l->stream_announced(view(stream)) : PL_OK;
+  }
+  static pl_status assigned(void* ctx, pl_str stream, std::uint32_t why, std::uint64_t* next) {
+    auto* l = self(ctx).listener_;
+    return l != nullptr ? l->stream_assigned(view(stream), static_cast<begin>(why), *next) : PL_OK;
   }
   static void lost(void* ctx, pl_str stream, std::uint64_t* settled) {
     auto* l = self(ctx).listener_;
     *settled = l != nullptr ? l->stream_lost(view(stream)) : PL_UNKNOWN;
   }
-  static const void* extension(void*, pl_str) { return nullptr; }
+  static void put(void* ctx, pl_str stream, pl_str key, pl_str value) {
+    if (current_call != nullptr)
+      current_call->changes.push_back({self(ctx).node(), std::string(view(stream)), std::string(view(key)),
+                                       std::string(view(value)), value.p == nullptr});
+  }
+  static void belongs(void*, pl_batch* b, pl_str stream) {
+    if (current_call != nullptr) current_call->belongings.push_back({&record_batch::of(b), std::string(view(stream))});
+  }
+  static const void* extension(void* ctx, pl_str name) {
+    static constexpr pl_host_state state{sizeof(pl_host_state), put, belongs};
+    return self(ctx).where_.keeps_state && view(name) == PL_EXT_STATE ? &state : nullptr;
+  }
   static void emit(void* to, std::uint32_t port, pl_batch* b) {
     static_cast<yield*>(to)->emitted.push_back({port, batch_ref(&record_batch::of(b))});
   }
@@ -155,6 +172,7 @@ instance::instance(const pl_component& component, std::shared_ptr<const config::
   host_.retain = host_functions::retain;
   host_.release = host_functions::release;
   host_.reject = host_functions::reject;
+  host_.announced = host_functions::announced;
   host_.assigned = host_functions::assigned;
   host_.lost = host_functions::lost;
   host_.extension = host_functions::extension;
@@ -266,13 +284,65 @@ outcome instance::write(std::span<record_batch* const> batches, yield& left) {
               [&] { return component_.write(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); });
 }
 
+template <class Table>
+const Table* instance::extension(std::string_view name) const {
+  return component_.extension == nullptr ? nullptr
+                                         : static_cast<const Table*>(component_.extension(self_, borrow(name)));
+}
+
 outcome instance::columns(const pl_schema* in, std::uint32_t port, const pl_schema*& out) {
   yield left;
   out = nullptr;
-  if (component_.extension == nullptr) return {};
-  const auto* table = static_cast<const pl_ext_columns*>(component_.extension(self_, borrow(PL_EXT_COLUMNS)));
+  const auto* table = extension<pl_ext_columns>(PL_EXT_COLUMNS);
   if (table == nullptr || table->columns == nullptr) return {};
   return call("columns", left, [&] { return table->columns(self_, in, port, &out); });
+}
+
+bool instance::stateful() const { return extension<pl_ext_state>(PL_EXT_STATE) != nullptr; }
+
+outcome instance::restore(std::string_view stream, std::string_view key, std::string_view value) {
+  yield left;
+  const auto* table = extension<pl_ext_state>(PL_EXT_STATE);
+  if (table == nullptr) return {};
+  const pl_str named{key.data() == nullptr ? "" : key.data(), key.size()};
+  return call("restore", left, [&] { return table->restore(self_, borrow(stream), named, borrow(value)); });
+}
+
+outcome instance::restored(std::string_view stream) {
+  yield left;
+  const auto* table = extension<pl_ext_state>(PL_EXT_STATE);
+  if (table == nullptr) return {};
+  return call("restore", left, [&] { return table->restore(self_, borrow(stream), {}, {}); });
+}
+
+outcome instance::snapshot(std::string_view stream, yield& left) {
+  const auto* table = extension<pl_ext_state>(PL_EXT_STATE);
+  if (table == nullptr) return {};
+  return call("snapshot", left, [&] { return table->snapshot(self_, borrow(stream)); });
+}
+
+bool instance::keeps_positions() const { return extension<pl_ext_store>(PL_EXT_STORE) != nullptr; }
+
+outcome instance::position(std::string_view source, std::string_view stream, pl_position& out) {
+  yield left;
+  const auto* table = extension<pl_ext_store>(PL_EXT_STORE);
+  return call("position", left, [&] { return table->position(self_, borrow(source), borrow(stream), &out); });
+}
+
+outcome instance::claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted) {
+  yield left;
+  const auto* table = extension<pl_ext_store>(PL_EXT_STORE);
+  return call("claim", left, [&] { return table->claim(self_, borrow(source), borrow(stream), seen, wanted); });
+}
+
+outcome instance::load(std::string_view source, std::string_view stream, const entry& each) {
+  yield left;
+  const auto* table = extension<pl_ext_store>(PL_EXT_STORE);
+  const auto pass_on = [](void* to, pl_str node, pl_str key, pl_str value) {
+    (*static_cast<const entry*>(to))(view(node), view(key), view(value));
+  };
+  return call("load", left,
+              [&] { return table->load(self_, borrow(source), borrow(stream), const_cast<entry*>(&each), pass_on); });
 }
 
 }  // namespace pl::engine

@@ -8,11 +8,12 @@
 #include "telemetry/log.hpp"
 #include "telemetry/metrics.hpp"
 
-#include <pipeline/abi.h>
+#include <pipeline/context.hpp>
 
 #include <chrono>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -32,7 +33,8 @@ struct services {
 class stream_listener {
  public:
   virtual ~stream_listener() = default;
-  virtual std::uint64_t stream_assigned(std::string_view stream, std::uint64_t next) = 0;
+  virtual pl_status stream_announced(std::string_view stream) = 0;
+  virtual pl_status stream_assigned(std::string_view stream, begin why, std::uint64_t& next) = 0;
   virtual std::uint64_t stream_lost(std::string_view stream) = 0;  // how far it is settled; PL_UNKNOWN
 };
 
@@ -58,11 +60,24 @@ struct rejection {
   std::string why;
 };
 
+// A change of what a transform remembers.
+struct state_change {
+  std::string node, stream, key, value;
+  bool erase;
+};
+// A batch made by a timer, and the stream that it belongs to.
+struct belonging {
+  record_batch* batch;
+  std::string stream;
+};
+
 // What a call left behind, to be dealt with once its status is known.
 struct yield {
   std::vector<emission> emitted;
   std::vector<rejection> rejected;
   std::vector<batch_ref> released;
+  std::vector<state_change> changes;
+  std::vector<belonging> belongings;
 
   // The call failed: what was released, and isn't made of one of `inputs` (which come again), will never be delivered.
   void fail(std::span<record_batch* const> inputs);
@@ -74,6 +89,7 @@ class instance {
     std::string pipeline, node, state_dir;
     std::uint32_t index = 0, of = 1;
     std::uint64_t memory_limit = 0;
+    bool keeps_state = false;  // the host offers a transform "state/1"
   };
 
   // options: of this component; shared with the other instances of the node.
@@ -95,6 +111,17 @@ class instance {
   outcome tick(std::chrono::nanoseconds now, yield& left);
   outcome drop(std::string_view stream);
   outcome write(std::span<record_batch* const> batches, yield& left);
+  // For transforms with "state/1"; nothing happens in others.
+  [[nodiscard]] bool stateful() const;
+  outcome restore(std::string_view stream, std::string_view key, std::string_view value);
+  outcome restored(std::string_view stream);
+  outcome snapshot(std::string_view stream, yield& left);
+  // For sinks with "store/1".
+  [[nodiscard]] bool keeps_positions() const;
+  outcome position(std::string_view source, std::string_view stream, pl_position& out);
+  outcome claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted);
+  using entry = std::function<void(std::string_view node, std::string_view key, std::string_view value)>;
+  outcome load(std::string_view source, std::string_view stream, const entry& each);
   // The output's columns, where the component can say; null: it can't.
   outcome columns(const pl_schema* in, std::uint32_t port, const pl_schema*& out);
 
@@ -103,6 +130,7 @@ class instance {
   [[nodiscard]] const std::string& node() const noexcept { return where_.node; }
   [[nodiscard]] const std::string& pipeline() const noexcept { return where_.pipeline; }
   [[nodiscard]] services common() const noexcept { return common_; }
+  [[nodiscard]] block_pool& pool() const noexcept { return pool_; }
 
   void log(telemetry::log_level level, std::string_view message) const {
     common_.log.log(level, where_.pipeline, where_.node, message);
@@ -112,6 +140,8 @@ class instance {
   struct scope;  // one call under way
   friend struct host_functions;
 
+  template <class Table>
+  [[nodiscard]] const Table* extension(std::string_view name) const;
   template <class F>
   outcome call(std::string_view function, yield& left, F&& body);
   std::uint32_t make_metric(int kind, std::string_view name, std::string_view doc,

@@ -13,9 +13,10 @@ namespace {
 
 constexpr std::uint32_t poll_rows = 4096;  // amortises a call; small enough that cells stay in the cache
 constexpr std::size_t poll_bytes = std::size_t{1024} * 1024;
-constexpr auto poll_timeout = 50ms;    // bounds how long settled news and ticks wait on a silent source
-constexpr auto tick_interval = 100ms;  // promised in abi.h
-constexpr auto lost_timeout = 10s;     // a rebalance mustn't wait longer for what is in flight
+constexpr auto poll_timeout = 50ms;     // bounds how long settled news and ticks wait on a silent source
+constexpr auto tick_interval = 100ms;   // promised in abi.h
+constexpr auto snapshot_interval = 2s;  // of state: what is read again by transforms after a crash, at the most
+constexpr auto lost_timeout = 10s;      // a rebalance mustn't wait longer for what is in flight
 
 std::vector<batch_ref> one(batch_ref b) {
   std::vector<batch_ref> all;
@@ -79,6 +80,12 @@ lane_graph lane::exchange_graph(lane_graph fresh, pipeline_events& events) {
   std::scoped_lock lock(mutex_);  // a quiet lane touches its graph under this lock only
   events_ = &events;
   connected_ = false;  // there may be transforms to start
+  const auto sinks_of = [](const lane_graph& g) {
+    std::vector<const sink_node*> sinks;
+    for (const auto& a : g.positions.accounts()) sinks.push_back(a.sink.get());
+    return sinks;
+  };
+  if (sinks_of(graph_) != sinks_of(fresh)) rejoin_because_ = "other sinks keep the positions now";
   return std::exchange(graph_, std::move(fresh));
 }
 
@@ -172,6 +179,7 @@ void lane::run_once() {
   hurry_sinks(false);
   if (const auto left = retry_at_ - clock::now(); left > 0ns)
     return inbox_.wait(std::min<clock::duration>(left, poll_timeout));
+  if (rejoin_because_ != nullptr) return restart_source();
   if (!connected_) return connect();
   if (stray_) return take(std::exchange(stray_, {}));
   tick_if_due();
@@ -228,42 +236,59 @@ void lane::poll_once() {
     case PL_RETRY:
       return try_later(polled, source_retry_, *source_);
     case PL_FENCED:
-      return restart_source(polled);
+      source_->log(telemetry::log_level::warn, polled.text());
+      rejoin_because_ = "another member of the group has taken its place";
+      return;
     default:
       return fail(*source_, polled.text());
   }
 }
 
-// Somebody else has what was ours: begin again, with fresh claims.
-void lane::restart_source(const outcome& why) {
-  source_->log(telemetry::log_level::warn, fmt::format("{}; the source starts again", why.text()));
-  meters_->restarts.add();
-  (void)source_->stop();
+// Begins again, with fresh claims. What is in flight under the old ones comes to its end first.
+void lane::restart_source() {
+  hurry_sinks(true);
+  inbox_.wait(in_flight_ != 0 ? poll_timeout : 0ns);
+  settle();
+  if (in_flight_ != 0) return keep_alive();
+  hurry_sinks(false);
+  if (source_started_) {
+    source_->log(telemetry::log_level::warn, fmt::format("joining again: {}", rejoin_because_));
+    meters_->restarts.add();
+    (void)source_->stop();
+  }
+  stray_ = {};
   streams_.clear();
   lag_ = 0;
+  rejoin_because_ = nullptr;
   connected_ = source_started_ = false;
 }
 
-std::shared_ptr<stream_state>& lane::stream(std::string_view name, std::uint64_t first) {
-  auto at = streams_.find(name);
-  if (at == streams_.end()) {
-    at = streams_.emplace(name, tracked{std::make_shared<stream_state>(std::string(name), first)}).first;
-    namespace em = telemetry::engine_metrics;
-    auto& metrics = source_->common().metrics;
-    at->second.state->lag = metrics.get(em::lag_records, source_->pipeline(), source_->node(), name);
-    at->second.state->settled_position = metrics.get(em::settled_position, source_->pipeline(), source_->node(), name);
-  }
-  return at->second.state;
+lane::tracked& lane::stream(std::string_view name, std::uint64_t first) {
+  if (const auto at = streams_.find(name); at != streams_.end()) return at->second;
+  claimed_stream unclaimed;
+  unclaimed.start = unclaimed.delivered = first;
+  return track(name, unclaimed);
 }
 
-void lane::note_lag(stream_state& s, std::uint64_t end) {
+lane::tracked& lane::track(std::string_view name, const claimed_stream& claimed) {
+  tracked fresh;
+  fresh.state = std::make_shared<stream_state>(std::string(name), claimed.start, claimed.delivered);
+  fresh.claimed = claimed;
+  namespace em = telemetry::engine_metrics;
+  auto& metrics = source_->common().metrics;
+  fresh.state->lag = metrics.get(em::lag_records, source_->pipeline(), source_->node(), name);
+  fresh.state->settled_position = metrics.get(em::settled_position, source_->pipeline(), source_->node(), name);
+  return streams_.insert_or_assign(std::string(name), std::move(fresh)).first->second;
+}
+
+void lane::note_lag(tracked& t, std::uint64_t end) {
   if (end == PL_UNKNOWN) return;
+  const auto& s = *t.state;
   const auto lag = end > s.position() ? end - s.position() : 0;
   s.lag.set(static_cast<double>(lag));
   lag_known_ = true;
-  auto& noted = streams_.find(s.name())->second.lag;
-  lag_ += lag - noted;  // unsigned: wraps back
-  noted = lag;
+  lag_ += lag - t.lag;  // unsigned: wraps back
+  t.lag = lag;
 }
 
 // A batch as the source read it: its ranges join on to what was read before, and are in flight from now on.
@@ -275,17 +300,21 @@ void lane::take(batch_ref batch) {
   auto* ranges = const_cast<pl_range*>(batch->ranges);  // the batch's own memory, not handed on yet
   for (std::uint32_t i = 0; i < batch->nranges; ++i) {
     auto& r = ranges[i];
-    auto& s = stream(pl::view(r.stream), r.first);
-    if (s->position() < r.first) r.first = s->position();
-    flights.push_back({s, s->begin(r.next)});
-    note_lag(*s, r.end);
+    auto& t = stream(pl::view(r.stream), r.first);
+    r.first = std::min(r.first, t.state->position());
+    r.source = borrow(source_->node());
+    r.epoch = t.claimed.epoch;
+    flights.push_back({t.state, t.state->begin(r.next)});
+    note_lag(t, r.end);
   }
   batch->track(inbox_, std::move(flights));
   ++in_flight_;
   meters_->in_flight_batches.set(static_cast<double>(in_flight_));
   meters_->took(*batch);
   meters_->gave(*batch);
+  const auto root = batch_ref::share(*batch);
   deliver(graph_.source, one(std::move(batch)));
+  write_down(root.get());
 }
 
 void lane::settle() {
@@ -293,6 +322,7 @@ void lane::settle() {
   std::vector<std::shared_ptr<stream_state>> alive;
   for (auto& report : inbox_.take()) {
     --in_flight_;
+    if (report.fenced) rejoin_because_ = "another host has claimed a stream of ours";
     for (auto& f : report.flights) {
       const auto before = f.stream->settled();
       if (!f.stream->report(f.number, report.delivered)) continue;
@@ -306,7 +336,7 @@ void lane::settle() {
     const auto current = streams_.find(s->name());
     if (current == streams_.end() || current->second.state.get() != s) continue;  // lost since
     s->settled_position.set(static_cast<double>(s->settled()));
-    ranges.push_back({borrow(s->name()), before, s->settled(), PL_UNKNOWN, 0});
+    ranges.push_back(range_of(borrow(s->name()), before, s->settled()));
   }
   if (!ranges.empty()) (void)source_->settle(ranges);
 }
@@ -320,10 +350,50 @@ void lane::tick_if_due() {
   for (auto& slot : graph_.slots) {
     yield left;
     const auto ticked = slot->unit->tick(wall, left);
-    if (ticked.ok())
+    if (ticked.ok()) {
+      take_belongings(left);
       hand_on(*slot, left);
-    else if (left.fail({}); ticked.code == PL_FATAL)
+    } else if (left.fail({}); ticked.code == PL_FATAL) {
       return fail(*slot->unit, ticked.text());
+    }
+  }
+  snapshot_if_due();
+  write_down(nullptr);
+}
+
+// Batches that a timer made: at the present of their streams, and in flight like what was read.
+void lane::take_belongings(yield& left) {
+  for (const auto& [batch, name] : left.belongings) {
+    const auto at = streams_.find(name);
+    if (at == streams_.end() || batch->nranges != 0) continue;
+    auto* range = static_cast<pl_range*>(batch->alloc(sizeof(pl_range), alignof(pl_range)));
+    if (range == nullptr) return fail(*source_, "out of memory");
+    const auto& s = at->second.state;
+    *range = {borrow(s->name()), s->position(),           s->position(),
+              PL_UNKNOWN,        borrow(source_->node()), at->second.claimed.epoch};
+    batch->ranges = range;
+    batch->nranges = 1;
+    batch->track(inbox_, {{s, s->begin(s->position())}});
+    ++in_flight_;
+  }
+}
+
+// What changes with each record is written now and then; with it goes up to where the records are in it.
+void lane::snapshot_if_due() {
+  if (graph_.positions.empty() || clock::now() < next_snapshot_) return;
+  next_snapshot_ = clock::now() + snapshot_interval;
+  const bool any = std::any_of(graph_.slots.begin(), graph_.slots.end(), [](auto& s) { return s->unit->stateful(); });
+  if (!any) return;
+  for (auto& [name, t] : streams_) {
+    if (t.seen_until == t.state->position()) continue;
+    for (auto& slot : graph_.slots) {
+      yield left;
+      const auto taken = slot->unit->snapshot(name, left);
+      if (!taken.ok()) return fail(*slot->unit, taken.text());
+      std::move(left.changes.begin(), left.changes.end(), std::back_inserter(changes_));
+    }
+    t.seen_until = t.state->position();
+    changes_.push_back({{}, name, std::string(ledger::seen_until), std::to_string(t.seen_until), false});
   }
 }
 
@@ -336,8 +406,134 @@ void lane::deliver(const port_readers& to, const group& batches) {
     group copies;
     copies.reserve(batches.size());
     for (const auto& b : batches) copies.push_back(batch_ref::share(*b));
-    sink->push(std::move(copies));
+    push(sink, std::move(copies));
   }
+}
+
+// To a sink that keeps positions goes all that one batch of the source came to, at once, by `write_down`.
+void lane::push(const std::shared_ptr<sink_node>& sink, group batches) {
+  const auto& accounts = graph_.positions.accounts();
+  const auto at = std::find_if(accounts.begin(), accounts.end(), [&](const auto& a) { return a.sink == sink; });
+  if (at == accounts.end()) return sink->push(std::move(batches));
+  gathered_.resize(accounts.size());
+  auto& to = gathered_[static_cast<std::size_t>(at - accounts.begin())];
+  std::move(batches.begin(), batches.end(), std::back_inserter(to));
+}
+
+// Ends what is done with one batch of the source, or with one tick (root: null): each sink that keeps positions gets its
+// rows and, whether there are any or not, the ranges that they cover and the changes of state.
+void lane::write_down(record_batch* root) {
+  const auto& accounts = graph_.positions.accounts();
+  gathered_.resize(accounts.size());
+  const auto changes = std::exchange(changes_, {});
+  batch_ref made;
+  if (root == nullptr && !accounts.empty() && !changes.empty()) {
+    made = timer_root(changes);
+    root = made.get();
+  }
+  // A part of it would move the positions past the rest.
+  const bool whole = !failed_ && (root == nullptr || !root->undelivered());
+  for (std::size_t i = 0; i < accounts.size(); ++i) {
+    const auto gathered = std::exchange(gathered_[i], {});
+    group all;
+    if (!whole)
+      for (const auto& b : gathered) b->mark_undelivered();
+    else if (group_for(i, gathered, root, changes, all) && !all.empty())
+      accounts[i].sink->push(std::move(all));
+  }
+}
+
+bool lane::group_for(std::size_t account, const group& gathered, record_batch* root,
+                     const std::vector<state_change>& changes, group& all) {
+  try {
+    for (const auto& b : gathered)
+      if (auto part = cut(batch_ref::share(*b), account)) all.push_back(std::move(part));
+    if (root != nullptr)
+      if (auto c = carrier(*root, account, changes)) all.push_back(std::move(c));
+    return true;
+  } catch (const std::bad_alloc&) {
+    for (const auto& b : gathered) b->mark_undelivered();
+    if (root != nullptr) root->mark_undelivered();
+    fail(*source_, "out of memory");
+    return false;
+  }
+}
+
+batch_ref lane::timer_root(const std::vector<state_change>& changes) {
+  static const pl_schema no_columns{0, nullptr};
+  batch_ref made(new (std::nothrow) record_batch(source_->pool(), nullptr, &no_columns, 0));
+  std::vector<tracked*> touched;
+  for (const auto& c : changes)
+    if (const auto at = streams_.find(c.stream);
+        at != streams_.end() && std::find(touched.begin(), touched.end(), &at->second) == touched.end())
+      touched.push_back(&at->second);
+  auto* ranges =
+      made ? static_cast<pl_range*>(made->alloc(sizeof(pl_range) * (touched.size() + 1), alignof(pl_range))) : nullptr;
+  if (ranges == nullptr) return fail(*source_, "out of memory"), batch_ref();
+  std::vector<flight> flights;
+  for (std::size_t i = 0; i < touched.size(); ++i) {
+    const auto& s = touched[i]->state;
+    ranges[i] = {borrow(s->name()), s->position(),           s->position(),
+                 PL_UNKNOWN,        borrow(source_->node()), touched[i]->claimed.epoch};
+    flights.push_back({s, s->begin(s->position())});
+  }
+  made->ranges = ranges;
+  made->nranges = static_cast<std::uint32_t>(touched.size());
+  made->track(inbox_, std::move(flights));
+  ++in_flight_;
+  return made;
+}
+
+// The ranges of a root as an account needs them, without a row. Null: it has all of it already.
+batch_ref lane::carrier(record_batch& root, std::size_t account, const std::vector<state_change>& changes) {
+  auto empty = select_rows(root.pool(), root, {});
+  if (!empty) throw std::bad_alloc();
+  auto carrier = cut(std::move(empty), account);
+  if (!carrier) return {};
+  std::vector<pl_change> raw;
+  const auto copied = [&](const std::string& text) -> pl_str {
+    auto* p = static_cast<char*>(carrier->alloc(std::max<std::size_t>(1, text.size()), 1));
+    if (p == nullptr) throw std::bad_alloc();
+    std::copy(text.begin(), text.end(), p);
+    return {p, text.size()};
+  };
+  for (const auto& c : changes)
+    for (std::uint32_t r = 0; r < root.nranges; ++r)
+      if (pl::view(root.ranges[r].stream) == c.stream)
+        raw.push_back({r, c.erase ? 1U : 0U, copied(c.node), copied(c.key), copied(c.value)});
+  if (!carry(*carrier, raw)) throw std::bad_alloc();
+  return carrier;
+}
+
+// Without what the account has already. Null: it has all.
+batch_ref lane::cut(batch_ref batch, std::size_t account) {
+  const auto has_until = [&](const pl_range& r) {
+    const auto at = streams_.find(pl::view(r.stream));
+    return at == streams_.end() ? 0 : at->second.claimed.next[account];
+  };
+  const auto ranges = batch->view().ranges();
+  if (std::none_of(ranges.begin(), ranges.end(), [&](const auto& r) { return r.first < has_until(r); })) return batch;
+  std::vector<std::uint64_t> until;
+  for (const auto& r : ranges) until.push_back(has_until(r));
+  if (std::all_of(ranges.begin(), ranges.end(), [&](const auto& r) { return r.next <= has_until(r); })) return {};
+  const auto view = batch->view();
+  std::vector<std::uint32_t> rows;
+  for (const auto row : view.selection()) {
+    const auto& range = ranges[view.origin(row)];
+    const auto position = view.has_positions() ? view.position(row) : range.next - 1;
+    if (position >= until[view.origin(row)]) rows.push_back(row);
+  }
+  auto part = select_rows(batch->pool(), *batch, rows);
+  auto* fresh =
+      part ? static_cast<pl_range*>(part->alloc(sizeof(pl_range) * ranges.size(), alignof(pl_range))) : nullptr;
+  if (fresh == nullptr) throw std::bad_alloc();
+  for (std::size_t i = 0; i < ranges.size(); ++i) {
+    fresh[i] = ranges[i];
+    fresh[i].first = std::max(ranges[i].first, until[i]);
+    fresh[i].next = std::max(ranges[i].next, until[i]);
+  }
+  part->ranges = fresh;
+  return part;
 }
 
 void lane::apply(transform_slot& slot, batch_ref batch) {
@@ -362,6 +558,7 @@ void lane::apply(transform_slot& slot, batch_ref batch) {
 
 // What a call that succeeded left: output to the readers, rejects to the dead letters.
 void lane::hand_on(transform_slot& slot, yield& left) {
+  std::move(left.changes.begin(), left.changes.end(), std::back_inserter(changes_));
   if (!left.rejected.empty()) {
     slot.meters->rejected(left.rejected.size());
     events_.load()->rows_rejected(left.rejected, slot.unit->node());
@@ -395,10 +592,52 @@ void lane::halve(transform_slot& slot, record_batch& batch, const outcome& refus
 
 // -------------------------------------------------------------------------------------------------------- streams ---
 
-std::uint64_t lane::stream_assigned(std::string_view name, std::uint64_t next) {
-  streams_.erase(std::string(name));
-  (void)stream(name, next);
-  return next;
+pl_status lane::stream_announced(std::string_view name) {
+  return answer(graph_.positions.look(source_->node(), name), name);
+}
+
+pl_status lane::stream_assigned(std::string_view name, begin why, std::uint64_t& next) {
+  claimed_stream claimed;
+  if (const auto code = answer(claim(name, why, next, claimed), name); code != PL_OK) return code;
+  if (why == begin::by_order && claimed.epoch > 1)
+    source_->log(telemetry::log_level::info,
+                 fmt::format("{} goes to {}: the group's offset was reset", name, claimed.start));
+  (void)track(name, claimed);
+  next_snapshot_ = {};
+  next = claimed.start;
+  return PL_OK;
+}
+
+outcome lane::claim(std::string_view name, begin why, std::uint64_t proposed, claimed_stream& claimed) {
+  claimed.start = claimed.delivered = proposed;
+  if (graph_.positions.empty()) return {};
+  auto done = graph_.positions.claim(source_->node(), name, why, proposed, claimed);
+  if (done.ok()) done = restore(name, claimed);
+  if (why == begin::by_order) claimed.start = claimed.delivered;
+  return done;
+}
+
+outcome lane::restore(std::string_view name, claimed_stream& claimed) {
+  for (auto& slot : graph_.slots) (void)slot->unit->drop(name);
+  auto loaded = graph_.positions.load(source_->node(), name, claimed,
+                                      [&](std::string_view node, std::string_view key, std::string_view value) {
+                                        for (auto& slot : graph_.slots)
+                                          if (slot->unit->node() == node) return slot->unit->restore(name, key, value);
+                                        return outcome();
+                                      });
+  for (auto& slot : graph_.slots)
+    if (loaded.ok()) loaded = slot->unit->restored(name);
+  return loaded;
+}
+
+// What the source is told; a person is told here.
+pl_status lane::answer(const outcome& claimed, std::string_view stream) {
+  if (claimed.ok()) return PL_OK;
+  if (claimed.code == PL_FATAL) return fail(*source_, claimed.text()), PL_FATAL;
+  const auto why = fmt::format("{} can't be claimed: {}", stream, claimed.text());
+  state_.waiting_for(why);
+  source_->log(telemetry::log_level::warn, why + "; it is tried again");
+  return PL_RETRY;
 }
 
 std::uint64_t lane::stream_lost(std::string_view name) {
@@ -443,6 +682,11 @@ void lane::drain() {
 }
 
 void lane::finish() {
+  if (!failed_) {
+    next_snapshot_ = {};  // so that the next start has nothing to read again
+    snapshot_if_due();
+    write_down(nullptr);
+  }
   drain();
   settle();
   if (const auto stopped = source_started_ ? source_->stop() : outcome(); !stopped.ok())

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "engine/instance.hpp"
+#include "engine/ledger.hpp"
 #include "engine/node_meters.hpp"
 #include "engine/node_state.hpp"
 #include "engine/sink_node.hpp"
@@ -43,6 +44,7 @@ struct lane_graph {
   port_readers source;
   std::vector<std::unique_ptr<transform_slot>> slots;
   std::vector<std::shared_ptr<sink_node>> sinks;  // all that the lane can reach, the dead letters' included
+  ledger positions;                               // the sinks that keep positions; empty: delivery is at least once
 };
 
 class lane final : private stream_listener {
@@ -86,25 +88,40 @@ class lane final : private stream_listener {
   void keep_alive();
   void hurry_sinks(bool on);
   void poll_once();
-  void restart_source(const outcome& why);
+  void restart_source();
   bool wait_out(const outcome& failed, backoff& pause, instance& unit);
   void take(batch_ref batch);
   void settle();
   void tick_if_due();
+  void snapshot_if_due();
   void drain();
   void finish();
   void fail(instance& unit, std::string_view why);
 
   void deliver(const port_readers& to, const group& batches);
+  void push(const std::shared_ptr<sink_node>& sink, group batches);
+  void write_down(record_batch* root);
+  bool group_for(std::size_t account, const group& gathered, record_batch* root,
+                 const std::vector<state_change>& changes, group& all);
+  [[nodiscard]] batch_ref timer_root(const std::vector<state_change>& changes);
+  [[nodiscard]] batch_ref carrier(record_batch& root, std::size_t account, const std::vector<state_change>& changes);
+  [[nodiscard]] batch_ref cut(batch_ref batch, std::size_t account);
+  void take_belongings(yield& left);
   void apply(transform_slot& slot, batch_ref batch);
   void hand_on(transform_slot& slot, yield& left);
   void halve(transform_slot& slot, record_batch& batch, const outcome& refused);
 
   [[nodiscard]] bool room() const;
-  std::shared_ptr<stream_state>& stream(std::string_view name, std::uint64_t first);
-  void note_lag(stream_state& s, std::uint64_t end);
+  struct tracked;
+  tracked& stream(std::string_view name, std::uint64_t first);
+  tracked& track(std::string_view name, const claimed_stream& claimed);
+  void note_lag(tracked& t, std::uint64_t end);
+  outcome claim(std::string_view name, begin why, std::uint64_t proposed, claimed_stream& claimed);
+  outcome restore(std::string_view name, claimed_stream& claimed);
+  pl_status answer(const outcome& claimed, std::string_view stream);
 
-  std::uint64_t stream_assigned(std::string_view name, std::uint64_t next) override;
+  pl_status stream_announced(std::string_view name) override;
+  pl_status stream_assigned(std::string_view name, begin why, std::uint64_t& next) override;
   std::uint64_t stream_lost(std::string_view name) override;
 
   std::unique_ptr<instance> source_;
@@ -118,14 +135,19 @@ class lane final : private stream_listener {
   // The lane's thread's own.
   struct tracked {
     std::shared_ptr<stream_state> state;
+    claimed_stream claimed;
     std::uint64_t lag = 0;
+    std::uint64_t seen_until = PL_UNKNOWN;  // as of the last snapshot
   };
   std::map<std::string, tracked, std::less<>> streams_;
   settlement_inbox inbox_;
   std::uint64_t in_flight_ = 0;
-  clock::time_point next_tick_{};
-  batch_ref stray_;                    // came when there was no room for it
-  std::optional<backoff> come_again_;  // of the source or a transform that could not start, or a poll that failed
+  clock::time_point next_tick_{}, next_snapshot_{};
+  const char* rejoin_because_ = nullptr;  // not null: all streams are to be claimed anew
+  std::vector<state_change> changes_;     // that go with the batch in hand
+  std::vector<group> gathered_;           // by account: what the batch in hand came to
+  batch_ref stray_;                       // came when there was no room for it
+  std::optional<backoff> come_again_;     // of the source or a transform that could not start, or a poll that failed
   clock::time_point retry_at_{};
   bool source_started_ = false, connected_ = false, failed_ = false, at_end_ = false, hurried_ = false;
 

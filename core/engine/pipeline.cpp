@@ -100,12 +100,52 @@ bool pipeline::bind(loader::registry& plugins, config::diagnostics& problems) {
     problems.error(settings_.where,
                    "no dead_letters sink is configured, and the plugin file_sink for the default one isn't there",
                    "add dead_letters: {plugin: ...}, or install file_sink.so");
-  if (settings_.delivery == config::delivery::exactly_once)
-    problems.error(
-        settings_.where,
-        "delivery: exactly_once is not to be had yet: no sink of this release keeps positions in its transactions",
-        "leave it at at_least_once");
+  if (problems.errors() == before) check_delivery(problems);
   return problems.errors() == before;
+}
+
+bool pipeline::exactly_once(const node& sink) const {
+  return sink.settings.name != dead_letters_name &&
+         sink.settings.delivery.value_or(settings_.delivery) == config::delivery::exactly_once;
+}
+
+// Whether the pipeline can keep what `delivery` asks for; if not, which node is why.
+void pipeline::check_delivery(config::diagnostics& problems) const {
+  bool any = false;
+  for (const auto& n : sinks_) {
+    if (!exactly_once(n)) continue;
+    any = true;
+    if ((n.component->caps & PL_TRANSACTIONAL) == 0)
+      problems.error(n.settings.where,
+                     fmt::format("'{}' can't deliver exactly once: {} keeps no positions in its transactions",
+                                 n.settings.name, n.settings.plugin),
+                     "write 'delivery: at_least_once' on this sink if it may repeat records after a crash");
+    check_upstream(n, problems);
+  }
+  if (!any && settings_.delivery == config::delivery::exactly_once)
+    problems.error(settings_.where, "delivery: exactly_once, but every sink is at_least_once",
+                   "leave 'delivery' out on the sink that is to be exact, or out of the pipeline");
+}
+
+void pipeline::check_upstream(const node& sink, config::diagnostics& problems) const {
+  std::vector<const node*> above{&sink};
+  for (std::size_t i = 0; i < above.size(); ++i)
+    for (const auto& in : above[i]->settings.from)
+      if (const auto* n = find(in.node); n != nullptr && std::ranges::count(above, n) == 0) above.push_back(n);
+  for (const auto* n : above) {
+    const auto caps = n->component->caps;
+    if (n->settings.role == config::role::source && (caps & PL_REPLAYABLE) == 0)
+      problems.error(n->settings.where,
+                     fmt::format("'{}' can't deliver exactly once: its source {} can't be read again from a position",
+                                 sink.settings.name, n->settings.plugin),
+                     "write 'delivery: at_least_once' on the sink");
+    if (n->settings.role == config::role::transform && (caps & PL_DETERMINISTIC) == 0)
+      problems.error(n->settings.where,
+                     fmt::format("'{}' can't deliver exactly once: {} may answer the same records differently when "
+                                 "they are read again",
+                                 sink.settings.name, n->settings.plugin),
+                     "write 'delivery: at_least_once' on the sink");
+  }
 }
 
 bool pipeline::create(config::diagnostics& problems) {
@@ -127,7 +167,8 @@ std::unique_ptr<instance> pipeline::make(const node& n, std::uint32_t index, std
                                          config::diagnostics& problems) {
   auto unit = std::make_unique<instance>(
       *n.component, n.options, common_, memory_->pool,
-      instance::place{settings_.name, n.settings.name, settings_.state_dir, index, of, memory_share(n)});
+      instance::place{settings_.name, n.settings.name, settings_.state_dir, index, of, memory_share(n),
+                      std::ranges::any_of(sinks_, [&](const node& s) { return exactly_once(s); })});
   const auto created = unit->create();
   if (created.ok()) return unit;
   if (created.why.empty()) problems.error(n.settings.where, created.text());
@@ -196,7 +237,23 @@ lane_graph pipeline::make_graph(const node& source, std::uint32_t index, std::ui
     for (std::uint32_t port = 0; port < std::max(1U, units[i]->component->nports); ++port)
       graph.slots[i]->ports.push_back(readers(*units[i], port, graph.slots));
   graph.sinks = sink_nodes_;
+  graph.positions = make_ledger(reached, index, of, problems);
   return graph;
+}
+
+// The sinks below these nodes that keep positions.
+ledger pipeline::make_ledger(const std::vector<std::string>& reached, std::uint32_t index, std::uint32_t of,
+                             config::diagnostics& problems) {
+  std::vector<account> accounts;
+  for (const auto& n : sinks_) {
+    const bool below =
+        std::ranges::any_of(n.settings.from, [&](const auto& in) { return std::ranges::count(reached, in.node) != 0; });
+    if (!below || !exactly_once(n)) continue;
+    auto sink = find_sink(n.settings.name);
+    if (auto store = make(n, index, of, problems); store && sink)
+      accounts.push_back({std::move(sink), std::move(store)});
+  }
+  return ledger(std::move(accounts));
 }
 
 port_readers pipeline::readers(const node& of, std::uint32_t port,
@@ -393,7 +450,8 @@ void pipeline::waiting(std::vector<telemetry::not_ready>& into) const {
 bool pipeline::unchanged(const node& n, const pipeline& running) const {
   const auto* old = running.find(n.settings.name);
   return old != nullptr && old->component == n.component && config::equal_settings(old->settings, n.settings) &&
-         equal(*old->options, *n.options) && settings_.state_dir == running.settings_.state_dir;
+         equal(*old->options, *n.options) && settings_.state_dir == running.settings_.state_dir &&
+         settings_.delivery == running.settings_.delivery;
 }
 
 bool pipeline::same_as(const pipeline& running) const {

@@ -72,12 +72,17 @@ class pipeline final : private pipeline_events {
   pipeline(config::pipeline settings, services common, std::shared_ptr<pipeline_memory> memory);
 
   bool bind(loader::registry& plugins, config::diagnostics& problems);
+  void check_delivery(config::diagnostics& problems) const;
+  void check_upstream(const node& sink, config::diagnostics& problems) const;
+  [[nodiscard]] bool exactly_once(const node& sink) const;
   bool create(config::diagnostics& problems);
   void check_columns(config::diagnostics& problems);
   std::unique_ptr<instance> make(const node& n, std::uint32_t index, std::uint32_t of, config::diagnostics& problems);
   void make_sinks(config::diagnostics& problems);
   void make_lanes(config::diagnostics& problems);
   lane_graph make_graph(const node& source, std::uint32_t index, std::uint32_t of, config::diagnostics& problems);
+  [[nodiscard]] ledger make_ledger(const std::vector<std::string>& reached, std::uint32_t index, std::uint32_t of,
+                                   config::diagnostics& problems);
   [[nodiscard]] port_readers readers(const node& of, std::uint32_t port,
                                      const std::vector<std::unique_ptr<transform_slot>>& slots) const;
   [[nodiscard]] std::uint64_t memory_share(const node& n) const;

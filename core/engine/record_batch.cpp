@@ -32,7 +32,8 @@ void record_batch::release() noexcept {
   if (references_.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
   auto* parent = parent_;
   auto* inbox = inbox_;
-  settlement_inbox::report news{std::move(flights_), !undelivered_.load(std::memory_order_relaxed)};
+  settlement_inbox::report news{std::move(flights_), !undelivered_.load(std::memory_order_relaxed),
+                                fenced_.load(std::memory_order_relaxed)};
   delete this;
   // Reported after the memory is back, so that a lane that waits for room finds it.
   if (inbox != nullptr) inbox->put(std::move(news));
@@ -98,6 +99,7 @@ batch_ref select_rows(block_pool& pool, record_batch& of, std::span<const std::u
 
 batch_ref select_ranges(block_pool& pool, record_batch& of, const std::vector<bool>& take) {
   std::vector<std::uint32_t> selected;
+  if (of.nsel != 0) selected.reserve(of.nsel);
   for (const auto row : of.view().selection())
     if (take[of.view().origin(row)]) selected.push_back(row);
   auto child = select_rows(pool, of, selected);
@@ -118,7 +120,24 @@ batch_ref select_ranges(block_pool& pool, record_batch& of, const std::vector<bo
   child->ranges = ranges;
   child->nranges = n;
   child->origin = origin;
-  return child;
+  std::vector<pl_change> changes;
+  for (const auto& c : of.view().changes())
+    if (take[c.range]) {
+      changes.push_back(c);
+      changes.back().range = moved[c.range];
+    }
+  return carry(*child, changes) ? std::move(child) : batch_ref();
+}
+
+bool carry(record_batch& to, std::span<const pl_change> changes) {
+  to.nchanges = static_cast<std::uint32_t>(changes.size());
+  to.changes = nullptr;
+  if (changes.empty()) return true;
+  auto* copies = static_cast<pl_change*>(to.alloc(changes.size() * sizeof(pl_change), alignof(pl_change)));
+  if (copies == nullptr) return false;
+  std::copy(changes.begin(), changes.end(), copies);
+  to.changes = copies;
+  return true;
 }
 
 }  // namespace pl::engine

@@ -42,6 +42,11 @@ class record_batch : public pl_batch {
     flights_ = std::move(flights);
   }
   void mark_undelivered() noexcept { root().undelivered_.store(true, std::memory_order_relaxed); }
+  [[nodiscard]] bool undelivered() noexcept { return root().undelivered_.load(std::memory_order_relaxed); }
+  void mark_fenced() noexcept {
+    root().fenced_.store(true, std::memory_order_relaxed);
+    mark_undelivered();
+  }
 
   // Memory that this batch keeps alive, its parents' included.
   [[nodiscard]] std::size_t footprint() const noexcept;
@@ -57,7 +62,7 @@ class record_batch : public pl_batch {
   ~record_batch();
 
   std::atomic<std::uint32_t> references_{1};
-  std::atomic<bool> undelivered_{false};
+  std::atomic<bool> undelivered_{false}, fenced_{false};
   record_batch* parent_;
   arena memory_;
   std::size_t pinned_bytes_ = 0;
@@ -95,7 +100,11 @@ class batch_ref {
 // The same rows of the same columns, of which only `rows` (ascending) count. Ranges as they are. Null: no memory.
 batch_ref select_rows(block_pool& pool, record_batch& of, std::span<const std::uint32_t> rows);
 
-// What of a batch belongs to the ranges for which `take` is true: their rows, and they alone as ranges. Null: no memory.
+// What of a batch belongs to the ranges for which `take` is true: their rows, and they alone as ranges, with their changes.
+// Null: no memory.
 batch_ref select_ranges(block_pool& pool, record_batch& of, const std::vector<bool>& take);
+
+// Sets a batch's changes; what they point to isn't copied. False: no memory.
+bool carry(record_batch& to, std::span<const pl_change> changes);
 
 }  // namespace pl::engine

@@ -95,6 +95,7 @@ bool writer::write(group batches) {
     meters_->write_seconds.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
     if (written.ok()) return accept(batches, left);
     left.fail(inputs);
+    if (written.code == PL_FENCED) return fence(batches, written);
     if (written.code == PL_REJECT) return halve(std::move(batches), written);
     if (written.code != PL_RETRY) return fail(batches, written.text());
     if (!come_again(written, pause)) {
@@ -102,6 +103,13 @@ bool writer::write(group batches) {
       return false;
     }
   }
+}
+
+// Somebody has claimed a stream of these after us: they are his now. What is still ours is read again under a new claim.
+bool writer::fence(const group& batches, const outcome& why) {
+  sink_->log(telemetry::log_level::warn, why.text());
+  for (const auto& b : batches) b->mark_fenced();
+  return true;
 }
 
 // Waits before the next try. False: there is none.
@@ -119,6 +127,12 @@ bool writer::come_again(const outcome& failed, backoff& pause) {
 
 bool writer::halve(group batches, const outcome& refused) {
   const auto rows = rows_of(batches);
+  const bool in_parts = std::all_of(batches.begin(), batches.end(), [](const auto& b) {
+    return std::ranges::all_of(b->view().ranges(), [](const auto& r) { return r.epoch == 0; });
+  });
+  if (!in_parts)
+    return fail(batches, fmt::format("refuses rows without saying which, which a sink that keeps positions must: {}",
+                                     refused.text()));
   if (rows == 0) return fail(batches, fmt::format("refuses a batch without rows: {}", refused.text()));
   if (rows == 1) {
     yield left;
@@ -188,36 +202,34 @@ void sink_node::start() {
 
 void sink_node::push(std::vector<batch_ref> group) {
   if (writers_.size() == 1) return writers_.front()->queue().push(std::move(group));
-  for (auto& b : group) push_split(std::move(b));
+  std::vector<std::vector<batch_ref>> parts(writers_.size());
+  for (auto& b : group)
+    if (!split(std::move(b), parts)) return events_.load()->node_failed(name_, "out of memory");
+  for (std::size_t w = 0; w < writers_.size(); ++w)
+    if (!parts[w].empty()) writers_[w]->queue().push(std::move(parts[w]));
 }
 
-// To each writer the ranges whose streams are its own.
-void sink_node::push_split(batch_ref batch) {
+// To each writer the ranges whose streams are its own. False: no memory; the batch is marked undelivered.
+bool sink_node::split(batch_ref batch, std::vector<std::vector<batch_ref>>& to) {
   std::vector<std::size_t> writer_of;
   writer_of.reserve(batch->nranges);
   for (const auto& range : batch->view().ranges())
     writer_of.push_back(std::hash<std::string_view>()(pl::view(range.stream)) % writers_.size());
-  const auto push_to = [&](std::size_t w, batch_ref b) {
-    std::vector<batch_ref> one;
-    one.push_back(std::move(b));
-    writers_[w]->queue().push(std::move(one));
-  };
   const auto only = writer_of.empty() ? 0 : writer_of.front();
-  if (std::all_of(writer_of.begin(), writer_of.end(), [&](auto w) { return w == only; }))
-    return push_to(only, std::move(batch));
+  if (std::ranges::all_of(writer_of, [&](auto w) { return w == only; })) {
+    to[only].push_back(std::move(batch));
+    return true;
+  }
   for (std::size_t w = 0; w < writers_.size(); ++w) {
     std::vector<bool> take;
     take.reserve(writer_of.size());
     for (const auto of : writer_of) take.push_back(of == w);
     if (std::none_of(take.begin(), take.end(), [](bool t) { return t; })) continue;
     auto part = select_ranges(pool_, *batch, take);
-    if (!part) {
-      batch->mark_undelivered();
-      events_.load()->node_failed(name_, "out of memory");
-      return;
-    }
-    push_to(w, std::move(part));
+    if (!part) return batch->mark_undelivered(), false;
+    to[w].push_back(std::move(part));
   }
+  return true;
 }
 
 bool sink_node::full() const {

@@ -54,6 +54,7 @@ class writer {
   bool connect();
   bool write(group batches);
   bool halve(group batches, const outcome& refused);
+  bool fence(const group& batches, const outcome& why);
   bool accept(const group& batches, yield& left);
   bool come_again(const outcome& failed, backoff& pause);
   bool fail(const group& batches, std::string_view why);
@@ -92,7 +93,7 @@ class sink_node {
   [[nodiscard]] std::string waiting_for() const;  // empty: all writers do their work
 
  private:
-  void push_split(batch_ref batch);
+  bool split(batch_ref batch, std::vector<std::vector<batch_ref>>& to);
 
   std::string name_;
   block_pool& pool_;

@@ -4,6 +4,7 @@
 
 #include "telemetry/metrics.hpp"
 
+#include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -20,8 +21,9 @@ namespace pl::engine {
 // flight under the old one can't be mistaken. Only the lane's thread touches it.
 class stream_state {
  public:
-  explicit stream_state(std::string name, std::uint64_t position)
-      : name_(std::move(name)), position_(position), settled_(position) {}
+  // position: where reading begins. Below `delivered` all is delivered already, and only transforms read it again.
+  stream_state(std::string name, std::uint64_t position, std::uint64_t delivered)
+      : name_(std::move(name)), position_(position), settled_(std::max(position, delivered)) {}
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }  // read up to here
@@ -43,7 +45,7 @@ class stream_state {
     --outstanding_;
     const auto before = settled_;
     while (!pending_.empty() && pending_.front().delivered) {
-      settled_ = pending_.front().next;
+      settled_ = std::max(settled_, pending_.front().next);
       pending_.pop_front();
       ++first_;
     }
@@ -76,6 +78,7 @@ class settlement_inbox {
   struct report {
     std::vector<flight> flights;
     bool delivered;
+    bool fenced;  // a sink refused it, because the claim under which it was read is no longer the last one
   };
 
   void put(report r) {

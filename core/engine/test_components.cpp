@@ -87,7 +87,7 @@ class test_source final : public pl::source {
     for (auto& s : streams_) {
       const auto end = stage_->endless ? s.next + share : std::min(stage_->rows, s.next + share);
       if (end == s.next) continue;
-      ranges.push_back({borrow(s.name), s.next, end, stage_->rows, 0});
+      ranges.push_back(range_of(borrow(s.name), s.next, end, stage_->rows));
       for (; s.next < end; ++s.next) {
         pos.push_back(s.next);
         origin.push_back(static_cast<std::uint32_t>(ranges.size() - 1));

@@ -7,7 +7,7 @@ void write_queue::push(std::vector<batch_ref> batches) {
   group g{std::move(batches), 0, 0, std::chrono::steady_clock::now()};
   for (const auto& b : g.batches) {
     g.rows += b->nsel;
-    g.bytes += b->footprint();
+    if (b->nsel != 0) g.bytes += b->footprint();  // ranges alone share the memory of what the others count
   }
   std::scoped_lock lock(mutex_);
   rows_ += g.rows;

@@ -289,7 +289,7 @@ class file_source final : public pl::source {
     if (rows != 0) average_line_ = static_cast<std::size_t>(f.next() - first) / rows + 1;
     b.set_positions(position);
     auto range = b.allocate<pl_range>(1);
-    range[0] = {pl::borrow(path), first, f.next(), f.end(), 0};
+    range[0] = pl::range_of(pl::borrow(path), first, f.next(), f.end());
     b.set_ranges(range);
     if (keep_block) b.pin(chunk_.memory.release(), chunk_.size, [](void* p) { std::free(p); });
     return std::move(b).finish();

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "committer.hpp"
 
+#include <pipeline/failpoint.hpp>
+
 #include <cstring>
 #include <span>
 
@@ -65,6 +67,7 @@ void committer::commit_if_due(const partition_table& table) {
   });
   if (those.empty()) return;
   sent_ = now;
+  pl::failpoint("broker.before");
   const auto code = rd_kafka_commit(client_->get(), offsets_of(those).get(), 1);
   waiting_ = code == RD_KAFKA_RESP_ERR_NO_ERROR;
   if (!waiting_)
@@ -74,6 +77,7 @@ void committer::commit_if_due(const partition_table& table) {
 void committer::on_answer(const partition_table& table, rd_kafka_resp_err_t code,
                           const rd_kafka_topic_partition_list_t* offsets) {
   waiting_ = false;
+  pl::failpoint("broker.after");
   for (const auto& entry : elements(offsets))
     if (auto* p = table.find(entry.topic, entry.partition))
       note(*p, entry.err != RD_KAFKA_RESP_ERR_NO_ERROR ? entry.err : code, entry.offset);

@@ -25,13 +25,14 @@ class committer {
   void on_answer(const partition_table& table, rd_kafka_resp_err_t code,
                  const rd_kafka_topic_partition_list_t* offsets);
 
+  // Commits carry a mark: who made it, and for which very offset. The usual tools drop it when somebody resets the
+  // group, so an offset without it is an operator's order to go there.
+  [[nodiscard]] std::string mark(std::int64_t offset) const;
+
   // Sends it and waits for the answer, for a bounded time.
   void commit_now(const std::vector<partition*>& those);
 
  private:
-  // Commits carry a mark: who made it, and for which very offset. The usual tools drop it when somebody resets the
-  // group, so an offset without it is an operator's order to go there.
-  [[nodiscard]] std::string mark(std::int64_t offset) const;
   partition_list_ptr offsets_of(const std::vector<partition*>& those) const;
   void note(partition& p, rd_kafka_resp_err_t code, std::int64_t offset);
 

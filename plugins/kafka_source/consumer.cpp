@@ -3,6 +3,8 @@
 
 #include "statistics.hpp"
 
+#include <pipeline/failpoint.hpp>
+
 #include <algorithm>
 #include <array>
 #include <exception>
@@ -262,7 +264,7 @@ void consumer::assigned(rd_kafka_topic_partition_list_t& list) {
     fresh.push_back(p);
   }
   // What can't be placed now begins anywhere, unread, and is moved later: librdkafka wants its answer.
-  if (const auto placed = place(fresh); !placed.ok() && warnings_.allows("place")) ctx_.warn(placed.why().message);
+  warn_unplaced(place(fresh));
   for (auto& entry : elements(list)) {
     auto* p = table_.find(entry.topic, entry.partition);
     entry.offset = p->now == phase::unplaced ? RD_KAFKA_OFFSET_INVALID : p->next;
@@ -314,6 +316,9 @@ void consumer::apply_revocation(rd_kafka_topic_partition_list_t& list) {
 
 pl::result<void> consumer::place(const std::vector<partition*>& those) {
   if (those.empty()) return {};
+  // The host looks at the sinks before we look at the broker: an order that is given in between is then seen.
+  for (auto* p : those)
+    if (auto expected = ctx_.announced(p->stream); !expected.ok()) return expected;
   if (auto known = offsets_.committed(those); !known.ok()) return known;
   for (auto* p : those)
     if (auto placed = place_one(*p); !placed.ok()) return placed;
@@ -322,23 +327,44 @@ pl::result<void> consumer::place(const std::vector<partition*>& those) {
 
 pl::result<void> consumer::place_one(partition& p) {
   auto from = p.committed;
+  auto why = p.committed_with == committer_.mark(p.committed) ? pl::begin::by_progress : pl::begin::by_order;
   if (from == unknown_offset) {
     const auto start = offsets_.start(p, settings_.start);
     if (!start.ok()) return start.why();
     from = start.value();
+    why = pl::begin::by_policy;
   }
-  const auto answer = ctx_.assigned(p.stream, static_cast<std::uint64_t>(from));
+  const auto answer = ctx_.assigned(p.stream, static_cast<std::uint64_t>(from), why);
   if (!answer.ok()) {
     if (answer.why().code == pl::status::fatal) failure_ = answer.why();
     return answer.why();
   }
   p.next = static_cast<std::int64_t>(answer.value());
+  if (why == pl::begin::by_order)
+    if (auto marked = take_order(p); !marked.ok()) return marked;
   p.now = phase::reading;
   // Where there is no committed offset yet, the start itself is one: else "latest" would skip, after a crash before the
   // first commit, what came in between.
   if (p.committed == unknown_offset) p.settled = p.next;
   if (ctx_.logs(pl::log_level::debug)) ctx_.debug(p.stream + " is read from " + std::to_string(p.next));
   return {};
+}
+
+// An order counts once: with our mark on it before the first record is read. Else it would be obeyed again after a crash.
+pl::result<void> consumer::take_order(partition& p) {
+  p.settled = p.next;
+  p.committed = unknown_offset;
+  pl::failpoint("mark.before");
+  committer_.commit_now({&p});
+  pl::failpoint("mark.after");
+  if (p.committed == p.next) return {};
+  return pl::retry("the broker does not take the mark on offset " + std::to_string(p.next) + " of " + p.stream +
+                   ", to which the group was reset; it is tried again");
+}
+
+void consumer::warn_unplaced(const pl::result<void>& placed) {
+  if (placed.ok() || placed.why().message.empty()) return;  // where the host refused, it has said why
+  if (warnings_.allows("place")) ctx_.warn(placed.why().message);
 }
 
 void consumer::place_waiting() {
@@ -349,10 +375,9 @@ void consumer::place_waiting() {
     if (p.now == phase::unplaced) waiting.push_back(&p);
   });
   if (waiting.empty()) return;
-  if (const auto placed = place(waiting); !placed.ok()) {
-    place_at_ = now + try_again_after;
-    if (warnings_.allows("place")) ctx_.warn(placed.why().message);
-  }
+  const auto placed = place(waiting);
+  if (!placed.ok()) place_at_ = now + try_again_after;
+  warn_unplaced(placed);
   for (auto* p : waiting) {
     if (p->now != phase::reading) continue;
     p->now = phase::moving;
@@ -462,14 +487,8 @@ void consumer::go_on_after_loss(partition& p, const watermarks& ends) {
 bool consumer::go_back(partition& p, std::int64_t to) {
   // Positions begin again: for the host this is the end of one stream and the beginning of another.
   (void)ctx_.lost(p.stream);
-  const auto answer = ctx_.assigned(p.stream, static_cast<std::uint64_t>(to));
+  const auto answer = ctx_.assigned(p.stream, static_cast<std::uint64_t>(to), pl::begin::by_order);
   if (!answer.ok()) return false;
-  if (answer.value() != static_cast<std::uint64_t>(to)) {
-    failure_ = pl::fatal("the sink's position " + std::to_string(answer.value()) + " of " + p.stream +
-                         " lies beyond the partition's end: the topic was created anew, or its end was cut off; if its "
-                         "records are to be read, delete the stream's row in the sink's positions");
-    return false;
-  }
   if (!restart(p, to)) return false;
   p.next = to;
   p.settled = to;
@@ -490,6 +509,7 @@ void consumer::seek(std::string_view stream, std::int64_t next) {
 }
 
 void consumer::settle(std::string_view stream, std::int64_t next) {
+  pl::failpoint("settle");
   if (auto* p = table_.find(stream)) p->settled = next;
 }
 

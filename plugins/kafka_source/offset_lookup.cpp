@@ -23,6 +23,7 @@ pl::result<void> offset_lookup::committed(std::span<partition* const> of) const 
     if (answer.err != RD_KAFKA_RESP_ERR_NO_ERROR)
       return no_answer("the committed offset of " + of[i]->stream, answer.err);
     of[i]->committed = answer.offset >= 0 ? answer.offset : unknown_offset;
+    of[i]->committed_with.assign(static_cast<const char*>(answer.metadata), answer.metadata_size);
   }
   return {};
 }

@@ -20,7 +20,7 @@ class offset_lookup {
  public:
   explicit offset_lookup(rd_kafka_t* handle) : handle_(handle) {}
 
-  // Fills in `committed` of each; unknown_offset where the group has none.
+  // Fills in `committed` and `committed_with` of each; unknown_offset where the group has none.
   pl::result<void> committed(std::span<partition* const> of) const;
   pl::result<watermarks> ends(const partition& of) const;
   // Where a partition without a committed offset begins.

@@ -39,6 +39,7 @@ struct partition {
 
   std::int64_t settled = unknown_offset;     // delivered up to here
   std::int64_t committed = unknown_offset;   // what the broker has, as far as we know
+  std::string committed_with;                // the metadata that came with it when we asked
   std::int64_t committing = unknown_offset;  // on its way to the broker
 
   std::chrono::steady_clock::time_point retry_at{};  // of placing, moving, repairing

@@ -142,8 +142,9 @@ void row_assembler::set_ranges(columns& to, const consumer& from) {
   const auto ranges = to.builder.allocate<pl_range>(parts_.size());
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     const auto& p = *parts_[i].of;
-    ranges[i] = {pl::borrow(to.builder.copy(p.stream)), static_cast<std::uint64_t>(p.next),
-                 static_cast<std::uint64_t>(parts_[i].next), from.end_of(p, parts_[i].next), 0};
+    const auto next = static_cast<std::uint64_t>(parts_[i].next);
+    ranges[i] = pl::range_of(pl::borrow(to.builder.copy(p.stream)), static_cast<std::uint64_t>(p.next), next,
+                             from.end_of(p, parts_[i].next));
   }
   to.builder.set_ranges(ranges);
 }

@@ -254,7 +254,7 @@ class simulator_source final : public pl::source {
     batch.set_positions(position);
     auto range = batch.allocate<pl_range>(1);
     const auto stream_end = rate_ > 0 || options_.count != 0 ? due : PL_UNKNOWN;
-    range[0] = {pl::borrow(batch.copy(stream_)), first, next_, stream_end, 0};
+    range[0] = pl::range_of(pl::borrow(batch.copy(stream_)), first, next_, stream_end);
     batch.set_ranges(range);
     return std::move(batch).finish();
   }

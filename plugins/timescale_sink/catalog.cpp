@@ -87,9 +87,8 @@ std::string milliseconds(std::chrono::nanoseconds d) {
   return std::to_string(std::chrono::ceil<std::chrono::milliseconds>(d).count());
 }
 
-pl::result<void> run(const std::string& secret_conninfo, const limits& allowed,
+pl::result<void> run(pqxx::connection& connection, const limits& allowed,
                      const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
-  pqxx::connection connection(secret_conninfo);
   const stall_guard guard(connection.sock(), allowed.stall);
   pqxx::work tx(connection);
   if (const auto settings = allowed.sql(); !settings.empty()) tx.exec(settings);
@@ -176,16 +175,26 @@ sql_error error_of(const pqxx::sql_error& e) {
 }
 
 pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
+                                std::unique_ptr<pqxx::connection>& kept,
                                 const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
   try {
-    return run(secret_conninfo, allowed, body);
+    if (!kept) kept = std::make_unique<pqxx::connection>(secret_conninfo);
+    return run(*kept, allowed, body);
   } catch (const pqxx::sql_error& e) {
     const auto error = error_of(e);
     const auto hint = advice(error.sqlstate);
+    if (reaction_to(error) == reaction::reconnect) kept.reset();
     return pl::retry(described(error) + (hint.empty() ? "" : ": ") + std::string(hint));
   } catch (const pqxx::failure& e) {
+    kept.reset();
     return pl::retry(described({{}, e.what(), {}, {}, 0}));
   }
+}
+
+pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
+                                const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
+  std::unique_ptr<pqxx::connection> once;
+  return in_transaction(secret_conninfo, allowed, once, body);
 }
 
 }  // namespace timescale

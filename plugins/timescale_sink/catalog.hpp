@@ -14,6 +14,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
@@ -73,6 +74,10 @@ enum class schema_state { usable, missing, forbidden };
 // Connects, begins a transaction, runs `body` in it and commits. What libpqxx throws becomes a failure: `retry`, with
 // the server's words in it. A server that falls silent is given up after limits.stall.
 [[nodiscard]] pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
+                                              const std::function<pl::result<void>(pqxx::transaction_base&)>& body);
+// The same on a connection that is kept: made where there is none, and gone where it broke.
+[[nodiscard]] pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
+                                              std::unique_ptr<pqxx::connection>& kept,
                                               const std::function<pl::result<void>(pqxx::transaction_base&)>& body);
 
 }  // namespace timescale

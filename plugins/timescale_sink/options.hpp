@@ -91,6 +91,7 @@ struct options {
   std::map<std::string, std::string> columns;
   unmapped_fields unmapped = unmapped_fields::error;
   std::optional<create_options> create;
+  std::string positions_table = "pipeline_positions", state_table = "pipeline_state";
   nanoseconds connect_timeout = 10s;
   nanoseconds statement_timeout = 30s;
   nanoseconds lock_timeout = 10s;
@@ -121,6 +122,13 @@ struct options {
                    "Creates the table if it isn't there, {} with all defaults; a table that exists is never altered. "
                    "Default: the table must exist.")
             .example("{hypertable: {chunk_interval: 1d}, retention: 90d}"),
+        pl::option(&o::positions_table, "positions_table",
+                   "With 'delivery: exactly_once': where the positions of streams are kept; made where it is missing, "
+                   "in the schema of 'table' unless it names one.")
+            .example("pipeline.positions"),
+        pl::option(&o::state_table, "state_table",
+                   "With 'delivery: exactly_once': where the state of transforms is kept; made where it is missing.")
+            .example("pipeline.state"),
         pl::option(&o::connect_timeout, "connect_timeout", "How long connecting to one host may take.").range(2, 3600),
         pl::option(
             &o::statement_timeout, "statement_timeout",

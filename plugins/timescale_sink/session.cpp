@@ -47,8 +47,9 @@ maybe_error session::connect(const std::string& secret_conninfo) {
   return std::nullopt;
 }
 
-maybe_error session::run(const std::string& statements) {
+maybe_error session::run(const std::string& statements, const std::function<void()>& when_sent) {
   if (auto e = send(statements)) return e;
+  if (when_sent) when_sent();
   return results(awaited::end);
 }
 

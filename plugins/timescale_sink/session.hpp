@@ -7,6 +7,7 @@
 #include "sql_error.hpp"
 
 #include <chrono>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -32,7 +33,7 @@ class session {
   void disconnect() noexcept;
 
   // Runs a string of statements to its end.
-  [[nodiscard]] maybe_error run(const std::string& statements);
+  [[nodiscard]] maybe_error run(const std::string& statements, const std::function<void()>& when_sent = nullptr);
 
   // Runs a string of statements whose last is COPY ... FROM STDIN, then takes its data.
   [[nodiscard]] maybe_error begin_copy(const std::string& statements);

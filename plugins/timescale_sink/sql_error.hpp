@@ -9,10 +9,11 @@
 namespace timescale {
 
 enum class reaction {
-  reject_row,     // a row's own fault: find it, give it to the dead letters, write the others
-  recheck_table,  // the table isn't what it was: read the catalog again
-  reconnect,      // this connection, or this server, is of no use any more
-  try_again       // the connection is fine; later may be better
+  reject_row,      // a row's own fault: find it, give it to the dead letters, write the others
+  recheck_table,   // the table isn't what it was: read the catalog again
+  reconnect,       // this connection, or this server, is of no use any more
+  try_again,       // the connection is fine; later may be better
+  check_positions  // a stream does not stand where it should
 };
 
 struct sql_error {

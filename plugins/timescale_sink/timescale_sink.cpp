@@ -51,7 +51,8 @@ pl::description sink::describe() {
           "Writes rows into a table of TimescaleDB or PostgreSQL, by binary COPY.\n\n"
           "All rows of a write go into one transaction. A row that the database refuses is found by bisection and "
           "goes to the dead letters; the others are stored. Connects anew by itself, and works through PgBouncer in "
-          "transaction pooling.",
+          "transaction pooling. With 'delivery: exactly_once' the positions of the source and the state of transforms "
+          "are part of the same transaction.",
       .example =
           "plugin: timescale_sink\n"
           "from: parsed\n"
@@ -59,7 +60,7 @@ pl::description sink::describe() {
           "table: raw_telemetry\n"
           "create: {hypertable: {chunk_interval: 1d}, retention: 90d}\n",
       .ports = {},
-      .abilities = 0};
+      .abilities = PL_TRANSACTIONAL};
 }
 
 sink::sink(options o, pl::context context)
@@ -90,6 +91,14 @@ sink::sink(options o, pl::context context)
     found.push_back(
         {"stall_timeout",
          "must be longer than 'statement_timeout' and 'lock_timeout': the database has to be able to give up first"});
+  const auto beside = [&](const std::string& written, const char* option) {
+    auto name = parse_table_name(written);
+    if (!name) return found.push_back({option, name.why().message}), table_name{};
+    if (name->schema.empty()) name->schema = name_.schema;
+    return *std::move(name);
+  };
+  tables_ = {std::string(context_.pipeline()), std::string(context_.node()),
+             beside(options_.positions_table, "positions_table"), beside(options_.state_table, "state_table")};
   if (options_.create)
     for (auto& f : creation_findings(*options_.create)) found.push_back(std::move(f));
   if (!found.empty()) {
@@ -98,6 +107,7 @@ sink::sink(options o, pl::context context)
   }
   conninfo_.set_defaults(options_.connect_timeout,
                          "pipeline-host " + std::string(context_.pipeline()) + '/' + std::string(context_.node()));
+  book_ = std::make_unique<position_book>(conninfo_.secret_text(), limits_, tables_);
 }
 
 pl::result<const pl_schema*> sink::columns(const pl_schema* in, std::uint32_t) {
@@ -258,23 +268,59 @@ pl::result<void> sink::make_ready(const pl::batch_list& batches) {
 }
 
 pl::result<void> sink::write(const pl::batch_list& batches) {
+  const auto moves = moves_of(batches);
+  if (!moves) return pl::fenced(where() + ": a stream was claimed anew while records of it were under way");
   for (bool first_time = true;; first_time = false) {
     if (auto ready = make_ready(batches); !ready) return ready;
-    if (portions_.empty()) return {};
+    if (portions_.empty() && moves->empty()) return {};
+    if (unsure_) {
+      const auto committed = find_out(*moves);
+      if (!committed) return committed.why();
+      if (*committed) return delivered(batches), pl::result<void>{};
+    }
     if (auto ready = connect(); !ready) return ready;
     const auto began = std::chrono::steady_clock::now();
-    const auto failed = writer_.write(session_, portions_, {});
+    const auto failed = writer_.write(session_, portions_, closing_of(batches, *moves));
     if (writer_.searched()) searches_.add();
     if (!failed) {
       seconds_.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
       delivered(batches);
       return {};
     }
+    unsure_ = !moves->empty() && (failed->at_commit || failed->what == reaction::check_positions);
     if (auto why = explain(*failed, first_time)) return *std::move(why);
   }
 }
 
+std::vector<closing_statement> sink::closing_of(const pl::batch_list& batches, const std::vector<move>& moves) {
+  std::vector<closing_statement> closing;
+  if (moves.empty()) return closing;
+  while (token_ == 0) token_ = random_() >> 1U;  // of PostgreSQL's bigint
+  for (auto& sql : change_sql(tables_, batches)) closing.push_back({std::move(sql), reaction::try_again});
+  closing.push_back({move_sql(tables_, moves, token_), reaction::check_positions});
+  return closing;
+}
+
+// The transaction may even be under way still: then its rows are locked, and the check of the next try, which waits for
+// it, brings us here again.
+pl::result<bool> sink::find_out(const std::vector<move>& moves) {
+  const auto found = book_->standing_of(moves, token_);
+  if (!found) {
+    auto why = found.why();
+    why.message = where() + ": whether the last transaction was committed is to be found out: " + why.message;
+    return why;
+  }
+  unsure_ = false;
+  if (*found != position_book::standing::elsewhere) return *found == position_book::standing::after;
+  token_ = 0;
+  std::string streams;
+  for (const auto& m : moves) streams += (streams.empty() ? "" : ", ") + m.stream;
+  return pl::fenced(where() + ": another host has claimed " + (moves.size() == 1 ? "" : "one of ") + streams +
+                    "; nothing of this write was stored");
+}
+
 void sink::delivered(const pl::batch_list& batches) {
+  token_ = 0;
   // Not before the transaction is through: a write that is tried again would bury a row twice.
   for (const auto& r : writer_.rejected()) context_.reject(batches[batch_of_[r.portion]], r.row, writer_.why(r));
   was_ready_ = true;
@@ -294,7 +340,11 @@ std::optional<pl::failure> sink::explain(const write_failure& why, bool first_ti
     case reaction::reconnect:
       session_.disconnect();
       if (why.at_commit)
-        text += "; whether the last transaction was committed is not known, so its rows are written again";
+        text += unsure_ ? "; whether the last transaction was committed is found out first"
+                        : "; whether the last transaction was committed is not known, so its rows are written again";
+      return pl::retry(text);
+    case reaction::check_positions:
+      if (first_time) return std::nullopt;
       return pl::retry(text);
     case reaction::reject_row:
       return pl::rejected(text);
@@ -302,6 +352,32 @@ std::optional<pl::failure> sink::explain(const write_failure& why, bool first_ti
       break;
   }
   return pl::retry(text);
+}
+
+// ------------------------------------------------------------------------------------------------------ positions ---
+
+namespace {
+
+template <class T>
+pl::result<T> placed(pl::result<T> answer, const std::string& where) {
+  if (answer.ok()) return answer;
+  auto why = answer.why();
+  why.message = where + ": " + why.message;
+  return why;
+}
+
+}  // namespace
+
+pl::result<pl_position> sink::position(std::string_view source, std::string_view stream) {
+  return placed(book_->position(source, stream), conninfo_.shown());
+}
+
+pl::result<bool> sink::claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted) {
+  return placed(book_->claim(source, stream, seen, wanted), conninfo_.shown());
+}
+
+pl::result<void> sink::load(std::string_view source, std::string_view stream, const entry& each) {
+  return placed(book_->load(source, stream, each), conninfo_.shown());
 }
 
 }  // namespace timescale

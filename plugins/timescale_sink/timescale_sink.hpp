@@ -5,6 +5,7 @@
 #include "conninfo.hpp"
 #include "mapping.hpp"
 #include "options.hpp"
+#include "positions.hpp"
 #include "session.hpp"
 #include "writer.hpp"
 
@@ -12,12 +13,13 @@
 
 #include <memory>
 #include <optional>
+#include <random>
 #include <string>
 #include <vector>
 
 namespace timescale {
 
-class sink final : public pl::sink, public pl::columns_aware {
+class sink final : public pl::sink, public pl::columns_aware, public pl::position_store {
  public:
   using options = timescale::options;
   static pl::description describe();
@@ -29,6 +31,11 @@ class sink final : public pl::sink, public pl::columns_aware {
   pl::result<void> start() override;
   pl::result<void> stop() override;
   pl::result<void> write(const pl::batch_list& batches) override;
+
+  pl::result<pl_position> position(std::string_view source, std::string_view stream) override;
+  pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen,
+                         pl_position wanted) override;
+  pl::result<void> load(std::string_view source, std::string_view stream, const entry& each) override;
 
  private:
   struct world {  // what the catalog said
@@ -50,6 +57,10 @@ class sink final : public pl::sink, public pl::columns_aware {
   [[nodiscard]] pl::result<void> connect();
   void forget_table();
 
+  [[nodiscard]] std::vector<closing_statement> closing_of(const pl::batch_list& batches,
+                                                          const std::vector<move>& moves);
+  // Whether a write whose outcome is not known was committed.
+  [[nodiscard]] pl::result<bool> find_out(const std::vector<move>& moves);
   void delivered(const pl::batch_list& batches);
   // Nothing: the table changed under us, and the same write is worth another try with a fresh look at it.
   [[nodiscard]] std::optional<pl::failure> explain(const write_failure& why, bool first_time);
@@ -69,7 +80,13 @@ class sink final : public pl::sink, public pl::columns_aware {
   std::vector<std::unique_ptr<prepared_schema>> prepared_;
   std::vector<portion> portions_;
   std::vector<std::uint32_t> batch_of_;  // portion -> batch
-  bool was_ready_ = false;               // a write succeeded: what doesn't fit now has changed under us
+  position_tables tables_;
+  std::unique_ptr<position_book> book_;
+  std::mt19937_64 random_{std::random_device{}()};
+  std::uint64_t token_ = 0;  // of the write in hand, for all its tries; 0: none yet
+  bool unsure_ = false;      // whether an earlier try of it was committed
+
+  bool was_ready_ = false;  // a write succeeded: what doesn't fit now has changed under us
 
   pl::counter rows_, refused_, transactions_, searches_, connections_;
   pl::histogram seconds_;

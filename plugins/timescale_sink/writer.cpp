@@ -3,6 +3,8 @@
 
 #include "row_search.hpp"
 
+#include <pipeline/failpoint.hpp>
+
 #include <algorithm>
 #include <tuple>
 
@@ -13,6 +15,7 @@ namespace {
 constexpr std::size_t piece_bytes = 32 * 1024;
 constexpr std::size_t kept_bytes = 1 << 20;
 constexpr std::size_t longest_detail = 300;
+constexpr std::string_view division_by_zero = "22012";
 
 write_failure failed(sql_error e) {
   const auto what = reaction_to(e);
@@ -50,6 +53,7 @@ std::optional<write_failure> writer::write(session& to, std::span<const portion>
 }
 
 writer::attempt writer::write_at_once(session& to, std::span<const portion> portions) {
+  pl::failpoint("copy.before");
   attempt a;
   const std::string* copying = nullptr;
   std::size_t sent = 0;
@@ -66,6 +70,7 @@ writer::attempt writer::write_at_once(session& to, std::span<const portion> port
     if (!e) e = send_rows(to, portions[i], i, sent);
   }
   if (!e) e = copying ? end_copy(to) : to.run(opening_);
+  pl::failpoint("copy.after");
   written_ = sent;
   if (e) a.failure = failed(*std::move(e));
   return a;
@@ -100,9 +105,11 @@ maybe_error writer::end_copy(session& to) {
 }
 
 std::optional<write_failure> writer::close(session& to, std::span<const closing_statement> closing) {
-  auto statements = table_check_ + ';';
+  auto statements = (table_check_.empty() ? "SELECT 1" : table_check_) + ';';
   for (const auto& c : closing) statements += c.sql + ';';
-  auto e = to.run(statements + "COMMIT");
+  pl::failpoint("commit.before");
+  auto e = to.run(statements + "COMMIT", [] { pl::failpoint("commit.sent"); });
+  pl::failpoint("commit.after");
   if (!e) return std::nullopt;
   auto failure = failed(*std::move(e));
   const auto n = failure.error.statement;
@@ -110,8 +117,10 @@ std::optional<write_failure> writer::close(session& to, std::span<const closing_
   if (!failure.error.connection_lost()) {
     if (n == 0)
       failure.what = reaction::recheck_table;
-    else if (n <= closing.size())
-      failure.what = closing[n - 1].on_failure;
+    else if (n <= closing.size() && failure.error.sqlstate == division_by_zero)
+      failure.what = closing[n - 1].on_check;
+    else if (n <= closing.size() && failure.what == reaction::reject_row)
+      failure.what = reaction::try_again;  // no row of ours is to blame
   }
   return failure;
 }

@@ -29,11 +29,11 @@ struct portion {
   prepared_schema* how;
 };
 
-// Joins the transaction behind the rows; runs in the order given, in one string with COMMIT. It must fail where the
-// transaction must not commit, and `on_failure` is what follows from that.
+// Joins the transaction behind the rows, in the order given, in one string with COMMIT. One that must stop the commit
+// divides by zero; `on_check` is what follows from that.
 struct closing_statement {
   std::string sql;
-  reaction on_failure;
+  reaction on_check = reaction::try_again;
 };
 
 struct write_failure {

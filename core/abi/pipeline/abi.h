@@ -95,10 +95,21 @@ typedef struct pl_range { /* positions [first, next) of one stream */
   pl_str stream;          /* lives as long as the batch */
   uint64_t first, next;   /* all of [first, next) was read; positions may be missing inside (a compacted topic) */
   uint64_t end;           /* where the stream ended when the range was read (next, if caught up); PL_UNKNOWN */
-  uint64_t epoch;         /* the host's: under which claim the range was read. A source leaves 0 */
+  /* The host's; a source leaves them empty. source: its node. epoch: under which claim the range was read; 0: no sink keeps
+   * positions. Ranges of one stream with an epoch follow each other without a gap, at each sink. */
+  pl_str source;
+  uint64_t epoch;
 } pl_range;
 
 #define PL_UNKNOWN UINT64_MAX
+
+/* A change of what a transform remembers (see "state/1"), on its way to a sink that keeps it together with positions. */
+typedef struct pl_change {
+  uint32_t range; /* index into the batch's ranges: the stream that it belongs to */
+  uint32_t erase; /* not 0: the key is gone, and value empty */
+  pl_str node;    /* the transform's */
+  pl_str key, value; /* bytes */
+} pl_change;
 
 /* Rows, as columns of cells. The memory is the host's, from `derive` and `alloc`; whoever derived a batch fills it in and
  * may write to it until it hands it over (by `emit`, or as the result of `poll`). From then on nobody writes: branches
@@ -114,6 +125,8 @@ typedef struct pl_batch {
   const uint64_t* pos;     /* source position of each row; NULL: the rows have none (merged, or made by a timer) */
   const uint32_t* origin;  /* index into ranges, of each row; NULL: all are of ranges[0] */
   const pl_range* ranges;  /* what the batch covers; kept even when no row is left */
+  const pl_change* changes; /* for sinks with "store/1": belong to the same transaction as the rows; the last of a key wins */
+  uint32_t nchanges;
 } pl_batch;
 
 /* -------------------------------------------------------------------------------------------------------- options -- */
@@ -200,10 +213,15 @@ typedef struct pl_host {
    * In `apply` and `write` only; the row must then not be emitted or written. */
   void (*reject)(void* ctx, pl_batch* batch, uint32_t row, pl_str why);
 
-  /* For sources. `assigned`: a stream is about to be read; `next` is where the source would begin; the answer is where it
-   * must. `lost`: the stream is no longer ours; waits (bounded) for what is in flight and answers how far the stream is
-   * settled, or PL_UNKNOWN where nothing of it was. */
-  pl_status (*assigned)(void* ctx, pl_str stream, uint64_t* next);
+  /* For sources, from within start, poll and stop. A stream is about to be read:
+   *   `announced`  before the source asks its own side (a broker) where it stands: the host looks where the sinks stand.
+   *                A source without such a side may leave it out.
+   *   `assigned`   *next is where the source would begin, `why` what that rests on; the answer is where it must begin.
+   * PL_RETRY: not now (a sink is away); the stream must not be read: begin again, later, with `announced`. PL_FATAL: stop.
+   * `lost`: the stream is no longer ours; waits (bounded) for what is in flight and answers how far the stream is settled,
+   * or PL_UNKNOWN where nothing of it was. */
+  pl_status (*announced)(void* ctx, pl_str stream);
+  pl_status (*assigned)(void* ctx, pl_str stream, uint32_t why, uint64_t* next);
   void (*lost)(void* ctx, pl_str stream, uint64_t* settled);
 
   const void* (*extension)(void* ctx, pl_str name); /* "name/version"; NULL: not offered */
@@ -218,6 +236,12 @@ enum {                  /* pl_component.caps */
   PL_TRANSACTIONAL = 2, /* sink: keeps positions in its own transactions */
   PL_IDEMPOTENT = 4,    /* sink: writing a batch twice leaves what writing it once leaves */
   PL_DETERMINISTIC = 8  /* transform: the same records give the same output */
+};
+
+enum { /* pl_host.assigned: what *next rests on */
+  PL_BY_POLICY = 0, /* nobody has said where to begin: the source's own start policy */
+  PL_BY_PROGRESS = 1, /* what this source noted when records were settled, or another consumer did: sinks know better */
+  PL_BY_ORDER = 2   /* a person wants to go there (the group's offsets were reset): sinks follow */
 };
 
 /* Hands a batch on, with one reference. port: index into pl_component.ports. */
@@ -289,6 +313,52 @@ typedef struct pl_ext_columns {
   uint32_t size;
   pl_status (*columns)(void* self, const pl_schema* in, uint32_t port, const pl_schema** out);
 } pl_ext_columns;
+
+/* Component, sinks with PL_TRANSACTIONAL: the sink is also where the positions of streams and the state of transforms are
+ * kept. A batch whose ranges have an epoch must be written in one transaction with
+ *   - for each stream of the write: its position, moved from the first `first` to the last `next` of its ranges, only if it
+ *     stands at `first` under this epoch;
+ *   - its changes.
+ * If a position isn't as expected, nothing is written, and the answer is PL_FENCED. If the answer to the commit is lost,
+ * `write` fails with PL_RETRY; called again with the same batches, it finds out whether they were written: then it is
+ * PL_OK at once. Such a sink finds bad rows itself: it never answers PL_REJECT.
+ *
+ * The functions below are called on an instance of their own, which is created and never started: it connects when it is
+ * first asked. `source` is the node that reads the stream. */
+#define PL_EXT_STORE "store/1"
+typedef struct pl_position {
+  uint64_t next;  /* everything below is written */
+  uint64_t epoch; /* of the claim; 0: the stream was never claimed */
+} pl_position;
+typedef void (*pl_entry)(void* to, pl_str node, pl_str key, pl_str value);
+typedef struct pl_ext_store {
+  uint32_t size;
+  pl_status (*position)(void* self, pl_str source, pl_str stream, pl_position* out);
+  /* From `seen` to `wanted`, whose epoch is greater. PL_AGAIN: it isn't as seen any more: look again. */
+  pl_status (*claim)(void* self, pl_str source, pl_str stream, pl_position seen, pl_position wanted);
+  pl_status (*load)(void* self, pl_str source, pl_str stream, void* to, pl_entry entry); /* all state of a stream */
+} pl_ext_store;
+
+/* Component, transforms: what it remembers belongs to streams, and survives where a sink keeps it. Such a transform emits
+ * in `apply` what a batch gives, and holds no batch back. */
+#define PL_EXT_STATE "state/1"
+typedef struct pl_ext_state {
+  uint32_t size;
+  /* The stream comes to this lane: what was put for it when it left the last one, key by key; then once with key.p NULL,
+   * and then its records, again from the last `snapshot` on. A key says itself from which position on it has not seen
+   * them. */
+  pl_status (*restore)(void* self, pl_str stream, pl_str key, pl_str value);
+  /* Every few seconds, between batches: put whatever changed since and was not put. */
+  pl_status (*snapshot)(void* self, pl_str stream);
+} pl_ext_state;
+
+/* Host, for transforms; PL_EXT_STATE again. In apply, tick and snapshot. */
+typedef struct pl_host_state {
+  uint32_t size;
+  void (*put)(void* ctx, pl_str stream, pl_str key, pl_str value); /* value.p NULL: erase. Copied */
+  /* Gives a batch made in `tick` the stream's present as its range, so that it is written in order with its records. */
+  void (*belongs)(void* ctx, pl_batch* batch, pl_str stream);
+} pl_host_state;
 
 #ifdef __cplusplus
 }

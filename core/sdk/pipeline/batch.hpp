@@ -101,6 +101,12 @@ class row_selection {
   std::uint32_t n_;
 };
 
+// What a source has read of a stream; see pl_range.
+[[nodiscard]] constexpr pl_range range_of(pl_str stream, std::uint64_t first, std::uint64_t next,
+                                          std::uint64_t end = PL_UNKNOWN) noexcept {
+  return {stream, first, next, end, {}, 0};
+}
+
 // A borrowed batch: valid while the call that brought it runs. Copy it freely.
 class batch_view {
  public:
@@ -120,6 +126,7 @@ class batch_view {
   [[nodiscard]] const cell& at(column_index c, row_index row) const noexcept { return raw_->cols[c][row]; }
 
   [[nodiscard]] std::span<const pl_range> ranges() const noexcept { return {raw_->ranges, raw_->nranges}; }
+  [[nodiscard]] std::span<const pl_change> changes() const noexcept { return {raw_->changes, raw_->nchanges}; }
   [[nodiscard]] bool has_positions() const noexcept { return raw_->pos != nullptr; }
   [[nodiscard]] std::uint64_t position(row_index row) const noexcept { return raw_->pos ? raw_->pos[row] : PL_UNKNOWN; }
   [[nodiscard]] std::uint32_t origin(row_index row) const noexcept { return raw_->origin ? raw_->origin[row] : 0; }

@@ -18,6 +18,7 @@
 #include <chrono>
 #include <cstdint>
 #include <exception>
+#include <functional>
 #include <span>
 #include <stdexcept>
 #include <string>
@@ -54,6 +55,28 @@ class columns_aware {
   // The schema emitted on `port` for input `in` (null where unknown); null: not known beforehand. Sinks return null. A
   // column that is needed and missing: bad_option("columns.temp", "no column 'temp' comes in; ...").
   virtual result<const pl_schema*> columns(const pl_schema* in, std::uint32_t port) = 0;
+};
+
+// A sink that keeps positions and state in its own transactions: "store/1" in abi.h, which says what `write` must do then.
+// These functions are called on an instance of their own, which is never started: it connects when it is first asked.
+class position_store {
+ public:
+  virtual ~position_store() = default;
+  virtual result<pl_position> position(std::string_view source, std::string_view stream) = 0;
+  // True: claimed. False: it wasn't as seen any more.
+  virtual result<bool> claim(std::string_view source, std::string_view stream, pl_position seen,
+                             pl_position wanted) = 0;
+  using entry = std::function<void(std::string_view node, std::string_view key, std::string_view value)>;
+  virtual result<void> load(std::string_view source, std::string_view stream, const entry& each) = 0;
+};
+
+// A transform that remembers: "state/1" in abi.h. It puts its changes with context::put.
+class stateful {
+ public:
+  virtual ~stateful() = default;
+  virtual result<void> restore(std::string_view stream, std::string_view key, std::string_view value) = 0;
+  virtual result<void> restored(std::string_view /*stream*/) { return {}; }  // that was all of it
+  virtual result<void> snapshot(std::string_view stream) = 0;
 };
 
 class component {

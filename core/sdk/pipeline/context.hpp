@@ -22,6 +22,13 @@ enum class log_level {
   error = PL_LOG_ERROR
 };
 
+// What a source's proposal for the beginning of a stream rests on.
+enum class begin : std::uint32_t {
+  by_policy = PL_BY_POLICY,      // its own start policy: nobody has said where
+  by_progress = PL_BY_PROGRESS,  // what was noted when records were settled
+  by_order = PL_BY_ORDER         // a person wants to go there
+};
+
 using label = std::pair<std::string_view, std::string_view>;
 
 // Handles of metrics: two words, copied freely, used from any thread.
@@ -128,10 +135,15 @@ class context {
     host_->reject(host_->ctx, of.raw(), row, borrow(why));
   }
 
-  // For sources: see pl_host.assigned and pl_host.lost.
-  [[nodiscard]] result<std::uint64_t> assigned(std::string_view stream, std::uint64_t next) const {
-    const auto code = host_->assigned(host_->ctx, borrow(stream), &next);
-    if (code != PL_OK) return failure{static_cast<status>(code), "the host refuses stream " + std::string(stream), {}};
+  // For sources: see pl_host.announced, pl_host.assigned and pl_host.lost. The host itself says why it refuses.
+  [[nodiscard]] result<void> announced(std::string_view stream) const {
+    const auto code = host_->announced(host_->ctx, borrow(stream));
+    return code == PL_OK ? result<void>{} : failure{static_cast<status>(code), {}, {}};
+  }
+  [[nodiscard]] result<std::uint64_t> assigned(std::string_view stream, std::uint64_t next,
+                                               begin why = begin::by_progress) const {
+    const auto code = host_->assigned(host_->ctx, borrow(stream), static_cast<std::uint32_t>(why), &next);
+    if (code != PL_OK) return failure{static_cast<status>(code), {}, {}};
     return next;
   }
   [[nodiscard]] std::uint64_t lost(std::string_view stream) const noexcept {
@@ -140,9 +152,26 @@ class context {
     return settled;
   }
 
+  // For transforms that are `stateful`: in apply, tick and snapshot. A host that keeps no state ignores it.
+  void put(std::string_view stream, std::string_view key, std::string_view value) const noexcept {
+    if (const auto* s = state())
+      s->put(host_->ctx, borrow(stream), borrow(key), {value.data() ? value.data() : "", value.size()});
+  }
+  void erase(std::string_view stream, std::string_view key) const noexcept {
+    if (const auto* s = state()) s->put(host_->ctx, borrow(stream), borrow(key), {nullptr, 0});
+  }
+  // Of a batch made in tick: it is written in order with the stream's records.
+  void belongs(const batch& made, std::string_view stream) const noexcept {
+    if (const auto* s = state()) s->belongs(host_->ctx, made.get().raw(), borrow(stream));
+  }
+  [[nodiscard]] bool keeps_state() const noexcept { return state() != nullptr; }
+
   [[nodiscard]] const pl_host* raw() const noexcept { return host_; }
 
  private:
+  [[nodiscard]] const pl_host_state* state() const noexcept {
+    return static_cast<const pl_host_state*>(host_->extension(host_->ctx, borrow(PL_EXT_STATE)));
+  }
   [[nodiscard]] std::uint32_t metric(int kind, std::string_view name, std::string_view doc,
                                      std::initializer_list<label> labels) const {
     std::vector<pl_str> raw;

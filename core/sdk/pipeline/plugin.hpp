@@ -124,10 +124,49 @@ struct calls {
       return {};
     });
   }
+  static pl_status position(void* self, pl_str source, pl_str stream, pl_position* out) {
+    return call<T>(self, [&](T& t, auto) -> result<void> {
+      auto at = t.position(view(source), view(stream));
+      if (!at.ok()) return at.why();
+      *out = *at;
+      return {};
+    });
+  }
+  static pl_status claim(void* self, pl_str source, pl_str stream, pl_position seen, pl_position wanted) {
+    return call<T>(self, [&](T& t, auto) -> result<void> {
+      auto claimed = t.claim(view(source), view(stream), seen, wanted);
+      if (!claimed.ok()) return claimed.why();
+      return *claimed ? result<void>{} : nothing_yet();
+    });
+  }
+  static pl_status load(void* self, pl_str source, pl_str stream, void* to, pl_entry entry) {
+    return call<T>(self, [&](T& t, auto) {
+      return t.load(view(source), view(stream),
+                    [&](std::string_view node, std::string_view key, std::string_view value) {
+                      entry(to, borrow(node), borrow(key), borrow(value));
+                    });
+    });
+  }
+  static pl_status restore(void* self, pl_str stream, pl_str key, pl_str value) {
+    return call<T>(self, [&](T& t, auto) {
+      return key.p == nullptr ? t.restored(view(stream)) : t.restore(view(stream), view(key), view(value));
+    });
+  }
+  static pl_status snapshot(void* self, pl_str stream) {
+    return call<T>(self, [&](T& t, auto) { return t.snapshot(view(stream)); });
+  }
   static const void* extension(void*, pl_str name) {
     if constexpr (std::derived_from<T, columns_aware>) {
       static constexpr pl_ext_columns table{sizeof(pl_ext_columns), &columns};
       if (view(name) == PL_EXT_COLUMNS) return &table;
+    }
+    if constexpr (std::derived_from<T, position_store>) {
+      static constexpr pl_ext_store table{sizeof(pl_ext_store), &position, &claim, &load};
+      if (view(name) == PL_EXT_STORE) return &table;
+    }
+    if constexpr (std::derived_from<T, stateful>) {
+      static constexpr pl_ext_state table{sizeof(pl_ext_state), &restore, &snapshot};
+      if (view(name) == PL_EXT_STATE) return &table;
     }
     return nullptr;
   }

@@ -32,6 +32,7 @@ struct failure {
 
 [[nodiscard]] inline failure retry(std::string message) { return {status::retry, std::move(message), {}}; }
 [[nodiscard]] inline failure rejected(std::string message) { return {status::reject, std::move(message), {}}; }
+[[nodiscard]] inline failure fenced(std::string message) { return {status::fenced, std::move(message), {}}; }
 [[nodiscard]] inline failure fatal(std::string message) { return {status::fatal, std::move(message), {}}; }
 [[nodiscard]] inline failure bad_option(std::string option, std::string message) {
   return {status::fatal, std::move(message), std::move(option)};

@@ -84,7 +84,7 @@ void measure(std::uint32_t devices) {
   const auto run = [&](reusable_batch& b) {
     for (auto& t : b.time) t.as.i = now += 1000;
     for (auto& p : b.pos) p = position++;
-    b.range = {pl::borrow("iot-stream/0"), position - rows_per_batch, position, PL_UNKNOWN, 0};
+    b.range = pl::range_of(pl::borrow("iot-stream/0"), position - rows_per_batch, position);
     if (alerts.apply(pl::batch_view(&b.raw)) != PL_OK) std::fprintf(stderr, "%s\n", host.error_text().c_str());
   };
   const auto before = resident_bytes();

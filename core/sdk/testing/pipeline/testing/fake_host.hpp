@@ -62,11 +62,18 @@ class fake_host {
     raw_.reject = [](void* ctx, pl_batch* b, std::uint32_t row, pl_str why) {
       self(ctx).on_reject(batch_view(b), row, view(why));
     };
-    raw_.assigned = [](void* ctx, pl_str stream, std::uint64_t* next) {
-      return self(ctx).on_assigned(view(stream), *next);
+    raw_.announced = [](void* ctx, pl_str stream) { return self(ctx).on_announced(view(stream)); };
+    raw_.assigned = [](void* ctx, pl_str stream, std::uint32_t why, std::uint64_t* next) {
+      return self(ctx).on_assigned(view(stream), why, *next);
     };
     raw_.lost = [](void* ctx, pl_str stream, std::uint64_t* settled) { *settled = self(ctx).on_lost(view(stream)); };
-    raw_.extension = [](void*, pl_str) -> const void* { return nullptr; };
+    raw_.extension = [](void*, pl_str name) -> const void* {
+      static constexpr pl_host_state state{
+          sizeof(pl_host_state),
+          [](void* ctx, pl_str stream, pl_str key, pl_str value) { self(ctx).on_put(view(stream), view(key), value); },
+          [](void* ctx, pl_batch* b, pl_str stream) { self(ctx).on_belongs(b, view(stream)); }};
+      return view(name) == PL_EXT_STATE ? &state : nullptr;
+    };
   }
   fake_host(const fake_host&) = delete;
   fake_host& operator=(const fake_host&) = delete;
@@ -140,6 +147,21 @@ class fake_host {
     std::scoped_lock lock(mutex_);
     return assigned_;
   }
+  // What the source's proposals rested on: PL_BY_POLICY, ..., in the order of assigned_streams.
+  [[nodiscard]] std::vector<std::uint32_t> assigned_because() const {
+    std::scoped_lock lock(mutex_);
+    return because_;
+  }
+  // From now on, `announced` and `assigned` answer this.
+  void answer_streams_with(pl_status code) {
+    std::scoped_lock lock(mutex_);
+    stream_answer_ = code;
+  }
+  // What a stateful transform has put, by stream and key; erased keys are gone.
+  [[nodiscard]] std::map<std::pair<std::string, std::string>, std::string> state() const {
+    std::scoped_lock lock(mutex_);
+    return state_;
+  }
   [[nodiscard]] std::vector<std::string> lost_streams() const {
     std::scoped_lock lock(mutex_);
     return lost_;
@@ -163,7 +185,7 @@ class fake_host {
     for (std::uint32_t r = 0; r < rows; ++r) pos[r] = first + r;
     b.set_positions(pos);
     auto range = b.allocate<pl_range>(1);
-    range[0] = {borrow(b.copy(stream)), first, first + rows, first + rows, 0};
+    range[0] = range_of(borrow(b.copy(stream)), first, first + rows, first + rows);
     b.set_ranges(range);
     return std::move(b).finish();
   }
@@ -279,11 +301,32 @@ class fake_host {
     for (const auto& [mem, align] : b->memory) ::operator delete(mem, align);
     delete b;
   }
-  pl_status on_assigned(std::string_view stream, std::uint64_t& next) {
+  pl_status on_announced(std::string_view) {
     std::scoped_lock lock(mutex_);
+    return stream_answer_;
+  }
+  pl_status on_assigned(std::string_view stream, std::uint32_t why, std::uint64_t& next) {
+    std::scoped_lock lock(mutex_);
+    if (stream_answer_ != PL_OK) return stream_answer_;
     assigned_.emplace_back(stream);
-    if (const auto it = resume_.find(std::string(stream)); it != resume_.end()) next = it->second;
+    because_.push_back(why);
+    if (const auto it = resume_.find(std::string(stream)); it != resume_.end() && why != PL_BY_ORDER) next = it->second;
     return PL_OK;
+  }
+  void on_put(std::string_view stream, std::string_view key, pl_str value) {
+    std::scoped_lock lock(mutex_);
+    const std::pair id{std::string(stream), std::string(key)};
+    if (value.p == nullptr)
+      state_.erase(id);
+    else
+      state_[id] = std::string(view(value));
+  }
+  void on_belongs(pl_batch* b, std::string_view stream) {
+    auto& to = held(b);
+    auto* text = static_cast<char*>(to.alloc(stream.size(), 1));
+    std::copy(stream.begin(), stream.end(), text);
+    to.ranges = new (to.alloc(sizeof(pl_range), alignof(pl_range))) pl_range(range_of({text, stream.size()}, 0, 0));
+    to.nranges = 1;
   }
   std::uint64_t on_lost(std::string_view stream) {
     std::scoped_lock lock(mutex_);
@@ -304,6 +347,9 @@ class fake_host {
   std::vector<std::string> violations_;
   std::map<std::string, std::uint64_t> resume_, settled_;
   std::vector<std::string> assigned_, lost_;
+  std::vector<std::uint32_t> because_;
+  std::map<std::pair<std::string, std::string>, std::string> state_;
+  pl_status stream_answer_ = PL_OK;
 };
 
 }  // namespace pl::testing

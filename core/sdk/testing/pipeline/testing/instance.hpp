@@ -165,7 +165,7 @@ class instance {
   }
   pl_status seek(std::string_view stream, std::uint64_t next) { return component_.seek(self_, borrow(stream), next); }
   void settle(std::string_view stream, std::uint64_t first, std::uint64_t next) {
-    const pl_range r{borrow(stream), first, next, PL_UNKNOWN, 0};
+    const auto r = range_of(borrow(stream), first, next);
     component_.settle(self_, &r, 1);
   }
   [[nodiscard]] void* self() const noexcept { return self_; }

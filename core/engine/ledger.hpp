@@ -1,0 +1,61 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the sinks that keep positions know of a lane's streams, and how a lane claims a stream there: the first of the
+// three rules in docs/decisions/0007-exactly-once.md. Used by the lane's thread alone.
+#pragma once
+
+#include "engine/instance.hpp"
+
+#include <pipeline/context.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace pl::engine {
+
+class sink_node;
+
+// One sink that keeps positions.
+struct account {
+  std::shared_ptr<sink_node> sink;
+  std::unique_ptr<instance> store;  // its "store/1": an instance beside the writers, never started
+};
+
+// How one stream was claimed.
+struct claimed_stream {
+  std::uint64_t start = 0;          // where reading begins: from here on transforms need the records
+  std::uint64_t delivered = 0;      // every sink has all below
+  std::uint64_t epoch = 0;          // of the claim, the same at each sink
+  std::vector<std::uint64_t> next;  // by account: the sink has all below
+};
+
+class ledger {
+ public:
+  ledger() = default;
+  explicit ledger(std::vector<account> accounts) : accounts_(std::move(accounts)) {}
+
+  [[nodiscard]] bool empty() const noexcept { return accounts_.empty(); }
+  [[nodiscard]] const std::vector<account>& accounts() const noexcept { return accounts_; }
+
+  // (a): where the sinks stand, before the source looks where its group stands.
+  outcome look(std::string_view source, std::string_view stream);
+  // (c) and (d). PL_RETRY: somebody was faster, or a sink is away: begin again with `look`.
+  outcome claim(std::string_view source, std::string_view stream, begin why, std::uint64_t proposed,
+                claimed_stream& out);
+  // The stream's state, as the sink has it that is the furthest behind; and where reading must begin for it.
+  using entry = std::function<outcome(std::string_view node, std::string_view key, std::string_view value)>;
+  outcome load(std::string_view source, std::string_view stream, claimed_stream& claimed, const entry& each);
+
+  // Under which key a snapshot notes up to where it has seen the records; its node's name is empty.
+  static constexpr std::string_view seen_until = "seen_until";
+
+ private:
+  std::vector<account> accounts_;
+  std::map<std::string, std::vector<pl_position>, std::less<>> seen_;  // by stream, as looked up
+};
+
+}  // namespace pl::engine

@@ -1,0 +1,80 @@
+// SPDX-License-Identifier: Apache-2.0
+// The positions of streams and the state of transforms: two tables beside the one that is written to, and the SQL that
+// moves a position in the transaction of the rows. docs/decisions/0007-exactly-once.md has the protocol.
+#pragma once
+
+#include "catalog.hpp"
+#include "names.hpp"
+
+#include <pipeline/batch.hpp>
+#include <pipeline/component.hpp>
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace timescale {
+
+// How far one write moves one stream.
+struct move {
+  std::string source, stream;
+  std::uint64_t first, next, epoch;
+};
+
+// Whose positions they are, and where they are kept.
+struct position_tables {
+  std::string pipeline, sink;
+  table_name positions, state;
+};
+
+// What a write moves, by source and stream; nothing where a stream's batches were read under different claims, or don't
+// follow one another: then they can't be one write.
+[[nodiscard]] std::optional<std::vector<move>> moves_of(const pl::batch_list& batches);
+
+// Fails with a division by zero (SQLSTATE 22012) unless every stream stands where it should. token: names the write, so
+// that it can be told later whether it was committed; not 0.
+[[nodiscard]] std::string move_sql(const position_tables& where, const std::vector<move>& moves, std::uint64_t token);
+
+// Statements that bring the state up to the changes of the batches; empty: there are none.
+[[nodiscard]] std::vector<std::string> change_sql(const position_tables& where, const pl::batch_list& batches);
+
+// Makes both tables where they are missing. Many hosts may do it at once.
+void create_position_tables(pqxx::transaction_base& tx, const position_tables& where);
+
+// A connection that is kept for the next question, and opened anew where it broke. One thread.
+class position_book {
+ public:
+  position_book(std::string secret_conninfo, limits allowed, position_tables where)
+      : secret_conninfo_(std::move(secret_conninfo)), limits_(allowed), where_(std::move(where)) {}
+
+  [[nodiscard]] pl::result<pl_position> position(std::string_view source, std::string_view stream);
+  [[nodiscard]] pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen,
+                                       pl_position wanted);
+  [[nodiscard]] pl::result<void> load(std::string_view source, std::string_view stream,
+                                      const pl::position_store::entry& each);
+
+  // After a write that may or may not have been committed.
+  enum class standing { before, after, elsewhere };
+  [[nodiscard]] pl::result<standing> standing_of(const std::vector<move>& moves, std::uint64_t token);
+
+ private:
+  [[nodiscard]] pl::result<void> ask(const std::function<pl::result<void>(pqxx::transaction_base&)>& body);
+  struct entry {
+    pl_position claim{};
+    std::uint64_t token = 0;
+  };
+  [[nodiscard]] entry read(pqxx::transaction_base& tx, std::string_view source, std::string_view stream) const;
+
+  std::string secret_conninfo_;
+  limits limits_;
+  position_tables where_;
+  std::unique_ptr<pqxx::connection> connection_;
+  bool tables_are_there_ = false;
+};
+
+}  // namespace timescale
