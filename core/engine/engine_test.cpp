@@ -295,9 +295,9 @@ TEST_CASE("a reload keeps what did not change, and leaves no gap and no double")
   REQUIRE(p->come_to_rest(10s));
   transformed->replace(*p);
   p = std::move(transformed);
-  CHECK(s->starts == before + 3);
   const auto then = s->rows_stored().size();
   CHECK(eventually([&] { return s->rows_stored().size() > then + 300; }));
+  CHECK(s->starts == before + 3);
   CHECK(h.build(yaml(", writers: 2", "", ", note: changed"), p.get())->same_as(*p));
   p->stop();
   p->join();

@@ -84,7 +84,7 @@ def values(count: int) -> list[bytes]:
 @pytest.fixture
 def topic(kafka: Kafka) -> str:
     name = f"topic-{next(_names)}"
-    kafka.create_topic(name, partitions=4)
+    kafka.create_topic(name, partitions=4, config={"retention.ms": -1})  # records of long ago would be gone at once
     return name
 
 
