@@ -13,10 +13,11 @@ namespace {
 
 constexpr std::uint32_t poll_rows = 4096;  // amortises a call; small enough that cells stay in the cache
 constexpr std::size_t poll_bytes = std::size_t{1024} * 1024;
-constexpr auto poll_timeout = 50ms;     // bounds how long settled news and ticks wait on a silent source
-constexpr auto tick_interval = 100ms;   // promised in abi.h
-constexpr auto snapshot_interval = 2s;  // of state: what is read again by transforms after a crash, at the most
-constexpr auto lost_timeout = 10s;      // a rebalance mustn't wait longer for what is in flight
+constexpr auto poll_timeout = 50ms;             // bounds how long settled news and ticks wait on a silent source
+constexpr auto tick_interval = 100ms;           // promised in abi.h
+constexpr auto snapshot_interval = 2s;          // of state: what is read again by transforms after a crash, at the most
+constexpr std::size_t light_snapshot = 20'000;  // changes; more of them come less often, so that they cost little
+constexpr auto lost_timeout = 10s;              // a rebalance mustn't wait longer for what is in flight
 
 std::vector<batch_ref> one(batch_ref b) {
   std::vector<batch_ref> all;
@@ -378,22 +379,47 @@ void lane::take_belongings(yield& left) {
   }
 }
 
-// What changes with each record is written now and then; with it goes up to where the records are in it.
+// What changes with each record is written now and then, together with up to where the records are in it: after a restart
+// transforms read on from there. It is written only when all before is settled at every branch, so that what they
+// once told is told again if it may not have got through.
 void lane::snapshot_if_due() {
-  if (graph_.positions.empty() || clock::now() < next_snapshot_) return;
-  next_snapshot_ = clock::now() + snapshot_interval;
+  if (graph_.positions.empty()) return;
+  const bool due = clock::now() >= next_snapshot_;
+  if (due) next_snapshot_ = clock::now() + snapshot_interval;
+  for (auto& [name, t] : streams_) {
+    if (due && !t.snapshot_waits && t.seen_until != t.state->position()) take_snapshot(name, t);
+    if (t.snapshot_waits && t.state->settled() >= t.seen_until) write_snapshot(name, t);
+  }
+}
+
+void lane::take_snapshot(const std::string& name, tracked& t) {
   const bool any = std::any_of(graph_.slots.begin(), graph_.slots.end(), [](auto& s) { return s->unit->stateful(); });
   if (!any) return;
-  for (auto& [name, t] : streams_) {
-    if (t.seen_until == t.state->position()) continue;
-    for (auto& slot : graph_.slots) {
-      yield left;
-      const auto taken = slot->unit->snapshot(name, left);
-      if (!taken.ok()) return fail(*slot->unit, taken.text());
-      std::move(left.changes.begin(), left.changes.end(), std::back_inserter(changes_));
-    }
-    t.seen_until = t.state->position();
-    changes_.push_back({{}, name, std::string(ledger::seen_until), std::to_string(t.seen_until), false});
+  for (auto& slot : graph_.slots) {
+    yield left;
+    const auto taken = slot->unit->snapshot(name, left);
+    if (!taken.ok()) return fail(*slot->unit, taken.text());
+    std::move(left.changes.begin(), left.changes.end(), std::back_inserter(t.snapshot));
+  }
+  t.seen_until = t.state->position();
+  t.snapshot_waits = true;
+  const auto weight = 1 + t.snapshot.size() / light_snapshot;
+  next_snapshot_ = std::max(next_snapshot_, clock::now() + snapshot_interval * static_cast<int>(weight));
+}
+
+void lane::write_snapshot(const std::string& name, tracked& t) {
+  std::move(t.snapshot.begin(), t.snapshot.end(), std::back_inserter(changes_));
+  changes_.push_back({{}, name, std::string(ledger::seen_until), std::to_string(t.seen_until), false});
+  t.snapshot.clear();
+  t.snapshot_waits = false;
+}
+
+// Changes that go with the batch in hand. They are newer than a snapshot that waits.
+void lane::take_changes(yield& left) {
+  for (auto& c : left.changes) {
+    if (const auto at = streams_.find(c.stream); at != streams_.end())
+      std::erase_if(at->second.snapshot, [&](const auto& old) { return old.node == c.node && old.key == c.key; });
+    changes_.push_back(std::move(c));
   }
 }
 
@@ -558,7 +584,7 @@ void lane::apply(transform_slot& slot, batch_ref batch) {
 
 // What a call that succeeded left: output to the readers, rejects to the dead letters.
 void lane::hand_on(transform_slot& slot, yield& left) {
-  std::move(left.changes.begin(), left.changes.end(), std::back_inserter(changes_));
+  take_changes(left);
   if (!left.rejected.empty()) {
     slot.meters->rejected(left.rejected.size());
     events_.load()->rows_rejected(left.rejected, slot.unit->node());
@@ -682,13 +708,15 @@ void lane::drain() {
 }
 
 void lane::finish() {
-  if (!failed_) {
-    next_snapshot_ = {};  // so that the next start has nothing to read again
-    snapshot_if_due();
-    write_down(nullptr);
-  }
   drain();
   settle();
+  if (!failed_ && !abandoned_ && source_started_) {  // so that the next start has nothing to read again
+    next_snapshot_ = {};
+    snapshot_if_due();
+    write_down(nullptr);
+    drain();
+    settle();
+  }
   if (const auto stopped = source_started_ ? source_->stop() : outcome(); !stopped.ok())
     source_->log(telemetry::log_level::warn, fmt::format("did not stop cleanly: {}", stopped.text()));
   for (auto& slot : graph_.slots)

@@ -75,6 +75,7 @@ class lane final : private stream_listener {
   using clock = std::chrono::steady_clock;
   using group = std::vector<batch_ref>;
   enum class phase { running, paused, stopping };
+  struct tracked;
 
   void run();
   void connect();
@@ -94,6 +95,9 @@ class lane final : private stream_listener {
   void settle();
   void tick_if_due();
   void snapshot_if_due();
+  void take_snapshot(const std::string& name, tracked& t);
+  void write_snapshot(const std::string& name, tracked& t);
+  void take_changes(yield& left);
   void drain();
   void finish();
   void fail(instance& unit, std::string_view why);
@@ -112,7 +116,6 @@ class lane final : private stream_listener {
   void halve(transform_slot& slot, record_batch& batch, const outcome& refused);
 
   [[nodiscard]] bool room() const;
-  struct tracked;
   tracked& stream(std::string_view name, std::uint64_t first);
   tracked& track(std::string_view name, const claimed_stream& claimed);
   void note_lag(tracked& t, std::uint64_t end);
@@ -138,6 +141,8 @@ class lane final : private stream_listener {
     claimed_stream claimed;
     std::uint64_t lag = 0;
     std::uint64_t seen_until = PL_UNKNOWN;  // as of the last snapshot
+    std::vector<state_change> snapshot;     // taken, and not written before all below seen_until is settled
+    bool snapshot_waits = false;
   };
   std::map<std::string, tracked, std::less<>> streams_;
   settlement_inbox inbox_;

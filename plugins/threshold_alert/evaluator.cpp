@@ -106,7 +106,12 @@ void evaluator::run_row(pl::batch_view in, std::uint32_t row, std::uint64_t hash
     expire(s, r);
   }
   auto& n = find_or_insert(s, row, fold(hash));
+  if (n.reread) {
+    if (r.position <= n.position) return;
+    n.reread = false;
+  }
   if (r.time < n.newest) return void(++tally_.late);
+  if (remembers_) note_change(s, n);
   const bool first = n.newest == never;
   n.newest = r.time;
   n.position = r.position;
@@ -158,6 +163,18 @@ key_node& evaluator::find_or_insert(stream_state& s, std::uint32_t row, std::uin
   auto& n = s.keys.insert(hash, scratch_);
   start_key(n);
   return n;
+}
+
+void evaluator::note_change(stream_state& s, key_node& n) {
+  if (!n.changed) s.changed.push_back(&n);
+  n.changed = true;
+}
+
+void evaluator::forget(stream_state& s, key_node& n) {
+  if (remembers_) s.forgotten.emplace_back(n.key());
+  if (n.changed) std::erase(s.changed, &n);
+  s.deadlines.remove(n);
+  s.keys.erase(n);
 }
 
 void evaluator::start_key(key_node& n) { n.scope = scope_of(n.key()); }
@@ -354,10 +371,10 @@ void evaluator::expire_key(stream_state& s, key_node& n, std::int64_t due, std::
   for (const auto rule : scopes_[n.scope].silences)
     if (silence_deadline(rule, n) <= due) expire_silence(s, n, rule, due, now, cause);
   if (forgettable(n) && plus(n.newest, rules_.forget_after) <= due) {
-    s.deadlines.remove(n);
-    s.keys.erase(n);
+    forget(s, n);
     return;
   }
+  if (remembers_) note_change(s, n);
   s.deadlines.set(n, next_deadline(n));
 }
 
@@ -392,8 +409,22 @@ void evaluator::tick(std::int64_t wall) {
   events_.clear();
   key_bytes_.clear();
   wall_ = tick_wall_ = wall;
+  for (const auto& [name, key] : std::exchange(again_, {}))
+    if (const auto s = streams_.find(name); s != streams_.end()) repeat(*s->second, node(*s->second, key));
   for (auto& [name, s] : streams_)
     if (s->caught_up) expire(*s, record{.stream = name});
+}
+
+void evaluator::repeat(stream_state& s, key_node& n) {
+  for (const auto rule : scopes_[n.scope].silences) {
+    const auto* state = n.find(rule);
+    if (state == nullptr || !state->alerts.alert) continue;
+    const auto& a = *state->alerts.alert;
+    notice what{a.flapping ? event_kind::flapping : event_kind::firing, a.level, false, false, a.told >= 0, a};
+    const auto& r = rules_.rules[rule];
+    tell(s, n, rule, std::move(what), a.notified, pl::real_cell(seconds_between(last_seen(r, n), a.notified)),
+         r.slot ? n.slot(*r.slot).position : n.position, record{.stream = s.name});
+  }
 }
 
 // ------------------------------------------------------------------------------------------------ streams, events ---

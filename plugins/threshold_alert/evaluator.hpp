@@ -67,7 +67,8 @@ class evaluator {
   [[nodiscard]] std::size_t keys() const noexcept;
   [[nodiscard]] std::size_t bytes() const noexcept;
 
-  // For state kept outside: everything of a stream's keys, and back. See codec.hpp.
+  // For state kept outside: everything of a stream's keys, and back. See codec.hpp and memory.hpp.
+  void remember_changes() noexcept { remembers_ = true; }
   struct stream_state {
     explicit stream_state(std::size_t slots) : keys(slots) {}
     std::string name;
@@ -75,11 +76,15 @@ class evaluator {
     bool caught_up = false;
     key_table keys;
     deadline_queue deadlines;
+    std::vector<key_node*> changed;      // if changes are remembered
+    std::vector<std::string> forgotten;  // keys, the same
   };
   [[nodiscard]] stream_state& stream(std::string_view name);
   // The key's node, made where it is missing; then, with its contents restored, `restored`.
   [[nodiscard]] key_node& node(stream_state& s, std::string_view key);
   void restored(stream_state& s, key_node& n);
+  // The next tick tells once more of the open alerts of a key that a timer caused.
+  void tell_again(const stream_state& s, const key_node& n) { again_.emplace_back(s.name, std::string(n.key())); }
 
  private:
   // Rules that apply to a key, by what they need; shared by all keys that match the same rules.
@@ -113,6 +118,9 @@ class evaluator {
   [[nodiscard]] key_node& find_or_insert(stream_state& s, std::uint32_t row, std::uint32_t hash);
   [[nodiscard]] bool is_key(const key_node& n, std::uint32_t row) const noexcept;
   void start_key(key_node& n);
+  void note_change(stream_state& s, key_node& n);
+  void forget(stream_state& s, key_node& n);
+  void repeat(stream_state& s, key_node& n);
   [[nodiscard]] std::uint16_t scope_of(std::string_view key);
 
   void run_values(stream_state& s, key_node& n, const record& r);
@@ -145,7 +153,9 @@ class evaluator {
   const rule_set& rules_;
   std::string id_prefix_;
   key_hash hash_;
-  bool timers_ = false;  // something can fall due by itself
+  bool timers_ = false;                                     // something can fall due by itself
+  bool remembers_ = false;                                  // which keys have changed
+  std::vector<std::pair<std::string, std::string>> again_;  // stream, key
   std::int64_t wall_ = never;
   std::int64_t tick_wall_ = never;  // of the last tick
 

@@ -27,7 +27,10 @@ struct key_node {
   std::uint32_t queued_at = not_queued;  // place in the stream's deadline_queue
   std::uint32_t key_size = 0;
   std::uint16_t slots = 0;
-  std::uint16_t scope = 0;  // which rules match it
+  std::uint16_t scope = 0;   // which rules match it
+  bool changed = false;      // since it was last put away; then it is in its stream's list
+  bool reread = false;       // put back, and its records since then are still to come: older ones are in it already
+  bool unconfirmed = false;  // put away by a timer, beside the snapshots
 
   [[nodiscard]] reading& slot(std::size_t i) noexcept { return readings()[i]; }
   [[nodiscard]] const reading& slot(std::size_t i) const noexcept { return const_cast<key_node*>(this)->readings()[i]; }

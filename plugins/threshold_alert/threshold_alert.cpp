@@ -4,6 +4,7 @@
 #include "text.hpp"
 
 #include <chrono>
+#include <map>
 
 namespace threshold_alert {
 namespace {
@@ -40,7 +41,11 @@ pl::description threshold_alert::describe() {
 }
 
 threshold_alert::threshold_alert(const options& given, pl::context ctx)
-    : ctx_(ctx), rules_(compiled(given)), evaluator_(rules_, ctx.pipeline(), ctx.node()), writer_(rules_, ctx) {
+    : ctx_(ctx),
+      rules_(compiled(given)),
+      evaluator_(rules_, ctx.pipeline(), ctx.node()),
+      memory_(rules_, evaluator_, ctx),
+      writer_(rules_, ctx) {
   for (const auto& r : rules_.rules) {
     rule_meters m;
     for (std::uint32_t k = 0; k < event_kinds; ++k)
@@ -140,6 +145,16 @@ pl::result<void> threshold_alert::apply(pl::batch_view in, pl::emitter& out) {
 pl::result<void> threshold_alert::tick(pl::timestamp now, pl::emitter& out) {
   evaluator_.tick(now.time_since_epoch().count());
   publish(std::nullopt, out);
+  for (const auto& e : evaluator_.events()) memory_.put_now(e.stream, evaluator_.key_of(e));
+  return {};
+}
+
+pl::result<void> threshold_alert::restore(std::string_view stream, std::string_view key, std::string_view value) {
+  return memory_.restore(stream, key, value);
+}
+
+pl::result<void> threshold_alert::snapshot(std::string_view stream) {
+  memory_.snapshot(stream);
   return {};
 }
 
@@ -153,8 +168,22 @@ void threshold_alert::publish(std::optional<pl::batch_view> parent, pl::emitter&
     count(events[i]);
   }
   for (std::size_t i = 0; i < meters_.size(); ++i) meters_[i].open.set(static_cast<double>(evaluator_.open_alerts(i)));
-  if (!to_publish_.empty()) out.emit(writer_.write(evaluator_, to_publish_, parent), published);
-  if (!to_record_.empty()) out.emit(writer_.write(evaluator_, to_record_, parent), recorded);
+  emit(to_publish_, published, parent, out);
+  emit(to_record_, recorded, parent, out);
+}
+
+// What a timer caused is one batch for each stream.
+void threshold_alert::emit(const std::vector<std::uint32_t>& events, port to, std::optional<pl::batch_view> parent,
+                           pl::emitter& out) {
+  if (events.empty()) return;
+  if (parent) return out.emit(writer_.write(evaluator_, events, parent), to);
+  std::map<std::string_view, std::vector<std::uint32_t>> by_stream;
+  for (const auto i : events) by_stream[evaluator_.events()[i].stream].push_back(i);
+  for (const auto& [stream, those] : by_stream) {
+    auto made = writer_.write(evaluator_, those, parent);
+    ctx_.belongs(made, stream);
+    out.emit(std::move(made), to);
+  }
 }
 
 void threshold_alert::count(const event& e) {

@@ -4,6 +4,7 @@
 
 #include "alert_writer.hpp"
 #include "evaluator.hpp"
+#include "memory.hpp"
 #include "options.hpp"
 #include "rule_compiler.hpp"
 
@@ -16,7 +17,7 @@
 
 namespace threshold_alert {
 
-class threshold_alert final : public pl::transform, public pl::columns_aware {
+class threshold_alert final : public pl::transform, public pl::columns_aware, public pl::stateful {
  public:
   using options = ::threshold_alert::options;
 
@@ -28,6 +29,9 @@ class threshold_alert final : public pl::transform, public pl::columns_aware {
   pl::result<void> tick(pl::timestamp now, pl::emitter& out) override;
   void drop(std::string_view stream) override { evaluator_.drop(stream); }
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t port) override;
+  pl::result<void> restore(std::string_view stream, std::string_view key, std::string_view value) override;
+  pl::result<void> restored(std::string_view stream) override { return memory_.restored(stream); }
+  pl::result<void> snapshot(std::string_view stream) override;
 
  private:
   enum port : std::uint32_t { published, recorded };
@@ -39,6 +43,7 @@ class threshold_alert final : public pl::transform, public pl::columns_aware {
   [[nodiscard]] rule_set compiled(const options& given) const;
   pl::result<void> bind(const pl_schema& schema);
   void publish(std::optional<pl::batch_view> parent, pl::emitter& out);
+  void emit(const std::vector<std::uint32_t>& events, port to, std::optional<pl::batch_view> parent, pl::emitter& out);
   void count(const event& e);
   void report_counts();
   void warn_rarely(std::string_view what, std::uint64_t n, std::string_view fix);
@@ -46,6 +51,7 @@ class threshold_alert final : public pl::transform, public pl::columns_aware {
   pl::context ctx_;
   rule_set rules_;
   evaluator evaluator_;
+  memory memory_;
   alert_writer writer_;
 
   const pl_schema* bound_ = nullptr;
