@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """What the integration tests share beyond the servers of ../conftest.py."""
 
 from __future__ import annotations

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """The program under test, as a process: started, asked, signalled, and what it said."""
 
 from __future__ import annotations
@@ -12,13 +13,32 @@ import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from services import wait_until
 
 SOURCE = Path(os.environ.get("PIPELINE_SOURCE_DIR", Path(__file__).parents[2]))
 BUILD = Path(os.environ.get("PIPELINE_BUILD_DIR", SOURCE / "build" / "release"))
 PROGRAM = BUILD / "bin" / "pipeline-host"
+PLUGINS = BUILD / "lib" / "pipeline-host" / "plugins"
+
+
+def configuration(directory: Path, **parts: object) -> Path:
+    """A configuration file for `sources`, `transforms`, `sinks`, ...: JSON is YAML."""
+    directory.mkdir(exist_ok=True)
+    file = directory / "pipeline.yaml"
+    file.write_text(json.dumps({"name": "test", **parts}))
+    return file
+
+
+def ndjson(file: Path) -> list[dict[str, Any]]:
+    """What file_sink wrote; a last line that is just being written doesn't count."""
+    lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
+    return [json.loads(line) for line in lines]
+
+
+def dead_letters(directory: Path, pipeline: str = "test") -> list[dict[str, Any]]:
+    return ndjson(directory / "dead-letters" / f"{pipeline}.ndjson")
 
 
 class PipelineHost:
@@ -101,6 +121,16 @@ class PipelineHost:
 
     def _dead(self) -> bool:
         return self.process.poll() is not None
+
+    def cpu_seconds(self) -> float:
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def peak_memory(self) -> float:
+        """The most that was ever resident, in MiB."""
+        found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
+        assert found
+        return int(found[1]) / 1024
 
     # Its endpoint
 
