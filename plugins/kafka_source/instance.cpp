@@ -9,8 +9,11 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <utility>
+#include <vector>
 
 namespace kafka {
 
@@ -30,7 +33,31 @@ std::string lane_suffix(const pl::context& ctx) {
   return ctx.lanes() > 1 ? "lane-" + std::to_string(ctx.lane()) : std::string{};
 }
 
-membership automatic(const pl::context& ctx, std::string_view host_name) {
+std::string hash_of(std::string_view text) {
+  std::uint32_t hash = 2166136261;  // FNV-1a: the same after each restart, which std::hash doesn't promise
+  for (const unsigned char c : text) hash = (hash ^ c) * 16777619;
+  std::array<char, 9> hex{};
+  std::snprintf(hex.data(), hex.size(), "%08x", hash);
+  return hex.data();
+}
+
+// A broker gives a static member that comes back what it had, whatever it asks for now (KAFKA-12759): who reads other
+// topics must be somebody else.
+std::string listed(std::span<const std::string> topics) {
+  std::vector<std::string> sorted(topics.begin(), topics.end());
+  std::sort(sorted.begin(), sorted.end());
+  std::string text;
+  for (const auto& topic : sorted) text += topic + '\n';
+  return text;
+}
+
+// Two hosts with a state directory each both have slot 0 in it.
+std::string full_path(std::string_view directory) {
+  std::error_code error;
+  return std::filesystem::absolute(std::filesystem::path(directory), error).lexically_normal().string();
+}
+
+membership automatic(const pl::context& ctx, std::string_view host_name, std::span<const std::string> topics) {
   if (looks_random(host_name)) {
     ctx.info("the host name '" + std::string(host_name) +
              "' looks like a container's: the group membership is dynamic, and after a crash the partitions wait for "
@@ -46,7 +73,8 @@ membership automatic(const pl::context& ctx, std::string_view host_name) {
              "the state directory writable or give 'instance' a name");
     return {};
   }
-  auto id = stem + "." + as_identifier(host_name) + ".slot-" + std::to_string(slot->number());
+  auto id = stem + "." + as_identifier(host_name) + "." + hash_of(full_path(ctx.state_dir()) + '\n' + listed(topics)) +
+            ".slot-" + std::to_string(slot->number());
   if (!lane.empty()) id += "." + lane;
   return {std::move(id), std::move(slot).value()};
 }
@@ -77,16 +105,17 @@ instance_slot::~instance_slot() {
   if (lock_ >= 0) close(lock_);
 }
 
-membership join_as(std::string_view instance, const pl::context& ctx, std::string_view host_name) {
+membership join_as(std::string_view instance, const pl::context& ctx, std::string_view host_name,
+                   std::span<const std::string> topics) {
   if (instance == "dynamic") return {};
-  if (instance == "auto") return automatic(ctx, host_name);
-  auto id = std::string(instance);
+  if (instance == "auto") return automatic(ctx, host_name, topics);
+  auto id = std::string(instance) + "." + hash_of(listed(topics));
   if (const auto lane = lane_suffix(ctx); !lane.empty()) id += "." + lane;
   return {std::move(id), std::nullopt};
 }
 
 std::string instance_name_fault(std::string_view name) {
-  constexpr std::size_t longest = 200;  // leaves room for the lane's suffix within Kafka's 249
+  constexpr std::size_t longest = 200;  // leaves room for what we add, within Kafka's 249
   if (name.empty()) return "an instance needs a name; write auto, dynamic, or a name that is unique in the group";
   if (name.size() > longest) return "the instance's name is longer than 200 characters";
   if (as_identifier(name) == name && name != "." && name != "..") return {};

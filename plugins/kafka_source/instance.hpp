@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -42,7 +43,8 @@ struct membership {
 };
 
 // `instance` is the option: "auto", "dynamic" or a name.
-[[nodiscard]] membership join_as(std::string_view instance, const pl::context& ctx, std::string_view host_name);
+[[nodiscard]] membership join_as(std::string_view instance, const pl::context& ctx, std::string_view host_name,
+                                 std::span<const std::string> topics);
 
 // Why `name` can't be an instance's name; empty: it can.
 [[nodiscard]] std::string instance_name_fault(std::string_view name);

@@ -118,7 +118,7 @@ class kafka_source final : public pl::source {
 
   pl::result<void> start() override {
     if (auto fits = check(); !fits.ok()) return fits;
-    membership_.emplace(join_as(options_.instance, ctx_, this_host()));
+    membership_.emplace(join_as(options_.instance, ctx_, this_host(), topics_));
     kafka::properties properties(ctx_);
     const bool backs_off_itself = configure(properties);
     consumer_settings settings{.brokers = options_.brokers,

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: Apache-2.0
 """configs/iot.yaml on real Kafka, TimescaleDB behind PgBouncer, and Mosquitto."""
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import Servers
-from pipeline_host import SOURCE, PipelineHost, run
+from pipeline_host import SOURCE, PipelineHost, dead_letters, run
 
 from services import Record, wait_until
 
@@ -38,11 +39,6 @@ def host(servers: Servers, directory: Path, *sets: str) -> PipelineHost:
     return PipelineHost(IOT, directory, environment=servers.environment, sets=[*servers.sets, *sets])
 
 
-def dead_letters(directory: Path) -> list[dict[str, object]]:
-    file = directory / "dead-letters" / "iot.ndjson"
-    return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
-
-
 def test_every_good_message_is_stored_exactly_and_every_broken_one_is_a_dead_letter(
     servers: Servers, tmp_path: Path
 ) -> None:
@@ -58,7 +54,7 @@ def test_every_good_message_is_stored_exactly_and_every_broken_one_is_a_dead_let
     servers.kafka.produce(servers.topic, broken)
     with host(servers, tmp_path) as pipeline:
         wait_until(lambda: servers.stored() == good, "all good messages in the table", 120)
-        wait_until(lambda: len(dead_letters(tmp_path)) == len(broken), "all broken ones outside", 30)
+        wait_until(lambda: len(dead_letters(tmp_path, "iot")) == len(broken), "all broken ones outside", 30)
         assert pipeline.stop() == 0
     assert servers.stored() == good
 
@@ -72,7 +68,7 @@ def test_every_good_message_is_stored_exactly_and_every_broken_one_is_a_dead_let
         assert round(float(str(time)) * 1000) == sent["timestamp"]
         assert (temperature, humidity) == (sent["temperature"], sent["humidity"])
 
-    letters = dead_letters(tmp_path)
+    letters = dead_letters(tmp_path, "iot")
     assert all(letter["reason"] and letter["node"] == "parsed" for letter in letters)
     assert all(str(letter["stream"]).startswith(servers.topic + "/") for letter in letters)
     originals = {letter.get("value") for letter in letters if isinstance(letter.get("value"), str)}

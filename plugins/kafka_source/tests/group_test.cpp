@@ -86,7 +86,7 @@ TEST_CASE("an instance that the broker has fenced says so") {
   const auto deadline = std::chrono::steady_clock::now() + 20s;
   while (status == PL_AGAIN && std::chrono::steady_clock::now() < deadline) status = r.poll();
   CHECK(status == PL_FENCED);
-  CHECK(r.host.error_text().find("another live process has joined the group 'g' as instance 'pod-1'") == 0);
+  CHECK(r.host.error_text().find("another live process has joined the group 'g' as instance 'pod-1.") == 0);
   CHECK(r.source->stop() == PL_OK);
 }
 

@@ -62,19 +62,44 @@ TEST_CASE("instance: automatic, named, dynamic; lanes are members of their own")
   pl::testing::fake_host host;
   host.raw().state_dir = pl::borrow(state.path());
   const pl::context ctx(&host.raw());
-  const auto first = kafka::join_as("auto", ctx, "edge-7");
-  CHECK(first.id == "test.node.edge-7.slot-0");
-  CHECK(kafka::join_as("auto", ctx, "edge-7").id == "test.node.edge-7.slot-1");
-  CHECK(kafka::join_as("pod-3", ctx, "edge-7").id == "pod-3");
-  CHECK(kafka::join_as("dynamic", ctx, "edge-7").id.empty());
-  CHECK(kafka::join_as("auto", ctx, "3f2a9c0b1d4e").id.empty());  // a container's random name
+  const std::vector<std::string> topics{"a", "b"};
+  const auto join = [&](std::string_view instance, std::string_view host_name = "edge-7") {
+    return kafka::join_as(instance, ctx, host_name, topics);
+  };
+  const auto first = join("auto");
+  CHECK(first.id.starts_with("test.node.edge-7."));
+  CHECK(first.id.ends_with(".slot-0"));
+  CHECK(join("auto").id == first.id.substr(0, first.id.size() - 1) + "1");
+  const auto pod = join("pod-3").id;
+  CHECK(pod.starts_with("pod-3."));
+  CHECK(pod.size() == 14);
+  CHECK(join("dynamic").id.empty());
+  CHECK(join("auto", "3f2a9c0b1d4e").id.empty());  // a container's random name
   host.raw().lanes = 2;
   host.raw().lane = 1;
-  CHECK(kafka::join_as("auto", ctx, "edge 7").id == "test.node.edge_7.slot-0.lane-1");
-  CHECK(kafka::join_as("pod-3", ctx, "edge-7").id == "pod-3.lane-1");
+  const auto lane = join("auto", "edge 7");
+  CHECK(lane.id.starts_with("test.node.edge_7."));
+  CHECK(lane.id.ends_with(".slot-0.lane-1"));
+  CHECK(join("pod-3").id == pod + ".lane-1");
   host.raw().state_dir = pl::borrow("/proc/nothing/here");
-  CHECK(kafka::join_as("auto", ctx, "edge-7").id.empty());
+  CHECK(join("auto").id.empty());
   CHECK(host.logs().back().level == PL_LOG_WARN);
+}
+
+TEST_CASE("instance: the same after a restart, another with another state directory or other topics") {
+  scratch_directory state, other;
+  pl::testing::fake_host host;
+  const pl::context ctx(&host.raw());
+  const auto id = [&](const scratch_directory& directory, const std::vector<std::string>& topics,
+                      std::string_view instance = "auto") {
+    host.raw().state_dir = pl::borrow(directory.path());
+    return kafka::join_as(instance, ctx, "edge-7", topics).id;
+  };
+  CHECK(id(state, {"a"}, "pod-3") == id(other, {"a"}, "pod-3"));
+  CHECK(id(state, {"a"}, "pod-3") != id(state, {"b"}, "pod-3"));
+  CHECK(id(state, {"a", "b"}) == id(state, {"b", "a"}));
+  CHECK(id(state, {"a", "b"}) != id(other, {"a", "b"}));
+  CHECK(id(state, {"a", "b"}) != id(state, {"a"}));
 }
 
 TEST_CASE("instance: names that Kafka would refuse") {

@@ -192,7 +192,7 @@ def test_two_with_one_name(kafka: Kafka, topic: str, tmp_path: Path) -> None:
     wait_until(lambda: first.count() == 100, "a hundred records")
     second = Reader(kafka, tmp_path, "other", options)
     assert first.process.wait(timeout=30) == FENCED
-    assert f"another live process has joined the group '{first.group}' as instance 'pod-1'" in first.log_text()
+    assert f"another live process has joined the group '{first.group}' as instance 'pod-1." in first.log_text()
     kafka.produce(topic, values(50))
     wait_until(lambda: second.count() >= 50, "the other to go on")
     assert second.stop() == 0
