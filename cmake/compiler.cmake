@@ -8,6 +8,9 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
   target_compile_options(pl_build_flags INTERFACE -Wno-restrict)  # false alarms on "x" + std::string (GCC bug 105651)
 endif()
 
+if(PIPELINE_FAILPOINTS)
+  target_compile_definitions(pl_build_flags INTERFACE PIPELINE_FAILPOINTS)
+endif()
 if(PIPELINE_SANITIZE)
   target_compile_options(pl_build_flags INTERFACE -fsanitize=${PIPELINE_SANITIZE} -fno-sanitize-recover=all -fno-omit-frame-pointer)
   target_link_options(pl_build_flags INTERFACE -fsanitize=${PIPELINE_SANITIZE})

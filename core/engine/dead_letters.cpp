@@ -3,6 +3,7 @@
 
 #include <pipeline/json.hpp>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
@@ -138,6 +139,11 @@ std::vector<batch_ref> dead_letter_office::letters(const std::vector<rejection>&
       if (of.pos != nullptr) w.set(position, i, int_cell(static_cast<std::int64_t>(pos[i])));
       write_original(w, i, r, hint);
     }
+    // A letter's place is told, but not kept: under no claim.
+    auto* ranges = static_cast<pl_range*>(w.allocate(sizeof(pl_range) * std::max(1U, of.nranges), alignof(pl_range)));
+    std::copy_n(of.ranges, of.nranges, ranges);
+    for (std::uint32_t i = 0; i < of.nranges; ++i) ranges[i].epoch = 0;
+    batch->ranges = ranges;
     batch->pos = of.pos != nullptr ? pos : nullptr;
     batch->origin = of.nranges != 0 ? origin : nullptr;
     all.push_back(std::move(batch));

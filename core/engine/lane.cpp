@@ -267,13 +267,13 @@ void lane::restart_source() {
 lane::tracked& lane::stream(std::string_view name, std::uint64_t first) {
   if (const auto at = streams_.find(name); at != streams_.end()) return at->second;
   claimed_stream unclaimed;
-  unclaimed.start = unclaimed.delivered = first;
+  unclaimed.start = unclaimed.settled = first;
   return track(name, unclaimed);
 }
 
 lane::tracked& lane::track(std::string_view name, const claimed_stream& claimed) {
   tracked fresh;
-  fresh.state = std::make_shared<stream_state>(std::string(name), claimed.start, claimed.delivered);
+  fresh.state = std::make_shared<stream_state>(std::string(name), claimed.start, claimed.settled);
   fresh.claimed = claimed;
   namespace em = telemetry::engine_metrics;
   auto& metrics = source_->common().metrics;
@@ -383,18 +383,23 @@ void lane::take_belongings(yield& left) {
 // transforms read on from there. It is written only when all before is settled at every branch, so that what they
 // once told is told again if it may not have got through.
 void lane::snapshot_if_due() {
-  if (graph_.positions.empty()) return;
+  if (graph_.positions.empty() || !stateful()) return;
   const bool due = clock::now() >= next_snapshot_;
   if (due) next_snapshot_ = clock::now() + snapshot_interval;
   for (auto& [name, t] : streams_) {
-    if (due && !t.snapshot_waits && t.seen_until != t.state->position()) take_snapshot(name, t);
+    // While a sink has more than was read, it would take no change.
+    const auto& next = t.claimed.next;
+    const bool level = std::ranges::all_of(next, [&](auto n) { return n <= t.state->position(); });
+    if (due && level && !t.snapshot_waits && t.seen_until != t.state->position()) take_snapshot(name, t);
     if (t.snapshot_waits && t.state->settled() >= t.seen_until) write_snapshot(name, t);
   }
 }
 
+bool lane::stateful() const {
+  return std::any_of(graph_.slots.begin(), graph_.slots.end(), [](auto& s) { return s->unit->stateful(); });
+}
+
 void lane::take_snapshot(const std::string& name, tracked& t) {
-  const bool any = std::any_of(graph_.slots.begin(), graph_.slots.end(), [](auto& s) { return s->unit->stateful(); });
-  if (!any) return;
   for (auto& slot : graph_.slots) {
     yield left;
     const auto taken = slot->unit->snapshot(name, left);
@@ -451,7 +456,15 @@ void lane::push(const std::shared_ptr<sink_node>& sink, group batches) {
 void lane::write_down(record_batch* root) {
   const auto& accounts = graph_.positions.accounts();
   gathered_.resize(accounts.size());
-  const auto changes = std::exchange(changes_, {});
+  auto changes = std::exchange(changes_, {});
+  if (root != nullptr) {  // those of other streams go with the next batch of theirs
+    const auto ranges = root->view().ranges();
+    const auto others = std::stable_partition(changes.begin(), changes.end(), [&](const auto& c) {
+      return std::ranges::any_of(ranges, [&](const auto& r) { return pl::view(r.stream) == c.stream; });
+    });
+    changes_.assign(std::make_move_iterator(others), std::make_move_iterator(changes.end()));
+    changes.erase(others, changes.end());
+  }
   batch_ref made;
   if (root == nullptr && !accounts.empty() && !changes.empty()) {
     made = timer_root(changes);
@@ -628,18 +641,22 @@ pl_status lane::stream_assigned(std::string_view name, begin why, std::uint64_t&
   if (why == begin::by_order && claimed.epoch > 1)
     source_->log(telemetry::log_level::info,
                  fmt::format("{} goes to {}: the group's offset was reset", name, claimed.start));
-  (void)track(name, claimed);
-  next_snapshot_ = {};
+  auto& t = track(name, claimed);
+  if (!claimed.has_state && !graph_.positions.empty() && stateful()) {
+    // With the very first records: transforms have seen nothing before these.
+    t.seen_until = claimed.start;
+    changes_.push_back({{}, std::string(name), std::string(ledger::seen_until), std::to_string(claimed.start), false});
+  }
   next = claimed.start;
   return PL_OK;
 }
 
 outcome lane::claim(std::string_view name, begin why, std::uint64_t proposed, claimed_stream& claimed) {
-  claimed.start = claimed.delivered = proposed;
+  claimed.start = claimed.settled = proposed;
   if (graph_.positions.empty()) return {};
   auto done = graph_.positions.claim(source_->node(), name, why, proposed, claimed);
   if (done.ok()) done = restore(name, claimed);
-  if (why == begin::by_order) claimed.start = claimed.delivered;
+  if (why == begin::by_order) claimed.start = claimed.settled;
   return done;
 }
 

@@ -94,6 +94,7 @@ class lane final : private stream_listener {
   void take(batch_ref batch);
   void settle();
   void tick_if_due();
+  [[nodiscard]] bool stateful() const;
   void snapshot_if_due();
   void take_snapshot(const std::string& name, tracked& t);
   void write_snapshot(const std::string& name, tracked& t);

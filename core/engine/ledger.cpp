@@ -39,9 +39,10 @@ outcome ledger::claim(std::string_view source, std::string_view stream, begin wh
     out.next.push_back(wanted.next);
   }
   failpoint("claim.after");
-  out.start = out.delivered = *std::min_element(out.next.begin(), out.next.end());
+  out.settled = *std::min_element(out.next.begin(), out.next.end());
   // What the source noted was settled at every branch: those that keep no positions need the rest once more.
-  if (why == begin::by_progress) out.start = std::min(out.start, proposed);
+  if (why == begin::by_progress) out.settled = std::min(out.settled, proposed);
+  out.start = out.settled;
   return {};
 }
 
@@ -56,6 +57,7 @@ outcome ledger::load(std::string_view source, std::string_view stream, claimed_s
         } else if (std::uint64_t until = 0; key == seen_until) {
           std::from_chars(value.data(), value.data() + value.size(), until);
           claimed.start = std::min(claimed.start, until);
+          claimed.has_state = true;
         }
       });
   return refused.ok() ? loaded : refused;

@@ -28,9 +28,10 @@ struct account {
 // How one stream was claimed.
 struct claimed_stream {
   std::uint64_t start = 0;          // where reading begins: from here on transforms need the records
-  std::uint64_t delivered = 0;      // every sink has all below
+  std::uint64_t settled = 0;        // every branch has all below
   std::uint64_t epoch = 0;          // of the claim, the same at each sink
   std::vector<std::uint64_t> next;  // by account: the sink has all below
+  bool has_state = false;           // of transforms: a snapshot was found
 };
 
 class ledger {

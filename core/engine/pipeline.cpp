@@ -394,15 +394,36 @@ void pipeline::node_failed(std::string_view name, std::string_view why) {
 }
 
 void pipeline::rows_rejected(const std::vector<rejection>& rejected, std::string_view by) {
+  (void)push_letters(rejected, by, nullptr);
+}
+
+bool pipeline::bury_rows(std::vector<rejection> rejected, std::string_view by, const std::function<bool()>& give_up) {
+  const auto arrival = std::make_shared<departure>();
+  if (!push_letters(rejected, by, arrival)) return false;
+  rejected.clear();  // letters are gone when nobody holds what they are made of
+  dead_letters_->hurry(true);
+  bool arrived = false;
+  while (!(arrived = arrival->wait(50ms)) && !give_up() && !failed_) {
+  }
+  dead_letters_->hurry(false);
+  return arrived;
+}
+
+// arrival: hears when they are written; may be null.
+bool pipeline::push_letters(const std::vector<rejection>& rejected, std::string_view by,
+                            const std::shared_ptr<departure>& arrival) {
   if (by == dead_letters_name) {
     for (const auto& r : rejected) r.of->mark_undelivered();
-    return node_failed(by, fmt::format("the dead letters' sink refuses a record: {}", rejected.front().why));
+    node_failed(by, fmt::format("the dead letters' sink refuses a record: {}", rejected.front().why));
+    return false;
   }
   for (auto& letters : office_.letters(rejected, by)) {
+    if (arrival) letters->report_departure(arrival);
     std::vector<batch_ref> one;
     one.push_back(std::move(letters));
     dead_letters_->push(std::move(one));
   }
+  return true;
 }
 
 telemetry::pipeline_progress pipeline::progress() const {

@@ -97,6 +97,9 @@ class pipeline final : private pipeline_events {
 
   void node_failed(std::string_view name, std::string_view why) override;
   void rows_rejected(const std::vector<rejection>& rejected, std::string_view by) override;
+  bool bury_rows(std::vector<rejection> rejected, std::string_view by, const std::function<bool()>& give_up) override;
+  bool push_letters(const std::vector<rejection>& rejected, std::string_view by,
+                    const std::shared_ptr<departure>& arrival);
 
   const config::pipeline settings_;
   services common_;

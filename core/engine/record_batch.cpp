@@ -34,9 +34,11 @@ void record_batch::release() noexcept {
   auto* inbox = inbox_;
   settlement_inbox::report news{std::move(flights_), !undelivered_.load(std::memory_order_relaxed),
                                 fenced_.load(std::memory_order_relaxed)};
+  const auto waited_for = std::move(departure_);
   delete this;
   // Reported after the memory is back, so that a lane that waits for room finds it.
   if (inbox != nullptr) inbox->put(std::move(news));
+  if (waited_for) waited_for->gone();
   if (parent != nullptr) parent->release();
 }
 

@@ -8,12 +8,40 @@
 #include <pipeline/batch.hpp>
 
 #include <atomic>
+#include <chrono>
+#include <condition_variable>
 #include <cstdint>
+#include <memory>
+#include <mutex>
 #include <span>
 #include <utility>
 #include <vector>
 
 namespace pl::engine {
+
+// Waits until batches are gone. Any thread.
+class departure {
+ public:
+  void expect() {
+    std::scoped_lock lock(mutex_);
+    ++expected_;
+  }
+  void gone() {
+    std::scoped_lock lock(mutex_);
+    --expected_;
+    changed_.notify_all();
+  }
+  // False: time is up.
+  bool wait(std::chrono::nanoseconds timeout) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, timeout, [&] { return expected_ == 0; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::size_t expected_ = 0;
+};
 
 // Reference-counted. A derived batch holds its parent, so a root (a batch as a source read it) is gone when everything made
 // of it is gone; then, and unless it was marked undelivered, its ranges are settled.
@@ -48,6 +76,12 @@ class record_batch : public pl_batch {
     mark_undelivered();
   }
 
+  // Somebody waits until this batch is gone.
+  void report_departure(std::shared_ptr<departure> to) {
+    to->expect();
+    departure_ = std::move(to);
+  }
+
   // Memory that this batch keeps alive, its parents' included.
   [[nodiscard]] std::size_t footprint() const noexcept;
   // Bytes of data in the selected rows: text by length, all else 8 a cell. Counted once.
@@ -70,6 +104,7 @@ class record_batch : public pl_batch {
   std::vector<pinned> pins_;
   std::vector<flight> flights_;
   settlement_inbox* inbox_ = nullptr;
+  std::shared_ptr<departure> departure_;
 };
 
 // An owned reference.

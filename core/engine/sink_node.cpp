@@ -87,14 +87,21 @@ bool writer::connect() {
 // False: this writer is done for.
 bool writer::write(group batches) {
   backoff pause(retry_);
-  const auto inputs = raw(batches);
+  auto inputs = raw(batches);
   while (true) {
     yield left;
     const auto began = std::chrono::steady_clock::now();
     const auto written = sink_->write(inputs, left);
     meters_->write_seconds.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
     if (written.ok()) return accept(batches, left);
+    auto rejected = std::move(left.rejected);
+    left.rejected.clear();
     left.fail(inputs);
+    if (written.code == PL_REJECT && !rejected.empty()) {
+      if (!bury(batches, std::move(rejected))) return false;
+      inputs = raw(batches);
+      continue;
+    }
     if (written.code == PL_FENCED) return fence(batches, written);
     if (written.code == PL_REJECT) return halve(std::move(batches), written);
     if (written.code != PL_RETRY) return fail(batches, written.text());
@@ -103,6 +110,27 @@ bool writer::write(group batches) {
       return false;
     }
   }
+}
+
+// Rows that the sink has named: to the dead letters first, and when they are there, on without them. The other way round
+// a crash in between would lose them.
+bool writer::bury(group& batches, std::vector<rejection> rejected) {
+  meters_->rejected(rejected.size());
+  for (auto& b : batches) {
+    std::vector<std::uint32_t> left;
+    for (const auto row : b->view().selection())
+      if (std::ranges::none_of(rejected, [&](const auto& r) { return r.of.get() == b.get() && r.row == row; }))
+        left.push_back(row);
+    if (left.size() == b->nsel) continue;
+    auto rest = select_rows(pool_, *b, left);
+    if (!rest || !carry(*rest, b->view().changes())) return fail(batches, "out of memory while rows were left out");
+    b = std::move(rest);
+  }
+  state_.waiting_for("waiting for the dead letters");
+  if (events_->load()->bury_rows(std::move(rejected), sink_->node(), [this] { return queue_.abandoned(); }))
+    return true;
+  for (const auto& b : batches) b->mark_undelivered();
+  return false;
 }
 
 // Somebody has claimed a stream of these after us: they are his now. What is still ours is read again under a new claim.

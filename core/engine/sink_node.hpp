@@ -29,6 +29,9 @@ class pipeline_events {
   virtual void node_failed(std::string_view node, std::string_view why) = 0;
   // Rows that a node rejected, on their way to the dead letters.
   virtual void rows_rejected(const std::vector<rejection>& rejected, std::string_view node) = 0;
+  // The same, and waits until they are there. False: `give_up` said so first.
+  virtual bool bury_rows(std::vector<rejection> rejected, std::string_view node,
+                         const std::function<bool()>& give_up) = 0;
 };
 
 // Writes what waits in one queue, again and again until it is taken; finds rows that are refused by halving.
@@ -55,6 +58,7 @@ class writer {
   bool write(group batches);
   bool halve(group batches, const outcome& refused);
   bool fence(const group& batches, const outcome& why);
+  bool bury(group& batches, std::vector<rejection> rejected);
   bool accept(const group& batches, yield& left);
   bool come_again(const outcome& failed, backoff& pause);
   bool fail(const group& batches, std::string_view why);

@@ -21,9 +21,9 @@ namespace pl::engine {
 // flight under the old one can't be mistaken. Only the lane's thread touches it.
 class stream_state {
  public:
-  // position: where reading begins. Below `delivered` all is delivered already, and only transforms read it again.
-  stream_state(std::string name, std::uint64_t position, std::uint64_t delivered)
-      : name_(std::move(name)), position_(position), settled_(std::max(position, delivered)) {}
+  // position: where reading begins. Below `settled` all is delivered already, and only transforms need it again.
+  stream_state(std::string name, std::uint64_t position, std::uint64_t settled)
+      : name_(std::move(name)), position_(position), settled_(settled) {}
 
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
   [[nodiscard]] std::uint64_t position() const noexcept { return position_; }  // read up to here

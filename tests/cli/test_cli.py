@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
-from pipeline_host import PROGRAM, SOURCE, PipelineHost, run  # noqa: E402
+from pipeline_host import PROGRAM, SOURCE, PipelineHost, ndjson, run  # noqa: E402
 
 from services import wait_until  # noqa: E402
 
@@ -40,13 +42,21 @@ dead_letters: {plugin: file_sink, path: dead.ndjson}
 def test_every_verb_has_help() -> None:
     top = run("--help")
     assert top.returncode == 0
-    for verb in ("run", "validate", "plugins", "schema", "completion"):
+    for verb in ("run", "validate", "plugins", "dead-letters", "schema", "completion"):
         assert verb in top.stdout
         help_text = run(verb, "--help")
         assert help_text.returncode == 0
         assert "Usage: pipeline-host " + verb in help_text.stdout
         assert run("help", verb).stdout == help_text.stdout
     assert "Exit codes" in top.stdout
+
+
+@pytest.mark.parametrize("verb", ["list", "show", "retry"])
+def test_the_verbs_of_dead_letters_have_help(verb: str) -> None:
+    shown = run("dead-letters", verb, "--help")
+    assert shown.returncode == 0
+    assert f"Usage: pipeline-host dead-letters {verb}" in shown.stdout
+    assert "Exit codes" in shown.stdout
 
 
 def test_version() -> None:
@@ -63,6 +73,13 @@ def test_version() -> None:
         (["run"], "config is required"),
         (["run", "p.yaml", "--log-level", "loud"], "loud"),
         (["plugins", "describe"], "name is required"),
+        (["dead-letters"], "A subcommand is required"),
+        (["dead-letters", "list"], "from is required"),
+        (["dead-letters", "list", "nowhere.ndjson"], "can't read nowhere.ndjson: No such file or directory"),
+        (["dead-letters", "list", "nowhere.yaml"], "nowhere.yaml"),
+        (["dead-letters", "list", "x.ndjson", "--since", "yesterday"], "--since yesterday is no time"),
+        (["dead-letters", "show", "x.ndjson", "s", "first"], "position 'first' is no number"),
+        (["dead-letters", "retry"], "config is required"),
     ],
 )
 def test_a_wrong_command_line_is_2(arguments: list[str], said: str) -> None:
@@ -209,3 +226,307 @@ def test_a_port_in_use_is_said(tmp_path: Path) -> None:
         assert port in second.stderr
         first.signal(signal.SIGINT)
         assert first.wait() == 0
+
+
+# Dead letters
+
+LETTERS = """sources:
+  lines: {plugin: file_source, path: in.ndjson}
+transforms:
+  parsed: {plugin: json_telemetry, from: lines}
+sinks:
+  out: {plugin: file_sink, from: parsed, path: out.ndjson}
+dead_letters: {plugin: file_sink, path: "dead/{pipeline}.ndjson", unique_by: [stream, position, node]}
+"""
+
+
+def reading(device: int, temperature: object) -> str:
+    return json.dumps({"user_id": "u", "device_id": f"d{device}", "timestamp": "2026-11-24T18:00:00Z", "temperature": temperature})
+
+
+def letters_of(directory: Path) -> list[dict[str, Any]]:
+    return ndjson(directory / "dead" / "p.ndjson")
+
+
+@pytest.fixture
+def rejected(tmp_path: Path) -> Path:
+    """A run with 10 records, of which 4 were rejected: 3 with a text as their temperature, and bytes that are no text."""
+    lines = [reading(n, "hot" if n in (2, 5, 7) else 20 + n).encode() for n in range(9)]
+    (tmp_path / "in.ndjson").write_bytes(b"\n".join([*lines, b"\xff\x00\x01"]) + b"\n")
+    configuration(tmp_path, LETTERS)
+    assert run("run", "p.yaml", cwd=tmp_path).returncode == 0
+    assert len(ndjson(tmp_path / "out.ndjson")) == 6
+    assert len(letters_of(tmp_path)) == 4
+    return tmp_path
+
+
+def test_letters_are_counted_by_node_and_reason(rejected: Path) -> None:
+    for place in ("p.yaml", "dead/p.ndjson"):
+        table = run("dead-letters", "list", place, cwd=rejected)
+        assert table.returncode == 0, table.stderr
+        head, first, second = table.stdout.splitlines()
+        assert head.split() == ["COUNT", "FIRST", "LAST", "NODE", "REASON"]
+        assert first.split()[0::3][:2] == ["3", "parsed"]
+        assert "'temperature' is the text \"hot\"" in first
+        assert second.split()[0] == "1"
+    groups = run("dead-letters", "list", "p.yaml", "--format", "ndjson", cwd=rejected).stdout.splitlines()
+    assert [json.loads(group)["count"] for group in groups] == [3, 1]
+    each = run("dead-letters", "list", "p.yaml", "--each", "--reason", "'temperature'", cwd=rejected).stdout.splitlines()
+    assert len(each) == 3
+    assert all("  parsed  in.ndjson  " in line for line in each)
+    raw = run("dead-letters", "list", "p.yaml", "--each", "--format", "ndjson", cwd=rejected)
+    assert raw.stdout == (rejected / "dead/p.ndjson").read_text()
+
+
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        (["--node", "parsed"], 4),
+        (["--node", "out"], 0),
+        (["--stream", "in.ndjson"], 4),
+        (["--stream", "other"], 0),
+        (["--reason", "hot"], 3),
+        (["--since", "2026-01-01"], 4),
+        (["--since", "2026-01-01T00:00:00.5+02:00"], 4),
+        (["--since", "2100-01-01T00:00:00Z"], 0),
+    ],
+)
+def test_letters_are_chosen(rejected: Path, filters: list[str], count: int) -> None:
+    listed = run("dead-letters", "list", "p.yaml", "--each", *filters, cwd=rejected)
+    assert listed.returncode == 0
+    assert len(listed.stdout.splitlines()) == count
+    assert ("no dead letters" in listed.stderr) == (count == 0)
+
+
+def test_no_letters_yet(tmp_path: Path) -> None:
+    configuration(tmp_path, LETTERS)
+    listed = run("dead-letters", "list", "p.yaml", cwd=tmp_path)
+    assert (listed.returncode, listed.stdout, listed.stderr) == (0, "", "no dead letters\n")
+    assert not (tmp_path / "dead").exists()
+
+
+def test_rotated_letters_and_the_default_place(tmp_path: Path) -> None:
+    configuration(tmp_path, SIMPLE.replace("dead_letters: {plugin: file_sink, path: dead.ndjson}\n", "") % (1, 0))
+    folder = tmp_path / "dead-letters"
+    folder.mkdir()
+    letter = '{"time":"2026-11-24T18:00:0%dZ","pipeline":"%s","node":"n","reason":"r","stream":"s","position":%d}\n'
+    (folder / "p.20261124T180000.000000Z.ndjson").write_text(letter % (1, "p", 1) + letter % (2, "other", 2))
+    (folder / "p.20261125T180000.000000Z.ndjson").write_text(letter % (3, "p", 3) + "no letter\n")
+    (folder / "p.retried.ndjson").write_text(letter % (4, "p", 4))
+    (folder / "p.ndjson").write_text(letter % (5, "p", 5) + '{"torn')
+    listed = run("dead-letters", "list", "p.yaml", "--each", cwd=tmp_path)
+    assert [line.split()[3] for line in listed.stdout.splitlines()] == ["1", "3", "5"]
+    assert "p.20261125T180000.000000Z.ndjson: 1 line is no dead letter" in listed.stderr
+
+
+def test_a_letter_is_shown_with_its_original(rejected: Path) -> None:
+    hot, *_, binary = letters_of(rejected)
+    shown = run("dead-letters", "show", "p.yaml", "in.ndjson", str(hot["position"]), cwd=rejected)
+    assert shown.returncode == 0, shown.stderr
+    assert reading(2, "hot") in shown.stdout.splitlines()
+    assert f"reason    {hot['reason']}" in shown.stdout
+    assert f"stream    in.ndjson\nposition  {hot['position']}\n" in shown.stdout
+    shown = run("dead-letters", "show", "dead/p.ndjson", "in.ndjson", str(binary["position"]), cwd=rejected)
+    assert "value     3 bytes, not UTF-8 text\n  00000000  ff 00 01 " in shown.stdout
+    missing = run("dead-letters", "show", "p.yaml", "in.ndjson", "1", cwd=rejected)
+    assert missing.returncode == 1
+    assert "no dead letter for position 1 of in.ndjson" in missing.stderr
+
+
+def test_a_letter_can_not_write_to_the_terminal(tmp_path: Path) -> None:
+    evil = {"node": "n", "reason": "\x1b[2Jgone\x9b", "stream": "s", "position": 1, "value": "a\x1b]0;b\nc"}
+    (tmp_path / "l.ndjson").write_text(json.dumps(evil) + "\n")
+    for arguments in (["list", "l.ndjson"], ["list", "l.ndjson", "--each"], ["show", "l.ndjson", "s", "1"]):
+        shown = run("dead-letters", *arguments, cwd=tmp_path)
+        assert shown.returncode == 0
+        assert "\\x1b[2Jgone" in shown.stdout
+        assert "\x1b" not in shown.stdout
+        assert "\x9b" not in shown.stdout
+    assert "a\\x1b]0;b\nc" in shown.stdout
+
+
+FIXED = ["--set", "transforms.parsed.invalid=extra"]
+
+
+def test_retry_after_a_fix(rejected: Path) -> None:
+    before = letters_of(rejected)
+    dry = run("dead-letters", "retry", "p.yaml", "--dry-run", cwd=rejected)
+    assert dry.returncode == 0
+    assert "4 records to put through again in the place of 'lines', from 4 letters" in dry.stdout
+    assert letters_of(rejected) == before
+
+    done = run("dead-letters", "retry", "p.yaml", "--yes", *FIXED, cwd=rejected)
+    assert done.returncode == 1, done.stderr  # one was rejected again
+    assert "3 records went through (3 rows stored), 1 rejected again" in done.stdout
+    stored = ndjson(rejected / "out.ndjson")
+    assert len(stored) == 9
+    assert [row["device_id"] for row in stored[-3:]] == ["d2", "d5", "d7"]
+    assert ndjson(rejected / "dead/p.retried.ndjson") == before[:3]
+    (again,) = letters_of(rejected)
+    assert again["time"] > before[3]["time"]
+    assert {**again, "time": ""} == {**before[3], "time": ""}
+    assert {file.name for file in (rejected / "dead").iterdir()} == {"p.ndjson", "p.retried.ndjson"}
+
+    nothing = run("dead-letters", "retry", "p.yaml", "--yes", "--reason", "hot", cwd=rejected)
+    assert nothing.returncode == 0
+    assert "0 records" in nothing.stdout
+
+
+def test_retry_asks_first(rejected: Path) -> None:
+    asked = run("dead-letters", "retry", "p.yaml", cwd=rejected)
+    assert asked.returncode == 2
+    assert "--yes" in asked.stderr
+    assert len(letters_of(rejected)) == 4
+
+
+def test_retry_takes_letters_from_rotated_files_and_leaves_the_others(rejected: Path) -> None:
+    letters = rejected / "dead/p.ndjson"
+    hot, second, third, binary = letters.read_text().splitlines(keepends=True)
+    (rejected / "dead/p.20261124T180000.000000Z.ndjson").write_text(hot)
+    (rejected / "dead/p.20261125T180000.000000Z.ndjson").write_text(second + binary)
+    other = json.dumps({**json.loads(third), "pipeline": "other"}) + "\n"
+    letters.write_text(third + other)
+    letters.chmod(0o604)
+    done = run("dead-letters", "retry", "p.yaml", "--yes", "--reason", "'temperature'", *FIXED, cwd=rejected)
+    assert done.returncode == 0, done.stderr
+    assert "3 records went through" in done.stdout
+    assert letters.read_text() == other
+    assert letters.stat().st_mode & 0o777 == 0o604
+    assert not (rejected / "dead/p.20261124T180000.000000Z.ndjson").exists()
+    assert (rejected / "dead/p.20261125T180000.000000Z.ndjson").read_text() == binary
+    assert (rejected / "dead/p.retried.ndjson").read_text() == hot + second + third
+
+
+def test_retry_keeps_place_key_topic_and_bytes(tmp_path: Path) -> None:
+    (tmp_path / "dead").mkdir()
+    letter = {"time": "2026-11-24T18:00:00Z", "pipeline": "p", "node": "parsed", "reason": "r", "topic": "iot",
+              "headers": [["a", "b"]], "key": {"base64": "/w=="}}  # fmt: skip
+    letters = [
+        {**letter, "stream": "iot/3", "position": 12, "value": {"base64": "/wAK"}},
+        {**letter, "stream": "iot/3", "position": 7, "value": "two\nlines"},
+        {**letter, "stream": "iot/3", "position": 7, "value": "two\nlines", "reason": "another about the same record"},
+        {**letter, "stream": "iot/1", "position": 9},  # a tombstone
+        {"time": "", "pipeline": "p", "node": "parsed", "reason": "r", "value": "from nowhere"},
+        {"time": "", "pipeline": "p", "node": "parsed", "reason": "r", "record": {"a": 1}},
+        {**letter, "node": "raw", "stream": "iot/1", "position": 1, "value": "x"},
+    ]
+    (tmp_path / "dead/p.ndjson").write_text("".join(json.dumps(one) + "\n" for one in letters))
+    configuration(tmp_path, LETTERS + "").write_text(
+        "name: p\nhttp: {listen: off}\n" + LETTERS.replace("sinks:", "sinks:\n  raw: {plugin: file_sink, from: lines, path: raw.ndjson}")
+    )
+    done = run("dead-letters", "retry", "p.yaml", "--yes", cwd=tmp_path)
+    assert "4 records to put through again in the place of 'lines', from 5 letters" in done.stdout
+    assert "left out: 1 letter of 'raw'" in done.stdout
+    assert "left out: 1 letter without the original record" in done.stdout
+    common = {"topic": "iot", "key": {"base64": "/w=="}, "headers": [["a", "b"]]}
+    assert ndjson(tmp_path / "raw.ndjson") == [
+        {"value": "from nowhere", "offset": 4},
+        {**common, "partition": 1, "offset": 9},
+        {**common, "value": "two\nlines", "partition": 3, "offset": 7},
+        {**common, "value": {"base64": "/wAK"}, "partition": 3, "offset": 12},
+    ]
+    assert done.returncode == 1  # telemetry it isn't: all are rejected again, each with one letter
+    again = letters_of(tmp_path)
+    assert again[:2] == letters[5:]
+    assert [(one["stream"], one["position"]) for one in again[2:]] == [
+        ("dead-letters", 4), ("iot/1", 9), ("iot/3", 7), ("iot/3", 12)
+    ]  # fmt: skip
+    assert again[5]["value"] == {"base64": "/wAK"}
+    assert not (tmp_path / "dead/p.retried.ndjson").exists()
+
+
+def test_letters_of_a_sink_only_when_they_are_named(tmp_path: Path) -> None:
+    (tmp_path / "in.ndjson").write_text(reading(1, 20) + "\n" + reading(2, 99) + "\n")
+    config = LETTERS.replace("plugin: file_sink, from: parsed, path: out.ndjson",
+                             "plugin: sqlite_sink, from: parsed, path: out.db, table: t, columns: {device_id: device_id, temperature: temperature}")  # fmt: skip
+    configuration(tmp_path, config)
+
+    def database(command: str) -> list[Any]:
+        with sqlite3.connect(tmp_path / "out.db") as connection:
+            return connection.execute(command).fetchall()
+
+    database("CREATE TABLE t (device_id text, temperature real CHECK (temperature < 50))")
+    assert run("run", "p.yaml", cwd=tmp_path).returncode == 0
+    (letter,) = letters_of(tmp_path)
+    assert letter["node"] == "out"
+    database("DROP TABLE t")
+    database("CREATE TABLE t (device_id text, temperature real)")
+    left = run("dead-letters", "retry", "p.yaml", "--yes", cwd=tmp_path)
+    assert left.returncode == 0
+    assert "left out: 1 letter of 'out', which is no transform of this pipeline; --node out picks them" in left.stdout
+    done = run("dead-letters", "retry", "p.yaml", "--yes", "--node", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert database("SELECT * FROM t") == [("d2", 99.0)]
+    assert letters_of(tmp_path) == []
+    assert ndjson(tmp_path / "dead/p.retried.ndjson") == [letter]
+
+
+def test_several_sources_must_be_chosen_from(tmp_path: Path) -> None:
+    two = LETTERS.replace("transforms:", "  more: {plugin: file_source, path: more.ndjson}\ntransforms:\n  other: {plugin: json_telemetry, from: more}")
+    configuration(tmp_path, two.replace("from: parsed", "from: [parsed, other]"))
+    (tmp_path / "in.ndjson").write_text(reading(1, "hot") + "\n")
+    (tmp_path / "more.ndjson").write_text(reading(2, "hot") + "\n")
+    assert run("run", "p.yaml", cwd=tmp_path).returncode == 0
+    assert len(letters_of(tmp_path)) == 2
+    wrong = run("dead-letters", "retry", "p.yaml", "--yes", *FIXED, cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "'p' has several sources, and a letter doesn't say which it came from; choose one with --source" in wrong.stderr
+    assert "lines, more" in wrong.stderr
+    done = run("dead-letters", "retry", "p.yaml", "--yes", "--source", "more", "--set", "transforms.other.invalid=extra", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert [row["device_id"] for row in ndjson(tmp_path / "out.ndjson")] == ["d2"]
+    (left,) = letters_of(tmp_path)
+    assert left["stream"] == "in.ndjson"
+
+
+def test_several_pipelines_must_be_chosen_from(rejected: Path) -> None:
+    with (rejected / "p.yaml").open("a") as config:
+        config.write("---\nname: q\nhttp: {listen: off}\n" + LETTERS.replace("out.ndjson", "q.ndjson"))
+    wrong = run("dead-letters", "retry", "p.yaml", "--yes", cwd=rejected)
+    assert wrong.returncode == 2
+    assert "choose one with --pipeline: p, q" in wrong.stderr
+    assert run("dead-letters", "retry", "p.yaml", "--dry-run", "--pipeline", "p", cwd=rejected).returncode == 0
+
+
+def test_only_letters_of_a_file_sink(tmp_path: Path) -> None:
+    configuration(tmp_path, LETTERS.split("dead_letters:")[0] + "dead_letters: {plugin: console_sink}\n")
+    for arguments in (["list", "p.yaml"], ["show", "p.yaml", "s", "1"], ["retry", "p.yaml", "--yes"]):
+        wrong = run("dead-letters", *arguments, cwd=tmp_path)
+        assert wrong.returncode == 2
+        assert "the dead letters of 'p' go to console_sink" in wrong.stderr
+
+
+def test_a_retry_that_fails_leaves_the_letters(rejected: Path) -> None:
+    before = (rejected / "dead/p.ndjson").read_text()
+    (rejected / "out.ndjson").unlink()
+    (rejected / "out.ndjson").mkdir()
+    failed = run("dead-letters", "retry", "p.yaml", "--yes", *FIXED, cwd=rejected)
+    assert failed.returncode == 1
+    assert "all letters stay where they are" in failed.stderr
+    assert (rejected / "dead/p.ndjson").read_text() == before
+    assert {file.name for file in (rejected / "dead").iterdir()} == {"p.ndjson"}
+
+
+def test_retry_while_a_host_writes_letters(tmp_path: Path) -> None:
+    """None is lost or doubled: each broken record is either stored by a retry, or has one letter."""
+    config = """sources:
+  devices: {plugin: simulator_source, rate: 4000, faults: {broken: 30}}
+transforms:
+  parsed: {plugin: json_telemetry, from: devices}
+sinks:
+  out: {plugin: file_sink, from: parsed, path: out.ndjson, fsync: never}
+dead_letters: {plugin: file_sink, path: dead/p.ndjson, fsync: never, rotate: {max_size: 100KiB}, unique_by: [stream, position, node]}
+"""
+    with PipelineHost(configuration(tmp_path, config), tmp_path) as host:
+        for more in range(1, 5):
+            wait_until(lambda n=more: host.metric("pipeline_rejected_total", node="parsed") > 300 * n, "letters")
+            done = run("dead-letters", "retry", "p.yaml", "--yes", *FIXED, "--set", "sinks.out.path=retried.ndjson", cwd=tmp_path)
+            assert done.returncode in (0, 1), done.stderr
+        rejections = int(host.metric("pipeline_rejected_total", node="parsed"))
+        assert host.stop() == 0
+    files = [file for file in (tmp_path / "dead").iterdir() if file.name != "p.retried.ndjson"]
+    left = [(one["stream"], one["position"]) for file in files for one in ndjson(file)]
+    retried = [(one["stream"], one["position"]) for one in ndjson(tmp_path / "dead/p.retried.ndjson")]
+    assert len(set(left + retried)) == len(left) + len(retried)
+    assert len(left) + len(retried) >= rejections
+    assert len(ndjson(tmp_path / "retried.ndjson")) == len(retried) > 0

@@ -321,7 +321,9 @@ typedef struct pl_ext_columns {
  *   - its changes.
  * If a position isn't as expected, nothing is written, and the answer is PL_FENCED. If the answer to the commit is lost,
  * `write` fails with PL_RETRY; called again with the same batches, it finds out whether they were written: then it is
- * PL_OK at once. Such a sink finds bad rows itself: it never answers PL_REJECT.
+ * PL_OK at once. Rows that can't be stored are found by the sink itself, and named by `reject` before anything is committed:
+ * then nothing is written, the answer is PL_REJECT, and once they are in the dead letters the batches come again without
+ * them.
  *
  * The functions below are called on an instance of their own, which is created and never started: it connects when it is
  * first asked. `source` is the node that reads the stream. */

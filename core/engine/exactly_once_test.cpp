@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: Apache-2.0
+// The delivery protocol as the engine runs it, on a broker and a database in memory: zombies, lost answers, orders, state.
+#include "config/load.hpp"
+#include "engine/exact_components.hpp"
+#include "engine/pipeline.hpp"
+
+#include <doctest/doctest.h>
+
+#include <chrono>
+#include <random>
+#include <thread>
+
+using namespace pl;
+using namespace pl::engine;
+using namespace pl::engine::test;
+using namespace std::chrono_literals;
+
+namespace {
+
+// One process. Several of them work on one world.
+class host {
+ public:
+  host() { plugins_.add_linked(exact_plugin()); }
+  std::unique_ptr<pipeline> build(const std::string& yaml) {
+    const std::vector<config::file_arg> files{{"test.yaml", yaml}};
+    auto loaded = config::load(files, {}, config::process_environment());
+    auto built = loaded.pipelines.empty()
+                     ? nullptr
+                     : pipeline::build(loaded.pipelines.front(), {log_, metrics_, schemas_}, plugins_, loaded.problems);
+    problems = loaded.problems.render();
+    return built;
+  }
+  std::string problems;
+
+ private:
+  telemetry::logger log_{{.level = telemetry::log_level::error}};
+  telemetry::metrics metrics_;
+  schema_pool schemas_;
+  loader::registry plugins_{{}};
+};
+
+std::string yaml(const std::string& sinks, const std::string& top = "") {
+  return "name: t\nhttp: {listen: off}\ndelivery: exactly_once\n" + top +
+         "sources:\n  in: {plugin: exact_source, world: w}\n"
+         "transforms:\n  tenth: {plugin: every_tenth, from: in, world: w}\n"
+         "sinks:\n" +
+         sinks + "dead_letters: {plugin: exact_dead, world: w, batch: {delay: 2ms}}\n";
+}
+
+const std::string quick = ", batch: {rows: 50, delay: 2ms}, retry: {initial: 1ms, max: 3ms}}\n";
+const std::string store = "  store: {plugin: exact_sink, from: in, world: w" + quick;
+const std::string tenths = "  tenths: {plugin: exact_sink, from: tenth, world: w" + quick;
+
+bool eventually(const std::function<bool()>& true_soon, std::chrono::milliseconds patience = 20s) {
+  const auto until = std::chrono::steady_clock::now() + patience;
+  while (!true_soon()) {
+    if (std::chrono::steady_clock::now() > until) return false;
+    std::this_thread::sleep_for(1ms);
+  }
+  return true;
+}
+
+void fill(world& w, std::uint64_t streams, std::uint64_t each) {
+  std::scoped_lock lock(w.broker.mutex);
+  for (std::uint64_t s = 0; s < streams; ++s) w.broker.partitions["t/" + std::to_string(s)].end = each;
+}
+
+bool all_settled(world& w) {
+  std::scoped_lock lock(w.broker.mutex);
+  for (const auto& [name, p] : w.broker.partitions)
+    if (!p.has_committed || !p.marked || p.committed != p.end) return false;
+  return true;
+}
+
+// Every record once in `store`; in `tenths` each tenth of a stream, without those that end in 5; those in the letters.
+void check_exact(world& w, std::uint64_t streams, std::uint64_t each) {
+  CHECK(w.database.distinct("store") == streams * each);
+  CHECK(w.database.most("store") == 1);
+  for (std::uint64_t s = 0; s < streams; ++s)
+    for (std::uint64_t i = 0; i < each; ++i) {
+      const auto stream = "t/" + std::to_string(s);
+      if (w.database.times("tenths", stream, i) != (i % 10 == 9 ? 1 : 0))
+        FAIL_CHECK(stream << " " << i << " is " << w.database.times("tenths", stream, i) << " times in tenths");
+    }
+}
+
+void end(std::unique_ptr<pipeline>& p) {
+  p->stop();
+  p->join();
+  CHECK(p->failure().empty());
+  p.reset();
+}
+
+}  // namespace
+
+TEST_CASE("each record is in each sink once, with its position") {
+  auto w = new_world("w");
+  fill(*w, 3, 1000);
+  host h;
+  auto p = h.build(yaml(store + tenths, "lanes: 2\n"));
+  REQUIRE_MESSAGE(p, h.problems);
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  check_exact(*w, 3, 1000);
+  for (const auto& [key, at] : w->database.positions) {
+    CHECK(at.next == 1000);
+    CHECK(at.epoch == 1);
+  }
+}
+
+TEST_CASE("the answer to COMMIT is lost, again and again") {
+  auto w = new_world("w");
+  fill(*w, 2, 1000);
+  w->database.lose_reply = [](std::uint64_t n) { return n % 3 == 0; };
+  w->database.away = [](std::uint64_t n) { return n % 7 == 3; };
+  host h;
+  auto p = h.build(yaml(store + tenths));
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  check_exact(*w, 2, 1000);
+  CHECK(w->database.fenced == 0);
+}
+
+TEST_CASE("a second host takes over: the first one's late writes are refused") {
+  auto w = new_world("w");
+  fill(*w, 2, 3000);
+  std::atomic<bool> slow{true};
+  w->database.lose_reply = [&](std::uint64_t) {
+    if (slow) std::this_thread::sleep_for(2ms);
+    return false;
+  };
+  host a, b;
+  auto first = a.build(yaml(store + tenths)), second = b.build(yaml(store + tenths));
+  first->start();
+  CHECK(eventually([&] { return w->database.distinct("store") > 500; }));
+  second->start();
+  CHECK(eventually([&] { return w->database.distinct("store") > 2000; }));
+  slow = false;
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(first);
+  end(second);
+  check_exact(*w, 2, 3000);
+}
+
+TEST_CASE("hosts that come and die at any moment") {
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937 random(seed);
+  auto w = new_world("w");
+  fill(*w, 3, 4000);
+  w->database.lose_reply = [&, n = std::uint64_t{0}](std::uint64_t) mutable { return ++n % 11 == 0; };
+  host h;
+  std::vector<std::unique_ptr<pipeline>> zombies;
+  for (int round = 0; round < 40 && !all_settled(*w); ++round) {
+    auto p = h.build(yaml(store + tenths, round % 2 == 0 ? "lanes: 2\n" : ""));
+    REQUIRE_MESSAGE(p, h.problems);
+    p->start();
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 30));
+    // Killed: what it does from now on is that of a zombie, some for a while, others not at all.
+    if (random() % 2 == 0) {
+      p->stop();
+      p->abandon();
+      p->join();
+    } else {
+      zombies.push_back(std::move(p));
+      if (zombies.size() > 3) zombies.erase(zombies.begin());
+    }
+  }
+  zombies.clear();
+  auto last = h.build(yaml(store + tenths));
+  last->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(last);
+  check_exact(*w, 3, 4000);
+}
+
+TEST_CASE("an operator's order is obeyed once, by all sinks") {
+  auto w = new_world("w");
+  fill(*w, 1, 1000);
+  host h;
+  auto p = h.build(yaml(store + "  other: {plugin: exact_sink, from: in, world: w" + quick));
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  w->broker.reset("t/0", 900);
+  p = h.build(yaml(store + "  other: {plugin: exact_sink, from: in, world: w" + quick));
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  p = h.build(yaml(store + "  other: {plugin: exact_sink, from: in, world: w" + quick));
+  p->start();
+  CHECK(eventually([&] { return w->database.positions.begin()->second.epoch == 3; }));
+  end(p);
+  for (const auto* sink : {"store", "other"}) {
+    CHECK(w->database.times(sink, "t/0", 899) == 1);
+    CHECK(w->database.times(sink, "t/0", 900) == 2);
+    CHECK(w->database.times(sink, "t/0", 999) == 2);
+  }
+}
+
+TEST_CASE("rows that the database refuses are letters before the rest is committed") {
+  auto w = new_world("w");
+  fill(*w, 2, 500);
+  w->database.refuse = [](std::string_view text) { return text.ends_with("77"); };
+  host h;
+  auto p = h.build(yaml(store));
+  REQUIRE_MESSAGE(p, h.problems);
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  CHECK(w->database.distinct("store") == 990);
+  CHECK(w->database.most("store") == 1);
+  CHECK(w->letters[""].size() == 110);  // a hundred of them are the transform's
+  for (const auto& [place, n] : w->letters[""]) CHECK(n == 1);
+}
+
+TEST_CASE("a new sink gets its own positions, and the others don't repeat") {
+  auto w = new_world("w");
+  fill(*w, 1, 500);
+  host h;
+  auto p = h.build(yaml(store));
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  fill(*w, 1, 1000);
+  p = h.build(yaml(store + tenths));
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  CHECK(w->database.distinct("store") == 1000);
+  CHECK(w->database.most("store") == 1);
+  CHECK(w->database.distinct("tenths") == 50);
+}
+
+TEST_CASE("what can't keep the promise is refused, and the node is named") {
+  auto w = new_world("w");
+  host h;
+  CHECK(h.build(yaml("  a: {plugin: exact_dead, from: in, world: w}\n")) == nullptr);
+  CHECK(h.problems.find("'a' can't deliver exactly once: exact_dead keeps no positions in its transactions") !=
+        std::string::npos);
+  CHECK(h.build(yaml("  a: {plugin: exact_dead, from: in, world: w, delivery: at_least_once}\n")) == nullptr);
+  CHECK(h.problems.find("every sink is at_least_once") != std::string::npos);
+  CHECK(h.build(yaml(store + "  a: {plugin: exact_dead, from: in, world: w, delivery: at_least_once}\n")) != nullptr);
+}
