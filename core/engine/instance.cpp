@@ -308,11 +308,11 @@ outcome instance::restore(std::string_view stream, std::string_view key, std::st
   return call("restore", left, [&] { return table->restore(self_, borrow(stream), named, borrow(value)); });
 }
 
-outcome instance::restored(std::string_view stream) {
+outcome instance::restored(std::string_view stream, bool moved) {
   yield left;
   const auto* table = extension<pl_ext_state>(PL_EXT_STATE);
   if (table == nullptr) return {};
-  return call("restore", left, [&] { return table->restore(self_, borrow(stream), {}, {}); });
+  return call("restore", left, [&] { return table->restore(self_, borrow(stream), {}, borrow(moved ? "moved" : "")); });
 }
 
 outcome instance::snapshot(std::string_view stream, yield& left) {
