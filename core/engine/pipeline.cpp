@@ -22,12 +22,20 @@ config::node default_dead_letters() {
   n.name = dead_letters_name;
   n.plugin = "file_sink";
   n.options.type = config::value::kind::map;
-  config::value path;
-  path.type = config::value::kind::scalar;
-  path.key = "path";
-  path.text = "dead-letters/{pipeline}.ndjson";
-  path.quoted = true;
-  n.options.children.push_back(std::move(path));
+  const auto text = [](std::string key, std::string value) {
+    config::value v;
+    v.type = config::value::kind::scalar;
+    v.key = std::move(key);
+    v.text = std::move(value);
+    v.quoted = true;
+    return v;
+  };
+  n.options.children.push_back(text("path", "dead-letters/{pipeline}.ndjson"));
+  config::value unique;
+  unique.type = config::value::kind::list;
+  unique.key = "unique_by";
+  for (const auto* column : {"stream", "position", "node"}) unique.children.push_back(text({}, column));
+  n.options.children.push_back(std::move(unique));
   return n;
 }
 

@@ -105,9 +105,11 @@ std::optional<letter> parse_letter(std::string_view line) {
     const auto* v = at(name);
     return v != nullptr && v->IsString() ? std::string(text_of(*v)) : std::string();
   };
-  letter l{text("time"), text("pipeline"), text("node"), text("reason"), text("stream"), {}, {}, {}, {}, {}, {}, {}};
+  letter l{
+      text("time"), text("pipeline"), text("node"), text("reason"), text("stream"), {}, {}, {}, {}, {}, {}, {}, {}};
   if (l.node.empty() || l.reason.empty()) return std::nullopt;
   l.time_ns = parse_time(l.time);
+  if (const auto own = text("record_time"); !own.empty()) l.record_time_ns = parse_time(own);
   if (const auto* v = at("position"); v != nullptr && v->IsUint64()) l.position = v->GetUint64();
   if (const auto* v = at("topic")) l.topic = bytes_of(*v);
   if (const auto* v = at("key")) l.key = bytes_of(*v);

@@ -22,8 +22,9 @@ struct letter {
   std::optional<std::int64_t> time_ns;
   std::optional<std::uint64_t> position;
   std::optional<std::string> topic, key, value;
-  std::string headers;  // JSON
-  std::string record;   // JSON: the rejected row, where the original wasn't there
+  std::string headers;                         // JSON
+  std::string record;                          // JSON: the rejected row, where the original wasn't there
+  std::optional<std::int64_t> record_time_ns;  // the record's own
 
   // Its original can be put through again: null is an original, too (a tombstone).
   [[nodiscard]] bool has_original() const { return record.empty(); }

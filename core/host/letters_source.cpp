@@ -90,6 +90,7 @@ class letters_source final : public source {
       const auto& l = letters[r];
       to[value][r] = bytes(l.value);
       to[key][r] = bytes(l.key);
+      if (l.record_time_ns) to[time][r] = time_cell(*l.record_time_ns);
       if (l.topic) to[topic][r] = text_cell(b.copy(*l.topic));
       if (const auto number = partition_of(l)) to[partition][r] = int_cell(*number);
       if (!l.headers.empty()) to[headers][r] = json_cell(b.copy(l.headers));

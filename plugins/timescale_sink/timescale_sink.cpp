@@ -286,16 +286,26 @@ pl::result<void> sink::write(const pl::batch_list& batches) {
     }
     if (auto ready = connect(); !ready) return ready;
     const auto began = std::chrono::steady_clock::now();
-    const auto failed = writer_.write(session_, portions_, closing_of(batches));
+    const auto failed = writer_.write(session_, portions_, closing_of(batches),
+                                      moves_.empty() ? refused_rows::leave_out : refused_rows::stop);
     if (writer_.searched()) searches_.add();
     if (!failed) {
       seconds_.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
       delivered(batches);
       return {};
     }
+    if (failed->what == reaction::rows_named) return name_refused(batches);
     unsure_ = !moves_.empty() && (failed->at_commit || failed->what == reaction::check_positions);
     if (auto why = explain(*failed, first_time)) return *std::move(why);
   }
+}
+
+// The host buries them, and comes again without them. Committed first, they would be lost if it died before.
+pl::failure sink::name_refused(const pl::batch_list& batches) {
+  const auto rejected = writer_.rejected();
+  for (const auto& r : rejected) context_.reject(batches[batch_of_[r.portion]], r.row, writer_.why(r));
+  refused_.add(static_cast<double>(rejected.size()));
+  return pl::rejected(where() + ": " + std::to_string(rejected.size()) + " rows can't be stored");
 }
 
 std::vector<closing_statement> sink::closing_of(const pl::batch_list& batches) {
@@ -354,6 +364,7 @@ std::optional<pl::failure> sink::explain(const write_failure& why, bool first_ti
       return pl::retry(text);
     case reaction::reject_row:
       return pl::rejected(text);
+    case reaction::rows_named:  // told by write
     case reaction::try_again:
       break;
   }

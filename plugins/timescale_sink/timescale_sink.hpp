@@ -60,6 +60,7 @@ class sink final : public pl::sink, public pl::columns_aware, public pl::positio
   [[nodiscard]] std::vector<closing_statement> closing_of(const pl::batch_list& batches);
   // Whether a write whose outcome is not known was committed.
   [[nodiscard]] pl::result<bool> find_out();
+  [[nodiscard]] pl::failure name_refused(const pl::batch_list& batches);
   void delivered(const pl::batch_list& batches);
   // Nothing: the table changed under us, and the same write is worth another try with a fresh look at it.
   [[nodiscard]] std::optional<pl::failure> explain(const write_failure& why, bool first_time);

@@ -22,6 +22,8 @@ write_failure failed(sql_error e) {
   return {std::move(e), what, false};
 }
 
+write_failure rows_named() { return {{"22000", "rows are refused", {}, {}, 0}, reaction::rows_named, false}; }
+
 std::string refusal(const sql_error& e) {
   auto text = "the database refuses the row: " + described(e);
   auto end = std::min(e.detail.size(), longest_detail);
@@ -38,13 +40,16 @@ std::string passed_on(const copy_plan& plan) {
 }  // namespace
 
 std::optional<write_failure> writer::write(session& to, std::span<const portion> portions,
-                                           std::span<const closing_statement> closing) {
+                                           std::span<const closing_statement> closing, refused_rows refused) {
   rejected_.clear();
   reasons_.clear();
   written_ = 0;
   searched_ = false;
 
+  // Rows that are left out may have to be somewhere else before the others are committed.
+  const auto stops = [&] { return refused == refused_rows::stop && !rejected_.empty(); };
   auto tried = write_at_once(to, portions);
+  if (!tried.failure && stops()) tried.failure = rows_named();
   if (!tried.failure) tried.failure = finish(to, {tried.landing, !portions.empty(), closing}, "COMMIT");
   if (!tried.failure) return std::nullopt;
   to.roll_back();
@@ -52,6 +57,7 @@ std::optional<write_failure> writer::write(session& to, std::span<const portion>
 
   searched_ = true;
   auto failure = write_searching(to, portions, closing, tried);
+  if (!failure && stops()) failure = rows_named();
   if (!failure) failure = finish(to, {{}, true, {}}, "COMMIT");
   if (failure) to.roll_back();
   return failure;

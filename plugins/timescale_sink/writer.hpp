@@ -36,6 +36,9 @@ struct closing_statement {
   reaction on_check = reaction::try_again;
 };
 
+// What becomes of a write with rows that can't be stored: the others are, or nothing is until they are out of the way.
+enum class refused_rows { leave_out, stop };
+
 struct write_failure {
   sql_error error;
   reaction what;
@@ -59,7 +62,8 @@ class writer {
   // All rows that can be written are, and the others are in rejected(); or nothing is, and the session is out of its
   // transaction.
   [[nodiscard]] std::optional<write_failure> write(session& to, std::span<const portion> portions,
-                                                   std::span<const closing_statement> closing);
+                                                   std::span<const closing_statement> closing,
+                                                   refused_rows refused = refused_rows::leave_out);
 
   // Of the last write: rows in the order of the portions.
   [[nodiscard]] std::span<const rejection> rejected() const noexcept { return rejected_; }

@@ -66,6 +66,7 @@ struct sink_row {
   std::array<byte, 2> until{};                      // by device: behind its last record
   std::array<byte, max_records> stored{}, given{};  // how often: a record, what the transform made of it
   byte serial = 0;                                  // writes since the claim; only where it is compared
+  byte ordered_to = nothing, ordered_odd = 0;       // the last order that was obeyed, and the state as it found it
   byte timer_rows = 0, owed = 0;                    // owed: records that have to be stored since they were last due
 };
 
@@ -105,7 +106,7 @@ struct world {
   byte committed = nothing, marked = 1, owner = nothing;
   byte owed_to_mqtt = 0, due_twice = 0, end = 0, passed = 0;  // passed: the group's offset, what MQTT did not have
   byte kills = 0, rebalances = 0, orders = 0, lost = 0, new_topics = 0, duels = 0;
-  std::array<byte, 8> filler{};
+  std::array<byte, 4> filler{};
 };
 
 class one_stream {
@@ -118,10 +119,11 @@ class one_stream {
     w.end = bounds_.records;
     w.committed = bounds_.first_commit;
     w.kills = bounds_.kills, w.rebalances = bounds_.rebalances, w.orders = bounds_.orders, w.lost = bounds_.lost;
-    w.duels = bounds_.sinks == 2 ? bounds_.duels : 0;
+    w.duels = bounds_.sinks == 2 || bounds_.new_topic ? bounds_.duels : 0;
     w.new_topics = bounds_.new_topic ? 1 : 0;
     for (byte s = 0; s < bounds_.sinks; ++s) w.sinks[s].owed = below(w.end);
-    if (bounds_.mqtt) w.owed_to_mqtt = below(w.end);
+    for (byte r = 0; r < w.end && bounds_.mqtt; ++r)
+      if (!bounds_.state || given_once(r)) w.owed_to_mqtt |= bit(r);
     if (bounds_.new_sink) {  // two records are through, the group's offset knows of one
       auto& old = w.sinks[0];
       old.next = old.seen_until = old.until[0] = 2;
@@ -161,7 +163,9 @@ class one_stream {
   }
 
   [[nodiscard]] bool finished(const world& w) const {
-    if (w.owner == nothing || w.committed != w.end || w.marked == 0 || w.under_way.sink != nothing) return false;
+    if (w.owner == nothing || w.marked == 0 || w.under_way.sink != nothing) return false;
+    // Behind a new topic's end the old offset stays until there is a record.
+    if (w.committed != w.end && (!bounds_.new_topic || w.committed == nothing)) return false;
     const auto& h = w.hosts[w.owner];
     return h.now == phase::run && h.position == w.end && h.fenced == 0 && quiet(h) &&
            (!bounds_.timer || h.told != 0);
@@ -203,6 +207,16 @@ class one_stream {
   // What one run without interruption gives: the second record of each two of a device.
   [[nodiscard]] bool given_once(byte r) const { return r / bounds_.devices % 2 == 1; }
 
+  [[nodiscard]] bool given_as_ordered(const sink_row& row, byte end) const {
+    byte odd = row.ordered_odd;
+    for (byte r = row.ordered_to; r < end; ++r) {
+      const auto device = bit(r % bounds_.devices);
+      odd ^= device;
+      if ((row.given[r] != 0) != ((odd & device) == 0)) return false;
+    }
+    return true;
+  }
+
   [[nodiscard]] const char* lost_at_the_end(const world& w) const {
     for (byte s = 0; s < bounds_.sinks; ++s)
       if (w.sinks[s].owed != 0) return "a run is at its end, and a sink lacks a record";
@@ -215,6 +229,8 @@ class one_stream {
         if (bounds_.orders == 0 && (w.sinks[s].given[r] != 0) != given_once(r))
           return "a run is at its end, and a sink lacks what the transform gives";
     }
+    if (bounds_.sinks == 1 && !given_as_ordered(w.sinks[0], w.end))
+      return "after an order, the transform gave what one uninterrupted run does not";
     if (bounds_.timer)
       for (byte s = 0; s < bounds_.sinks; ++s)
         if (w.sinks[s].timer_rows == 0) return "a run is at its end, and a sink lacks what the timer made";
@@ -247,7 +263,7 @@ class one_stream {
       slowest = std::min(slowest, h.written[s]);
     }
     if (h.now != phase::run) return;
-    h.given &= static_cast<byte>(~below(slowest));
+    h.given &= static_cast<byte>(~below(bounds_.mqtt ? std::min(slowest, h.sent) : slowest));
     if (h.marker != nothing && slowest > h.marker_at) h.marker = nothing, h.marker_at = 0;
     if (h.to_commit == w.committed && w.marked != 0 && w.owner == i) h.to_commit = nothing;
   }
@@ -470,7 +486,7 @@ class one_stream {
       me.epoch[s] = static_cast<byte>((rules_.one_epoch && rules_.claim == claim_check::full ? highest : lower) + 1);
       row.next = me.has[s] = next;
       row.epoch = me.epoch[s], row.token = row.serial = 0;
-      if (h.why == reason::order) row.given = {};
+      if (h.why == reason::order) row.given = {}, row.ordered_to = next, row.ordered_odd = row.odd;
       if (rules_.state_in_one && s == 0 && (h.why == reason::order || row.seen_until == nothing))
         row.seen_until = where_all_begin(h, next);
       if (++me.at < bounds_.sinks) return;
@@ -571,8 +587,8 @@ class one_stream {
              h.to_commit);  // committer::commit_if_due
     }
     if (bounds_.mqtt && h.sent < h.position)
-      give(w, take, i, "has MQTT take record", [&](world& t) {
-        t.owed_to_mqtt &= static_cast<byte>(~bit(h.sent));
+      give(w, take, i, bounds_.state ? "has MQTT take what comes of record" : "has MQTT take record", [&](world& t) {
+        if (!bounds_.state || (h.given >> h.sent & 1) != 0) t.owed_to_mqtt &= static_cast<byte>(~bit(h.sent));
         ++t.hosts[i].sent;
         settle(t.hosts[i]);
       }, h.sent);
@@ -602,11 +618,15 @@ class one_stream {
   template <class Take>
   void reading(const world& w, byte i, Take&& take) const {
     const auto& h = w.hosts[i];
-    if (h.position > w.end)  // consumer::go_back
+    if (h.position > w.end) {  // consumer::go_back
+      const bool duel = w.owner != i;
+      if (duel && w.duels == 0) return;  // two who raise each other's epoch: it is told in the end
       return give(w, take, i, "finds its position beyond the end of the topic", [&](world& t) {
+        t.duels = static_cast<byte>(t.duels - (duel ? 1 : 0));
         t.hosts[i].now = phase::look;
         t.hosts[i].going_back = 1;
       });
+    }
     byte slowest = bounds_.mqtt ? h.sent : h.position;
     for (byte s = 0; s < bounds_.sinks; ++s) slowest = std::min(slowest, h.written[s]);
     if (h.position >= w.end || h.position >= slowest + bounds_.window) return;
