@@ -30,7 +30,7 @@ struct stage {
 
   // What to do in a call; unset: what a good component does. The number counts the calls, from 0.
   std::function<pl::result<void>(std::uint64_t)> on_write, on_apply;
-  std::function<pl::result<void>()> on_start;  // of the source
+  std::function<pl::result<void>()> on_start;                                      // of the source
   std::function<bool(std::string_view)> reject_in_apply, reject_in_write, refuse;  // by the row's text
   std::function<bool(std::string_view)> keep;                                      // transform: hold the batch back
 
