@@ -30,7 +30,7 @@ bool is_status(pl_status s) { return s >= PL_OK && s <= PL_FATAL; }
 std::vector<telemetry::label> label_list(const pl_str* raw, std::uint32_t n) {
   std::vector<telemetry::label> labels;
   labels.reserve(n);
-  for (std::uint32_t i = 0; i < n; ++i) labels.push_back({view(raw[2 * i]), view(raw[2 * i + 1])});
+  for (std::size_t i = 0; i < n; ++i) labels.push_back({view(raw[2 * i]), view(raw[2 * i + 1])});
   return labels;
 }
 
