@@ -73,7 +73,7 @@ def pipeline(
         sinks={"store": {"plugin": "timescale_sink", "from": "parsed", "url": url, "table": "stored", "writers": writers,
                          "unmapped": "ignore", "retry": {"initial": "50ms", "max": "500ms"},
                          "batch": {"rows": 1000, "delay": "20ms"}}},
-        dead_letters={"plugin": "file_sink", "path": "dead-letters/{pipeline}.ndjson"},
+        dead_letters={"plugin": "file_sink", "path": "dead-letters/{pipeline}.ndjson", "unique_by": ["stream", "position", "node"]},
         **more,
     )  # fmt: skip
 
