@@ -48,7 +48,7 @@ c.yaml:9:5: error: unknown option 'tabel' for timescale_sink; did you mean 'tabl
   }
   SUBCASE("unlike anything") {
     expect_of_store("    xyzzy: 1\n", R"(
-c.yaml:9:5: error: unknown option 'xyzzy' for timescale_sink; it has url, table, port, tls, buffer, pool, columns, chunk, plugin, from, writers, batch, retry, queue
+c.yaml:9:5: error: unknown option 'xyzzy' for timescale_sink; it has url, table, port, tls, buffer, pool, columns, chunk, plugin, from, writers, batch, retry, queue, delivery
     9 |     xyzzy: <secret>
       |     ^~~~~
 1 error

@@ -192,7 +192,10 @@ TEST_CASE("an operator's order is obeyed once, by all sinks") {
   end(p);
   p = h.build(yaml(store + "  other: {plugin: exact_sink, from: in, world: w" + quick));
   p->start();
-  CHECK(eventually([&] { return w->database.positions.begin()->second.epoch == 3; }));
+  CHECK(eventually([&] {
+    std::scoped_lock lock(w->database.mutex);
+    return w->database.positions.begin()->second.epoch == 3;
+  }));
   end(p);
   for (const auto* sink : {"store", "other"}) {
     CHECK(w->database.times(sink, "t/0", 899) == 1);

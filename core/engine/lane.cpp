@@ -262,6 +262,7 @@ void lane::restart_source() {
   }
   stray_ = {};
   streams_.clear();
+  changes_.clear();
   lag_ = 0;
   rejoin_because_ = nullptr;
   connected_ = source_started_ = false;
@@ -540,9 +541,13 @@ batch_ref lane::carrier(record_batch& root, std::size_t account, const std::vect
     std::copy(text.begin(), text.end(), p);
     return {p, text.size()};
   };
+  const auto keeps = [&](const std::string& stream) {
+    const auto at = streams_.find(stream);
+    return at != streams_.end() && at->second.claimed.state_account == account;
+  };
   for (const auto& c : changes)
     for (std::uint32_t r = 0; r < root.nranges; ++r)
-      if (pl::view(root.ranges[r].stream) == c.stream)
+      if (pl::view(root.ranges[r].stream) == c.stream && keeps(c.stream))
         raw.push_back({r, c.erase ? 1U : 0U, copied(c.node), copied(c.key), copied(c.value)});
   if (!carry(*carrier, raw)) throw std::bad_alloc();
   return carrier;
@@ -600,6 +605,11 @@ void lane::forget_settled(std::vector<rejection>& rejected) const {
     const auto at = streams_.find(view.stream(r.row));
     return at != streams_.end() && view.has_positions() && view.position(r.row) < at->second.claimed.settled;
   });
+}
+
+// Of an earlier assignment.
+void lane::forget_changes(std::string_view stream) {
+  std::erase_if(changes_, [&](const state_change& c) { return c.stream == stream; });
 }
 
 // Where no sink keeps positions. What can't be written now is written with the next.
@@ -679,6 +689,7 @@ pl_status lane::stream_assigned(std::string_view name, begin why, std::uint64_t&
     source_->log(telemetry::log_level::info,
                  fmt::format("{} goes to {}: the group's offset was reset", name, claimed.start));
   auto& t = track(name, claimed);
+  forget_changes(name);
   if (!claimed.has_state && keeps_state()) {
     // With the very first records: transforms have seen nothing before these.
     t.seen_until = claimed.start;
@@ -700,21 +711,29 @@ outcome lane::claim(std::string_view name, begin why, std::uint64_t proposed, cl
 // comes then is new to them, whatever its positions.
 outcome lane::restore(std::string_view name, begin why, claimed_stream& claimed) {
   for (auto& slot : graph_.slots) (void)slot->unit->drop(name);
+  const bool moved = why == begin::by_order;
+  bool found = false;
   const auto each = [&](std::string_view node, std::string_view key, std::string_view value) {
     if (node.empty() && key == seen_until) {
       std::uint64_t until = 0;
       std::from_chars(value.data(), value.data() + value.size(), until);
-      if (why != begin::by_order) claimed.start = std::min(claimed.start, until);
-      claimed.has_state = why != begin::by_order;
+      found = true;
+      if (!moved) claimed.start = std::min(claimed.start, until);
     }
     for (auto& slot : graph_.slots)
       if (slot->unit->node() == node) return slot->unit->restore(name, key, value);
     return outcome();
   };
-  auto loaded = graph_.positions.empty() ? graph_.state->load(source_->node(), name, each)
-                                         : graph_.positions.load(source_->node(), name, claimed, each);
+  outcome loaded;
+  if (graph_.positions.empty()) loaded = graph_.state->load(source_->node(), name, each);
+  // The first sink keeps it, or the one that has kept it before that one was configured.
+  for (std::size_t i = 0; i < graph_.positions.accounts().size() && !found && loaded.ok(); ++i) {
+    loaded = graph_.positions.load(source_->node(), name, i, each);
+    if (found) claimed.state_account = i;
+  }
   for (auto& slot : graph_.slots)
-    if (loaded.ok()) loaded = slot->unit->restored(name, why == begin::by_order);
+    if (loaded.ok()) loaded = slot->unit->restored(name, moved);
+  claimed.has_state = found && !moved;
   return loaded;
 }
 
@@ -752,6 +771,7 @@ std::uint64_t lane::stream_lost(std::string_view name) {
   source_->common().metrics.remove(source_->pipeline(), source_->node(),
                                    {"stream", state->name()});  // another lane's now
   for (auto& slot : graph_.slots) (void)slot->unit->drop(name);
+  forget_changes(name);
   return state->settled();
 }
 

@@ -117,6 +117,7 @@ class lane final : private stream_listener {
   [[nodiscard]] batch_ref cut_for(batch_ref batch, std::size_t account);
   [[nodiscard]] batch_ref cut_settled(batch_ref batch);
   void forget_settled(std::vector<rejection>& rejected) const;
+  void forget_changes(std::string_view stream);
   void write_locally(std::vector<state_change> changes);
   void take_belongings(yield& left);
   void apply(transform_slot& slot, batch_ref batch);

@@ -45,11 +45,9 @@ outcome ledger::claim(std::string_view source, std::string_view stream, begin wh
   return {};
 }
 
-outcome ledger::load(std::string_view source, std::string_view stream, const claimed_stream& claimed,
-                     const entry& each) {
-  const auto behind = std::min_element(claimed.next.begin(), claimed.next.end()) - claimed.next.begin();
+outcome ledger::load(std::string_view source, std::string_view stream, std::size_t account, const entry& each) {
   outcome refused;
-  auto loaded = accounts_[static_cast<std::size_t>(behind)].store->load(
+  auto loaded = accounts_[account].store->load(
       source, stream, [&](std::string_view node, std::string_view key, std::string_view value) {
         if (refused.ok()) refused = each(node, key, value);
       });

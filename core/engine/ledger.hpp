@@ -32,6 +32,7 @@ struct claimed_stream {
   std::uint64_t epoch = 0;          // of the claim, the same at each sink
   std::vector<std::uint64_t> next;  // by account: the sink has all below
   bool has_state = false;           // a snapshot of the transforms' state was found
+  std::size_t state_account = 0;    // which sink keeps it: one alone, so that snapshots may be of changes only
 };
 
 class ledger {
@@ -47,9 +48,9 @@ class ledger {
   // (c) and (d). PL_RETRY: somebody was faster, or a sink is away: begin again with `look`.
   outcome claim(std::string_view source, std::string_view stream, begin why, std::uint64_t proposed,
                 claimed_stream& out);
-  // The stream's state, as the sink has it that is the furthest behind.
+  // The stream's state as one account has it.
   using entry = std::function<outcome(std::string_view node, std::string_view key, std::string_view value)>;
-  outcome load(std::string_view source, std::string_view stream, const claimed_stream& claimed, const entry& each);
+  outcome load(std::string_view source, std::string_view stream, std::size_t account, const entry& each);
 
  private:
   std::vector<account> accounts_;

@@ -340,26 +340,25 @@ pl::result<void> consumer::place_one(partition& p) {
     return answer.why();
   }
   p.next = static_cast<std::int64_t>(answer.value());
-  if (why == pl::begin::by_order)
-    if (auto marked = take_order(p); !marked.ok()) return marked;
+  if (why != pl::begin::by_progress)
+    if (auto marked = mark_start(p); !marked.ok()) return marked;
   p.now = phase::reading;
-  // Where there is no committed offset yet, the start itself is one: else "latest" would skip, after a crash before the
-  // first commit, what came in between.
-  if (p.committed == unknown_offset) p.settled = p.next;
   if (ctx_.logs(pl::log_level::debug)) ctx_.debug(p.stream + " is read from " + std::to_string(p.next));
   return {};
 }
 
-// An order counts once: with our mark on it before the first record is read. Else it would be obeyed again after a crash.
-pl::result<void> consumer::take_order(partition& p) {
+// A start that doesn't rest on our own progress gets our mark before the first record is read. An order would be obeyed again
+// after a crash; and where there was no offset yet, "latest" would skip what came in between, and branches that keep no
+// positions would miss what was under way to them.
+pl::result<void> consumer::mark_start(partition& p) {
   p.settled = p.next;
   p.committed = unknown_offset;
   pl::failpoint("mark.before");
   committer_.commit_now({&p});
   pl::failpoint("mark.after");
   if (p.committed == p.next) return {};
-  return pl::retry("the broker does not take the mark on offset " + std::to_string(p.next) + " of " + p.stream +
-                   ", to which the group was reset; it is tried again");
+  return pl::retry("the broker does not take offset " + std::to_string(p.next) + " of " + p.stream +
+                   ", where reading is to begin; it is tried again");
 }
 
 void consumer::warn_unplaced(const pl::result<void>& placed) {

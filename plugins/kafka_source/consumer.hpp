@@ -83,7 +83,7 @@ class consumer {
 
   pl::result<void> place(const std::vector<partition*>& those);
   pl::result<void> place_one(partition& p);
-  pl::result<void> take_order(partition& p);
+  pl::result<void> mark_start(partition& p);
   void warn_unplaced(const pl::result<void>& placed);
   void place_waiting();
   void move(partition& p);

@@ -35,15 +35,16 @@ std::string wanted(const std::vector<move>& moves) {
   for (const auto& m : moves)
     values += (values.empty() ? "(" : ",(") + literal(m.source) + ',' + literal(m.stream) + ',' +
               std::to_string(m.first) + "::bigint," + std::to_string(m.next) + "::bigint," + std::to_string(m.epoch) +
-              "::bigint)";
-  return "want(source, stream, first, next, epoch) AS (VALUES " + values + ")";
+              "::bigint," + (m.prior ? std::to_string(*m.prior) : std::string("NULL")) + "::bigint)";
+  return "want(source, stream, first, next, epoch, prior) AS (VALUES " + values + ")";
 }
 
 // The usual write is of one stream, and planned in a third of the time.
 std::string one_moved(const position_tables& where, const move& m, std::uint64_t token) {
   return "moved AS (UPDATE " + where.positions.sql() + " SET next = " + std::to_string(m.next) +
          ", token = " + std::to_string(token) + ", moved = now() WHERE " + row_of(where, m.source, m.stream) +
-         " AND next = " + std::to_string(m.first) + " AND epoch = " + std::to_string(m.epoch) + " RETURNING 1)";
+         " AND next = " + std::to_string(m.first) + " AND epoch = " + std::to_string(m.epoch) +
+         (m.prior ? " AND token = " + std::to_string(*m.prior) : std::string()) + " RETURNING 1)";
 }
 
 // Rows are locked in the order of their key, so that no two writes wait for each other.
@@ -51,7 +52,8 @@ std::string all_moved(const position_tables& where, const std::vector<move>& mov
   const auto table = where.positions.sql();
   return wanted(moves) + ", held AS (SELECT p.source, p.stream, w.next FROM " + table +
          " p JOIN want w ON p.source = w.source AND p.stream = w.stream WHERE p." + owner(where) +
-         " AND p.next = w.first AND p.epoch = w.epoch ORDER BY p.source, p.stream FOR UPDATE OF p), moved AS (UPDATE " +
+         " AND p.next = w.first AND p.epoch = w.epoch AND p.token = coalesce(w.prior, p.token) ORDER BY p.source, "
+         "p.stream FOR UPDATE OF p), moved AS (UPDATE " +
          table + " p SET next = h.next, token = " + std::to_string(token) + ", moved = now() FROM held h WHERE p." +
          owner(where) + " AND p.source = h.source AND p.stream = h.stream RETURNING 1)";
 }
@@ -197,6 +199,19 @@ pl::result<void> position_book::load(std::string_view source, std::string_view s
 }
 
 // In one statement: between two of them the write could be committed.
+pl::result<std::optional<std::uint64_t>> position_book::token_of(const move& m) {
+  std::optional<std::uint64_t> token;
+  auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
+    const auto found =
+        tx.exec("SELECT token FROM " + where_.positions.sql() + " WHERE " + row_of(where_, m.source, m.stream) +
+                " AND next = " + std::to_string(m.first) + " AND epoch = " + std::to_string(m.epoch));
+    token = found.empty() ? std::nullopt : std::optional(found[0][0].as<std::uint64_t>());
+    return {};
+  });
+  if (!asked.ok()) return asked.why();
+  return token;
+}
+
 pl::result<position_book::standing> position_book::standing_of(const std::vector<move>& moves, std::uint64_t token) {
   std::size_t before = 0, after = 0;
   auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {

@@ -24,7 +24,14 @@ namespace timescale {
 struct move {
   std::string source, stream;
   std::uint64_t first, next, epoch;
-  bool operator==(const move&) const = default;
+  // The token that must still be there. Needed where the position doesn't move (rows of a timer): it wouldn't tell a try that
+  // is committed late from the next one.
+  std::optional<std::uint64_t> prior = {};
+
+  // The same write, at whichever try.
+  bool operator==(const move& o) const {
+    return source == o.source && stream == o.stream && first == o.first && next == o.next && epoch == o.epoch;
+  }
 };
 
 // Whose positions they are, and where they are kept.
@@ -58,6 +65,9 @@ class position_book {
                                        pl_position wanted);
   [[nodiscard]] pl::result<void> load(std::string_view source, std::string_view stream,
                                       const pl::position_store::entry& each);
+
+  // The token of the last write to a stream; nothing where it stands elsewhere.
+  [[nodiscard]] pl::result<std::optional<std::uint64_t>> token_of(const move& m);
 
   // After a write that may or may not have been committed.
   enum class standing { before, after, elsewhere };

@@ -284,6 +284,7 @@ pl::result<void> sink::write(const pl::batch_list& batches) {
       if (!committed) return committed.why();
       if (*committed) return delivered(batches), pl::result<void>{};
     }
+    if (auto known = know_priors(); !known) return known;
     if (auto ready = connect(); !ready) return ready;
     const auto began = std::chrono::steady_clock::now();
     const auto failed = writer_.write(session_, portions_, closing_of(batches),
@@ -306,6 +307,22 @@ pl::failure sink::name_refused(const pl::batch_list& batches) {
   for (const auto& r : rejected) context_.reject(batches[batch_of_[r.portion]], r.row, writer_.why(r));
   refused_.add(static_cast<double>(rejected.size()));
   return pl::rejected(where() + ": " + std::to_string(rejected.size()) + " rows can't be stored");
+}
+
+// Where a stream's position doesn't move, the token of its last write must.
+pl::result<void> sink::know_priors() {
+  for (auto& m : moves_) {
+    if (m.first != m.next || m.prior) continue;
+    const auto last = last_.find({m.source, m.stream});
+    if (last != last_.end() && last->second.epoch == m.epoch && last->second.next == m.first) {
+      m.prior = last->second.token;
+      continue;
+    }
+    auto asked = book_->token_of(m);
+    if (!asked) return asked.why();
+    m.prior = *asked;
+  }
+  return {};
 }
 
 std::vector<closing_statement> sink::closing_of(const pl::batch_list& batches) {
@@ -336,6 +353,8 @@ pl::result<bool> sink::find_out() {
 }
 
 void sink::delivered(const pl::batch_list& batches) {
+  for (const auto& m : moves_) last_[{m.source, m.stream}] = {m.epoch, m.next, token_};
+  moves_.clear();  // an equal write that comes now is another one
   token_ = 0;
   // Not before the transaction is through: a write that is tried again would bury a row twice.
   for (const auto& r : writer_.rejected()) context_.reject(batches[batch_of_[r.portion]], r.row, writer_.why(r));

@@ -11,6 +11,7 @@
 
 #include <pipeline/component.hpp>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <random>
@@ -60,6 +61,7 @@ class sink final : public pl::sink, public pl::columns_aware, public pl::positio
   [[nodiscard]] std::vector<closing_statement> closing_of(const pl::batch_list& batches);
   // Whether a write whose outcome is not known was committed.
   [[nodiscard]] pl::result<bool> find_out();
+  [[nodiscard]] pl::result<void> know_priors();
   [[nodiscard]] pl::failure name_refused(const pl::batch_list& batches);
   void delivered(const pl::batch_list& batches);
   // Nothing: the table changed under us, and the same write is worth another try with a fresh look at it.
@@ -84,6 +86,10 @@ class sink final : public pl::sink, public pl::columns_aware, public pl::positio
   std::unique_ptr<position_book> book_;
   std::mt19937_64 random_{std::random_device{}()};
   std::vector<move> moves_;  // of the write in hand
+  struct last_write {
+    std::uint64_t epoch, next, token;
+  };
+  std::map<std::pair<std::string, std::string>, last_write> last_;  // by source and stream
   std::uint64_t token_ = 0;  // of the write in hand, for all its tries; 0: none yet
   bool unsure_ = false;      // whether an earlier try of it was committed
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Breadth-first search through all states of a model: the first state that breaks a rule is reached by a shortest way. It
-// keeps a fingerprint of 64 bits of each state, where a step leads, and from where a state was reached first. One thread.
+// Breadth-first search through all states of a model: the first that breaks a promise is reached by a shortest way. It
+// keeps a fingerprint of 64 bits of each state, where its steps lead, and from where it was reached first. One thread.
 #pragma once
 
 #include <algorithm>
@@ -72,9 +72,9 @@ std::uint64_t fingerprint(const State& s) {
   return h == 0 ? 1 : h;
 }
 
-// A model has: `state` (bytes, without gaps); first(); steps(state, take(state, words)); tidy(state): without what can make no
-// difference any more; same(state): the one that stands for all that differ in names alone; broken(state): the promise that
-// it breaks, or null; finished(state).
+// A model has: `state` (bytes, without gaps); first(); steps(state, take(state, words)); tidy(state): without what can
+// make no difference any more; same(state): the one that stands for all that differ in names alone; broken(state): the
+// promise that it breaks, or null; finished(state).
 template <class Model>
 class search {
  public:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The protocol of docs/decisions/0007-exactly-once.md as the code runs it, for one stream: two hosts, up to two sinks that
-// keep positions, a branch that keeps none (MQTT), a transform that remembers, the group's offset, and an operator. Each
-// step is one act that others can see; the name of the function that does it stands beside it.
+// The protocol of docs/decisions/0007-exactly-once.md as the code runs it, for one stream: two hosts, up to two sinks
+// that keep positions, a branch that keeps none (MQTT), a transform that remembers, the offset of the group, and an
+// operator. Each step is one act that others can see; the name of the function that does it stands beside it.
 #pragma once
 
 #include <algorithm>
@@ -16,17 +16,17 @@ namespace model {
 
 using byte = std::uint8_t;
 
-constexpr byte max_records = 4, nothing = 15;
+constexpr byte max_records = 4, nothing = 15, many_claims = 50;
 
 // What is explored.
 struct bounds {
   byte records = 2, sinks = 1;
   bool mqtt = false, state = false, timer = false;
   byte devices = 1;  // of which the transform counts the records, each for itself: 1 or 2
-  byte window = 2;  // records that are read ahead of the slowest branch
+  byte window = 2;   // records that are read ahead of the slowest branch
   byte kills = 1, rebalances = 2, orders = 0, lost = 1, duels = 1;
-  bool new_sink = false;    // the second sink was added to a pipeline that has run
-  bool new_topic = false;   // the topic is deleted, and created anew with fewer records
+  bool new_sink = false;   // the second sink was added to a pipeline that has run
+  bool new_topic = false;  // the topic is deleted, and created anew with fewer records
   byte first_commit = nothing;
 };
 
@@ -44,13 +44,13 @@ struct rules {
   bool snapshot_settled = true;    // a snapshot waits until all before it is settled
   bool first_marker = true;        // seen_until goes with the very first records
   bool one_epoch = true;           // for all sinks of a claim
+  bool start_marked_first = true;  // where the group had no offset, the start is marked before the first record
+  bool changes_dropped = true;     // what waits in changes_ goes when its stream goes
+  bool serial_in_write = true;     // a write that moves no position is compared with the one before it
   // Proposals.
-  bool state_in_one = false;     // the first sink keeps the state for all, and its claim writes seen_until
-  bool begins_at_state = false;  // all below seen_until is settled: reading begins there
-  bool start_marked_first = false;  // where the group had no offset, the start is marked before the first record
-  bool changes_dropped = false;     // what waits in changes_ goes when its stream goes
+  bool state_in_one = false;        // the first sink keeps the state for all, and its claim writes seen_until
+  bool begins_at_state = false;     // all below seen_until is settled: reading begins there
   bool new_sink_at_lowest = false;  // a new sink begins where the furthest behind of the others stands
-  bool serial_in_write = false;     // each write is compared with the one before it, not with the position alone
   bool back_under_claim = false;    // go_back compares with the epoch that the lane holds
 };
 
@@ -83,17 +83,17 @@ struct host {
   byte at = 0;  // the sink that is asked next
   reason why = reason::progress;
   byte proposed = 0, going_back = 0;
-  std::array<byte, 2> seen_next{}, seen_epoch{};        // ledger::look
-  std::array<byte, 2> epoch{}, has{}, written{};        // claimed_stream; up to where the writer is through
+  std::array<byte, 2> seen_next{}, seen_epoch{};                   // ledger::look
+  std::array<byte, 2> epoch{}, has{}, written{};                   // claimed_stream; up to where the writer is through
   std::array<byte, 2> serial{}, trying{}, try_next{}, try_item{};  // 1: again, 2: after it was found out
-  byte fenced = 0;                                      // sinks
-  byte position = 0, sent = 0, settled = 0;             // stream_state; to MQTT
-  byte to_commit = nothing;                             // partition::settled
+  byte fenced = 0;                                                 // sinks
+  byte position = 0, sent = 0, settled = 0;                        // stream_state; to MQTT
+  byte to_commit = nothing;                                        // partition::settled
   byte odd = 0, changed = 0, told = 0, given = 0;
   std::array<byte, 2> until{}, guard{};
-  byte change = nothing;                                 // the marker, in lane::changes_
-  byte marker = nothing, marker_at = 0;                  // with the batch at marker_at
-  byte seen_until = nothing;                           // tracked::seen_until
+  byte change = nothing;                 // the marker, in lane::changes_
+  byte marker = nothing, marker_at = 0;  // with the batch at marker_at
+  byte seen_until = nothing;             // tracked::seen_until
   item with = item::none;
   byte item_seen = 0, item_odd = 0, item_changed = 0, item_at = 0, item_done = 0;
   std::array<byte, 2> item_until{};
@@ -158,6 +158,8 @@ class one_stream {
         if (w.sinks[s].given[r] > (passes ? 1 : 0)) return "the transform gave what one uninterrupted run does not";
         if (w.sinks[s].timer_rows > 1) return "what the timer made is stored twice";
       }
+    for (byte s = 0; s < bounds_.sinks; ++s)
+      if (w.sinks[s].epoch > many_claims) return "it is claimed anew for ever";
     if (w.passed != 0) return "the group's offset has passed a message that MQTT never got";
     return finished(w) ? lost_at_the_end(w) : nullptr;
   }
@@ -167,8 +169,7 @@ class one_stream {
     // Behind a new topic's end the old offset stays until there is a record.
     if (w.committed != w.end && (!bounds_.new_topic || w.committed == nothing)) return false;
     const auto& h = w.hosts[w.owner];
-    return h.now == phase::run && h.position == w.end && h.fenced == 0 && quiet(h) &&
-           (!bounds_.timer || h.told != 0);
+    return h.now == phase::run && h.position == w.end && h.fenced == 0 && quiet(h) && (!bounds_.timer || h.told != 0);
   }
 
   template <class Take>
@@ -298,8 +299,9 @@ class one_stream {
     if (w.under_way.sink == nothing) return;
     const auto drop = [](world& t) { t.under_way = {}; };
     if (goes_through(w, w.under_way))
-      give(w, take, nothing, "the transaction whose connection is gone commits, late, in sink",
-           [&](world& t) { commit(t, w.under_way), drop(t); }, w.under_way.sink);
+      give(
+          w, take, nothing, "the transaction whose connection is gone commits, late, in sink",
+          [&](world& t) { commit(t, w.under_way), drop(t); }, w.under_way.sink);
     give(w, take, nothing, "the transaction whose connection is gone is rolled back in sink", drop, w.under_way.sink);
   }
 
@@ -308,13 +310,16 @@ class one_stream {
   void the_operator(const world& w, Take&& take) const {
     if (w.owner == nothing && w.orders != 0)
       for (byte to = 0; to < w.end; ++to)
-        give(w, take, nothing, "the operator resets the group to", [&](world& t) {
-          t.committed = to, t.marked = 0;
-          --t.orders;
-          t.due_twice |= static_cast<byte>(below(w.end) & ~below(to));
-          for (byte s = 0; s < bounds_.sinks; ++s) t.sinks[s].owed = below(w.end) & static_cast<byte>(~below(to));
-          if (bounds_.mqtt) t.owed_to_mqtt = below(w.end) & static_cast<byte>(~below(to));
-        }, to);
+        give(
+            w, take, nothing, "the operator resets the group to",
+            [&](world& t) {
+              t.committed = to, t.marked = 0;
+              --t.orders;
+              t.due_twice |= static_cast<byte>(below(w.end) & ~below(to));
+              for (byte s = 0; s < bounds_.sinks; ++s) t.sinks[s].owed = below(w.end) & static_cast<byte>(~below(to));
+              if (bounds_.mqtt) t.owed_to_mqtt = below(w.end) & static_cast<byte>(~below(to));
+            },
+            to);
     const bool all_read = std::ranges::all_of(w.hosts, [&](const host& h) {
       const bool through = h.now == phase::run && h.position == w.end && quiet(h) && h.to_commit == nothing;
       return through || h.now == phase::idle || h.now == phase::dead;
@@ -362,7 +367,8 @@ class one_stream {
     }
     if (!mine) {
       give(w, take, i, "is told that it lost the stream", [&](world& t) { forget(t.hosts[i]); });
-      leave_behind(w, i, take, "is told that it lost the stream, and waits no longer for its writes, nor for that in sink",
+      leave_behind(w, i, take,
+                   "is told that it lost the stream, and waits no longer for its writes, nor for that in sink",
                    [&](world& t) { forget(t.hosts[i]); });
     } else if (w.rebalances != 0) {
       give(w, take, i, "loses its place in the group, and does not know",
@@ -398,7 +404,8 @@ class one_stream {
       if (pending(h, s) && h.trying[s] == 0) {
         auto t = transaction_of(h, i, s, h.position, h.with == item::snapshot || h.with == item::timer_row);
         t.token = old_token;
-        give(w, take, i, what, [&](world& x) { x.under_way = t, --x.lost, change(x); }, s);
+        give(
+            w, take, i, what, [&](world& x) { x.under_way = t, --x.lost, change(x); }, s);
       }
   }
 
@@ -411,12 +418,15 @@ class one_stream {
       case phase::look:
         return look(w, i, take);
       case phase::fetch:  // offset_lookup::committed, consumer::place_one
-        return give(w, take, i, "asks for the group's offset:", [&](world& t) {
-          auto& me = t.hosts[i];
-          me.why = w.committed == nothing ? reason::policy : w.marked != 0 ? reason::progress : reason::order;
-          me.proposed = w.committed == nothing ? 0 : w.committed;
-          me.now = phase::claim;
-        }, w.committed);
+        return give(
+            w, take, i, "asks for the group's offset:",
+            [&](world& t) {
+              auto& me = t.hosts[i];
+              me.why = w.committed == nothing ? reason::policy : w.marked != 0 ? reason::progress : reason::order;
+              me.proposed = w.committed == nothing ? 0 : w.committed;
+              me.now = phase::claim;
+            },
+            w.committed);
       case phase::claim:
         return claim(w, i, take);
       case phase::load:
@@ -430,20 +440,27 @@ class one_stream {
   template <class Take>
   void look(const world& w, byte i, Take&& take) const {
     const auto s = w.hosts[i].at;
-    give(w, take, i, "looks up its position in sink", [&](world& t) {
-      auto& me = t.hosts[i];
-      if (me.going_back != 0 && rules_.back_under_claim && w.sinks[s].epoch != me.epoch[s]) {
-        if (w.owner == i) t.owner = nothing;  // as when it is fenced
-        return forget(me);
-      }
-      me.seen_next[s] = w.sinks[s].next, me.seen_epoch[s] = w.sinks[s].epoch;
-      if (++me.at < bounds_.sinks) return;
-      me.at = 0;
-      me.now = me.going_back != 0 ? phase::claim : phase::fetch;
-      if (me.going_back == 0) return;
-      me = {.now = me.now, .why = reason::order, .proposed = 0, .going_back = 1,
-            .seen_next = me.seen_next, .seen_epoch = me.seen_epoch};
-    }, s);
+    give(
+        w, take, i, "looks up its position in sink",
+        [&](world& t) {
+          auto& me = t.hosts[i];
+          if (me.going_back != 0 && rules_.back_under_claim && w.sinks[s].epoch != me.epoch[s]) {
+            if (w.owner == i) t.owner = nothing;  // as when it is fenced
+            return forget(me);
+          }
+          me.seen_next[s] = w.sinks[s].next, me.seen_epoch[s] = w.sinks[s].epoch;
+          if (++me.at < bounds_.sinks) return;
+          me.at = 0;
+          me.now = me.going_back != 0 ? phase::claim : phase::fetch;
+          if (me.going_back == 0) return;
+          me = {.now = me.now,
+                .why = reason::order,
+                .proposed = 0,
+                .going_back = 1,
+                .seen_next = me.seen_next,
+                .seen_epoch = me.seen_epoch};
+        },
+        s);
   }
 
   [[nodiscard]] bool claim_holds(const host& h, const sink_row& row, byte s) const {
@@ -470,29 +487,34 @@ class one_stream {
       // Who is not to have the stream, and has raised the epoch of one sink already, could do so for ever.
       const bool duel = w.owner != i && s != 0;
       if (duel && w.duels == 0) return;  // it is told in the end
-      return give(w, take, i, "is refused its claim in sink",
-                  [&](world& t) { begin(t.hosts[i]), t.duels = static_cast<byte>(t.duels - (duel ? 1 : 0)); }, s);
+      return give(
+          w, take, i, "is refused its claim in sink",
+          [&](world& t) { begin(t.hosts[i]), t.duels = static_cast<byte>(t.duels - (duel ? 1 : 0)); }, s);
     }
-    give(w, take, i, "claims the stream in sink", [&](world& t) {
-      auto& me = t.hosts[i];
-      auto& row = t.sinks[s];
-      const byte highest = std::max(h.seen_epoch[0], h.seen_epoch[1]);
-      const bool follow = h.why == reason::order || h.seen_epoch[s] == 0;
-      // Without a comparison the update would take what is there, not what was seen.
-      byte next = follow ? h.proposed : rules_.claim == claim_check::full ? h.seen_next[s] : row.next;
-      if (rules_.new_sink_at_lowest && h.seen_epoch[s] == 0 && highest != 0 && h.why != reason::order)
-        next = h.seen_epoch[0] == 0 ? h.seen_next[1] : h.seen_next[0];
-      const auto lower = rules_.claim == claim_check::full ? h.seen_epoch[s] : row.epoch;
-      me.epoch[s] = static_cast<byte>((rules_.one_epoch && rules_.claim == claim_check::full ? highest : lower) + 1);
-      row.next = me.has[s] = next;
-      row.epoch = me.epoch[s], row.token = row.serial = 0;
-      if (h.why == reason::order) row.given = {}, row.ordered_to = next, row.ordered_odd = row.odd;
-      if (rules_.state_in_one && s == 0 && (h.why == reason::order || row.seen_until == nothing))
-        row.seen_until = where_all_begin(h, next);
-      if (++me.at < bounds_.sinks) return;
-      me.at = 0;
-      claimed(me);
-    }, s);
+    give(
+        w, take, i, "claims the stream in sink",
+        [&](world& t) {
+          auto& me = t.hosts[i];
+          auto& row = t.sinks[s];
+          const byte highest = std::max(h.seen_epoch[0], h.seen_epoch[1]);
+          const bool follow = h.why == reason::order || h.seen_epoch[s] == 0;
+          // Without a comparison the update would take what is there, not what was seen.
+          byte next = follow ? h.proposed : rules_.claim == claim_check::full ? h.seen_next[s] : row.next;
+          if (rules_.new_sink_at_lowest && h.seen_epoch[s] == 0 && highest != 0 && h.why != reason::order)
+            next = h.seen_epoch[0] == 0 ? h.seen_next[1] : h.seen_next[0];
+          const auto lower = rules_.claim == claim_check::full ? h.seen_epoch[s] : row.epoch;
+          me.epoch[s] =
+              static_cast<byte>((rules_.one_epoch && rules_.claim == claim_check::full ? highest : lower) + 1);
+          row.next = me.has[s] = next;
+          row.epoch = me.epoch[s], row.token = row.serial = 0;
+          if (h.why == reason::order) row.given = {}, row.ordered_to = next, row.ordered_odd = row.odd;
+          if (rules_.state_in_one && s == 0 && (h.why == reason::order || row.seen_until == nothing))
+            row.seen_until = where_all_begin(h, next);
+          if (++me.at < bounds_.sinks) return;
+          me.at = 0;
+          claimed(me);
+        },
+        s);
   }
 
   // What the claim of the first sink knows of where reading begins.
@@ -534,7 +556,8 @@ class one_stream {
     const bool mark = (ordered && rules_.order_marked_first) || (me.why == reason::policy && rules_.start_marked_first);
     if (me.why != reason::progress) me.to_commit = rules_.begins_at_state ? me.settled : me.position;
     me.sent = bounds_.mqtt ? me.settled : nothing;  // lane::cut_settled
-    me.written = me.has;
+    // The first write begins where reading does, or where the sink stands: what lies between nobody would ever read.
+    for (byte s = 0; s < bounds_.sinks; ++s) me.written[s] = std::max(me.has[s], me.position);
     me.now = mark ? phase::mark : phase::run;
     if (me.now == phase::run) done_placing(me);
   }
@@ -583,15 +606,19 @@ class one_stream {
       reading(w, i, take);
       if (bounds_.state) remembering(w, i, take);
       if (w.owner == i && h.to_commit != nothing && (h.to_commit != w.committed || w.marked == 0))
-        give(w, take, i, "commits to the group the offset", [&](world& t) { commit_offset(t, h.to_commit); },
-             h.to_commit);  // committer::commit_if_due
+        give(
+            w, take, i, "commits to the group the offset", [&](world& t) { commit_offset(t, h.to_commit); },
+            h.to_commit);  // committer::commit_if_due
     }
     if (bounds_.mqtt && h.sent < h.position)
-      give(w, take, i, bounds_.state ? "has MQTT take what comes of record" : "has MQTT take record", [&](world& t) {
-        if (!bounds_.state || (h.given >> h.sent & 1) != 0) t.owed_to_mqtt &= static_cast<byte>(~bit(h.sent));
-        ++t.hosts[i].sent;
-        settle(t.hosts[i]);
-      }, h.sent);
+      give(
+          w, take, i, bounds_.state ? "has MQTT take what comes of record" : "has MQTT take record",
+          [&](world& t) {
+            if (!bounds_.state || (h.given >> h.sent & 1) != 0) t.owed_to_mqtt &= static_cast<byte>(~bit(h.sent));
+            ++t.hosts[i].sent;
+            settle(t.hosts[i]);
+          },
+          h.sent);
     for (byte s = 0; s < bounds_.sinks; ++s) {
       if (!pending(h, s)) continue;
       if (h.trying[s] == 2)
@@ -630,23 +657,26 @@ class one_stream {
     byte slowest = bounds_.mqtt ? h.sent : h.position;
     for (byte s = 0; s < bounds_.sinks; ++s) slowest = std::min(slowest, h.written[s]);
     if (h.position >= w.end || h.position >= slowest + bounds_.window) return;
-    give(w, take, i, "reads record", [&](world& t) {
-      auto& me = t.hosts[i];
-      const auto r = me.position++;
-      me.given &= static_cast<byte>(~bit(r));
-      if (const byte d = r % bounds_.devices; bounds_.state && r >= me.guard[d]) {
-        me.guard[d] = 0;
-        me.odd ^= bit(d), me.changed |= bit(d);
-        me.until[d] = me.position;
-        if ((me.odd & bit(d)) == 0) me.given |= bit(r);
-      }
-      if (me.change != nothing) {
-        me.marker = me.change, me.marker_at = r;
-        me.change = nothing;
-      }
-      if (rules_.commit_first) me.to_commit = me.position;
-      settle(me);
-    }, h.position);
+    give(
+        w, take, i, "reads record",
+        [&](world& t) {
+          auto& me = t.hosts[i];
+          const auto r = me.position++;
+          me.given &= static_cast<byte>(~bit(r));
+          if (const byte d = r % bounds_.devices; bounds_.state && r >= me.guard[d]) {
+            me.guard[d] = 0;
+            me.odd ^= bit(d), me.changed |= bit(d);
+            me.until[d] = me.position;
+            if ((me.odd & bit(d)) == 0) me.given |= bit(r);
+          }
+          if (me.change != nothing) {
+            me.marker = me.change, me.marker_at = r;
+            me.change = nothing;
+          }
+          if (rules_.commit_first) me.to_commit = me.position;
+          settle(me);
+        },
+        h.position);
   }
 
   // lane::snapshot_if_due, lane::take_belongings
@@ -655,13 +685,16 @@ class one_stream {
     const auto& h = w.hosts[i];
     const bool level = h.position >= h.has[0] && (bounds_.sinks == 1 || h.position >= h.has[1]);
     if (h.with == item::none && level && h.seen_until != h.position)
-      give(w, take, i, "takes a snapshot of the state at", [&](world& t) {
-        auto& me = t.hosts[i];
-        me.with = item::snapshot_waits;
-        me.item_seen = me.seen_until = me.position;
-        me.item_odd = me.odd, me.item_until = me.until;
-        me.item_changed = std::exchange(me.changed, byte{0});
-      }, h.position);
+      give(
+          w, take, i, "takes a snapshot of the state at",
+          [&](world& t) {
+            auto& me = t.hosts[i];
+            me.with = item::snapshot_waits;
+            me.item_seen = me.seen_until = me.position;
+            me.item_odd = me.odd, me.item_until = me.until;
+            me.item_changed = std::exchange(me.changed, byte{0});
+          },
+          h.position);
     if (h.with == item::snapshot_waits && (h.settled >= h.item_seen || !rules_.snapshot_settled))
       give(w, take, i, "hands the snapshot to the sinks", [&](world& t) { push_item(t.hosts[i], item::snapshot); });
     if (bounds_.timer && h.with == item::none && h.told == 0 && h.position == w.end && level)
@@ -687,7 +720,8 @@ class one_stream {
     if (bounds_.mqtt) until = std::min(until, me.sent);
     const bool open = me.with == item::snapshot || me.with == item::timer_row;
     if (open && me.item_done == below(bounds_.sinks))
-      me.with = item::none, me.item_seen = me.item_odd = me.item_changed = me.item_at = me.item_done = 0, me.item_until = {};
+      me.with = item::none, me.item_seen = me.item_odd = me.item_changed = me.item_at = me.item_done = 0,
+      me.item_until = {};
     else if (open)
       until = std::min(until, me.item_at);
     if (until > me.settled) me.settled = me.to_commit = until;
@@ -697,8 +731,7 @@ class one_stream {
     transaction t;
     t.sink = s, t.token = i + 1, t.first = h.written[s], t.next = next, t.epoch = h.epoch[s], t.serial = h.serial[s];
     t.given = h.given & below(next) & static_cast<byte>(~below(t.first));
-    if (h.marker != nothing && h.marker_at >= t.first && h.marker_at < next)
-      t.seen_until = h.marker;
+    if (h.marker != nothing && h.marker_at >= t.first && h.marker_at < next) t.seen_until = h.marker;
     if (!item_too || !has_item(h, s) || h.item_at > next) return t;
     t.with = h.with;
     if (h.with == item::snapshot)
@@ -766,16 +799,21 @@ class one_stream {
     const bool after = row.epoch == h.epoch[s] && mine && row.next == h.try_next[s];
     const bool before = row.epoch == h.epoch[s] && !mine && row.next == h.written[s];
     if (rules_.reply == lost_reply::taken_for_committed || (rules_.reply == lost_reply::looked_up && after))
-      return give(w, take, i, after ? "finds that it was committed in sink" : "takes it for committed in sink",
-                  [&](world& t) { acknowledge(t.hosts[i], s); }, s);
+      return give(
+          w, take, i, after ? "finds that it was committed in sink" : "takes it for committed in sink",
+          [&](world& t) { acknowledge(t.hosts[i], s); }, s);
     if (rules_.reply == lost_reply::taken_for_not_committed || before)
-      return give(w, take, i, before ? "finds that it was not committed in sink" : "takes it for not committed in sink",
-                  [&](world& t) { t.hosts[i].trying[s] = 1; }, s);
-    give(w, take, i, "finds that it is fenced in sink", [&](world& t) {
-      auto& me = t.hosts[i];
-      me.fenced |= bit(s);
-      me.trying[s] = me.try_next[s] = me.try_item[s] = 0;
-    }, s);
+      return give(
+          w, take, i, before ? "finds that it was not committed in sink" : "takes it for not committed in sink",
+          [&](world& t) { t.hosts[i].trying[s] = 1; }, s);
+    give(
+        w, take, i, "finds that it is fenced in sink",
+        [&](world& t) {
+          auto& me = t.hosts[i];
+          me.fenced |= bit(s);
+          me.trying[s] = me.try_next[s] = me.try_item[s] = 0;
+        },
+        s);
   }
 
   bounds bounds_;

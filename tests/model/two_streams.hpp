@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two streams whose records go into one transaction: all of it, or nothing. Otherwise as in one_stream.hpp, without orders,
-// state, and a second sink.
+// Two streams whose records go into one transaction: all of it, or nothing. Otherwise as in one_stream.hpp, without
+// orders, state, and a second sink.
 #pragma once
 
 #include <algorithm>
@@ -9,6 +9,7 @@
 #include <cstring>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace model {
 
@@ -17,8 +18,8 @@ struct stream_bounds {
 };
 
 enum class all_or_nothing : std::uint8_t {
-  checked,         // the number of rows that moved is compared with that of the streams
-  any_is_enough,   // one that moved lets the transaction through, and what doesn't match stays
+  checked,        // the number of rows that moved is compared with that of the streams
+  any_is_enough,  // one that moved lets the transaction through, and what doesn't match stays
 };
 
 struct stream_row {
@@ -91,10 +92,10 @@ class two_streams {
   }
   [[nodiscard]] bool finished(const state& w) const {
     return w.under_way.token == 0 && std::ranges::all_of(std::array<byte, 2>{0, 1}, [&](byte s) {
-      return w.owner[s] != nobody && w.hosts[w.owner[s]].fenced == 0 &&
-             w.hosts[w.owner[s]].streams[s].now == part::run &&
-             w.hosts[w.owner[s]].streams[s].written == bounds_.records;
-    });
+             return w.owner[s] != nobody && w.hosts[w.owner[s]].fenced == 0 &&
+                    w.hosts[w.owner[s]].streams[s].now == part::run &&
+                    w.hosts[w.owner[s]].streams[s].written == bounds_.records;
+           });
   }
 
   template <class Take>

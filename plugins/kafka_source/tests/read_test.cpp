@@ -301,13 +301,62 @@ TEST_CASE("a topic that was created anew: positions lie beyond its end") {
     r->settle_all();
     REQUIRE(r->poll_until([&] { return topic.kafka.committed("g", "iot-stream", 0).first == 10; }));
   }
-  SUBCASE("the host's sink insists: a person must decide") {
+  SUBCASE("the host's sink stood there, too: it follows, by order") {
     auto r = topic.make_reader();
     r->host.resume_at("iot-stream/0", 5000);
     r->start();
-    CHECK_FALSE(r->poll_until([] { return false; }));
-    CHECK(r->host.error_text().find("delete the stream's row") != std::string::npos);
+    REQUIRE(r->poll_rows(10));
+    CHECK(r->host.assigned_because().back() == PL_BY_ORDER);
   }
+}
+
+TEST_CASE("what a start rests on: nothing, or our own mark") {
+  one_topic topic;
+  topic.kafka.produce_numbers("iot-stream", 0, 0, 10);
+  topic.kafka.flush();
+  const auto why = [&](std::size_t rows) {
+    auto r = topic.make_reader();
+    r->start();
+    REQUIRE(r->poll_rows(rows));
+    r->settle_all();
+    const auto because = r->host.assigned_because();
+    REQUIRE(r->source->stop() == PL_OK);
+    REQUIRE(because.size() == 1);
+    return because.front();
+  };
+  CHECK(why(10) == PL_BY_POLICY);
+  CHECK(topic.kafka.committed("g", "iot-stream", 0) ==
+        std::pair{std::int64_t{10}, std::string("pipeline-host:test:10")});
+  topic.kafka.produce_numbers("iot-stream", 0, 10, 10);
+  topic.kafka.flush();
+  CHECK(why(10) == PL_BY_PROGRESS);
+}
+
+TEST_CASE("an offset without our mark is an order, and marked before the first record is read") {
+  one_topic topic;
+  topic.kafka.produce_numbers("iot-stream", 0, 0, 10);
+  topic.kafka.flush();
+  topic.kafka.commit("g", "iot-stream", 0, 5);  // as Kafka's tools do it
+  auto r = topic.make_reader();
+  r->start();
+  REQUIRE(r->poll_rows(5));
+  CHECK(r->rows.front().position == 5);
+  CHECK(r->host.assigned_because() == std::vector<std::uint32_t>{PL_BY_ORDER});
+  CHECK(topic.kafka.committed("g", "iot-stream", 0) == std::pair{std::int64_t{5}, std::string("pipeline-host:test:5")});
+}
+
+TEST_CASE("a host that can't take a stream yet: nothing is read before it can") {
+  one_topic topic;
+  topic.kafka.produce_numbers("iot-stream", 0, 0, 10);
+  topic.kafka.flush();
+  auto r = topic.make_reader();
+  r->host.answer_streams_with(PL_RETRY);
+  r->start();
+  const auto until = std::chrono::steady_clock::now() + 2s;
+  while (std::chrono::steady_clock::now() < until) REQUIRE(r->poll() == PL_AGAIN);
+  CHECK(r->rows.empty());
+  r->host.answer_streams_with(PL_OK);
+  CHECK(r->poll_rows(10));
 }
 
 TEST_CASE("a topic that is not there: start says so, and knows the nearest one") {

@@ -71,7 +71,8 @@ TEST_CASE("emitted rows keep the position and stream of the record that caused t
                               {"device_id", {text("a"), text("b"), text("c"), text("d")}},
                               {"temperature", {real(81), real(20), real(82), real(83)}}});
   auto* raw = b.get().raw();
-  const pl_range ranges[] = {pl::range_of(pl::borrow("t/0"), 10, 20, 30), pl::range_of(pl::borrow("t/1"), 500, 600, 600)};
+  const pl_range ranges[] = {pl::range_of(pl::borrow("t/0"), 10, 20, 30),
+                             pl::range_of(pl::borrow("t/1"), 500, 600, 600)};
   const std::uint32_t origin[] = {0, 0, 1, 0};
   const std::uint64_t pos[] = {10, 11, 500, 13};
   raw->ranges = ranges;

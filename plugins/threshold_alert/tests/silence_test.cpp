@@ -74,13 +74,15 @@ TEST_CASE("the id does not depend on who noticed: wall clock, stream's time, or 
   CHECK(stream_row == wall_row);  // the same time, value and position too
 }
 
-TEST_CASE("a tick's alerts have no parent and no positions; the column names the device's last record") {
+TEST_CASE(
+    "a tick's alerts have no parent and no positions, but their stream; the column names the device's last record") {
   harness h({silent()});
   h.feed({{0, {}, "x"}, {0, {}, "a"}}, "telemetry/0", 0);
   h.tick(61);
   REQUIRE(h.output().size() == 1);
   const auto b = h.output()[0].data.get();
-  CHECK(b.ranges().empty());
+  REQUIRE(b.ranges().size() == 1);
+  CHECK(pl::view(b.ranges()[0].stream) == "telemetry/0");
   CHECK_FALSE(b.has_positions());
   REQUIRE(b.rows() == 2);
   CHECK(b.at(*b.find("position"), 0).as.i == 1);  // equal times go by key: a before x

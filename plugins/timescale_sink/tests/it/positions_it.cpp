@@ -426,6 +426,30 @@ TEST_CASE("a COMMIT that comes later than the next try") {
   CHECK(f.rows() == "20|20");
 }
 
+TEST_CASE("rows of a timer move no position, and are stored once all the same when a COMMIT comes late") {
+  fixture f;
+  proxy between(url());
+  sink s(f.db.name("t"), {}, between.url());
+  s.start();
+  s.write_all(read(s.host, 10, 0, 1));
+  const auto timer = [&](std::int64_t n) {
+    auto b = read(s.host, 1, n, 1);
+    auto& range = const_cast<pl_range&>(b.get().ranges()[0]);
+    range.first = range.next = 10;
+    return b;
+  };
+  const auto b = timer(100);
+  between.next_commit(fate::hold);
+  CHECK(s.write(b) == PL_RETRY);
+  s.write_all(b);
+  between.release();
+  CHECK(f.rows() == "11|11");
+  s.write_all(timer(101));
+  s.write_all(timer(102));
+  CHECK(f.rows() == "13|13");
+  CHECK(f.book.at() == "10@1");
+}
+
 TEST_CASE("a COMMIT that comes while the next try waits for it: no row is blamed for being there already") {
   fixture f("n bigint PRIMARY KEY, v double precision");
   proxy between(url());
