@@ -169,10 +169,10 @@ class Stage:
 
     # Progress
 
-    def positions(self) -> dict[str, int]:
+    def positions(self, sink: str = "store") -> dict[str, int]:
         """Where each stream stands in the database."""
         try:
-            return dict(self.sql("SELECT stream, next FROM pipeline_positions WHERE sink = 'store'"))
+            return dict(self.sql("SELECT stream, next FROM pipeline_positions WHERE sink = $1", sink))
         except SqlError as error:
             if error.sqlstate == "42P01":  # nobody has begun yet
                 return {}
