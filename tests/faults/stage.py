@@ -199,7 +199,7 @@ class Stage:
     def wait_for_all(self, timeout: float = 60) -> None:
         """Until all that was produced is settled."""
         wait_until(lambda: self.progress() >= sum(self.load.ends.values()), "all records", timeout)
-        wait_until(lambda: self.accepted.broken <= self.buried(), "all dead letters", timeout)
+        wait_until(lambda: self.accepted.broken <= self.buried(), "all dead letters", min(timeout, 20))
 
     # Judgement
 

@@ -220,7 +220,7 @@ def test_15_one_sink_down_the_other_goes_on(stage: Stage, how: str) -> None:
                 proxy.delay = 0.1
             before = stage.progress()
             stage.load.produce(100_000 * ROUNDS)
-            stage.wait_for_progress(before + 5000)
+            stage.wait_for_progress(before + 1000)
             if how == "down":
                 wait_until(lambda: stands_still(host), "the source to pause")
                 assert 4 * MIB < host.metric("pipeline_memory_bytes") <= 9 * MIB
@@ -277,8 +277,8 @@ def test_17_rows_that_the_database_refuses(stage: Stage) -> None:
         stage.finish(host)
     refused = [letter for letter in stage.letters() if letter["node"] == "store"]
     assert len(refused) == 60 * ROUNDS
-    for reason in ("23514", "NUL", "range"):
-        assert sum(reason in letter["reason"] for letter in refused) == 20 * ROUNDS, (reason, refused[:3])
+    for reason in ("23514", "NUL", "a number of that size"):
+        assert sum(reason in letter["reason"] for letter in refused) == 20 * ROUNDS, {letter["reason"] for letter in refused}
 
 
 @pytest.mark.parametrize("point", ["copy_after", "commit_before", "commit_sent", "commit_after", "settle"])
