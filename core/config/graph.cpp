@@ -421,7 +421,7 @@ class graph_checker {
   // nodes[i] reads from nodes[i + 1], the last from the first; shown in the direction of the data.
   void report_cycle(const std::vector<const node*>& nodes, const location& where) {
     std::string path = nodes.front()->name;
-    for (auto n = nodes.rbegin(); n != nodes.rend(); ++n) path += " -> " + (*n)->name;
+    std::for_each(nodes.rbegin(), nodes.rend(), [&](const node* n) { path += " -> " + n->name; });
     problems_.error(where, "the transforms go round in a circle: " + path,
                     "let one of them read from a source instead");
   }

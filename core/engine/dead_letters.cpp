@@ -26,11 +26,13 @@ enum column : column_index {
   key,
   value,
   headers,
+  record_time,
   record,
   count
 };
-constexpr std::array<std::string_view, column::count> names{
-    "time", "pipeline", "node", "reason", "stream", "position", "topic", "key", "value", "headers", "record"};
+constexpr std::array<std::string_view, column::count> names{"time",   "pipeline", "node",        "reason",
+                                                            "stream", "position", "topic",       "key",
+                                                            "value",  "headers",  "record_time", "record"};
 
 // Reasons come from plugins, which may have quoted broken bytes.
 std::string as_utf8(std::string_view text) {
@@ -91,9 +93,10 @@ void write_original(letter_writer& w, std::uint32_t at, const rejection& r, std:
   const auto row = original_row(*r.of, r.row, hint);
   const auto root = r.of->root().view();
   const bool has_value = row && root.find(names[value]).has_value();
-  if (has_value)
+  if (has_value) {
     for (const auto c : {topic, key, value, headers}) w.take_over(c, at, root, *row);
-  else {
+    if (const auto own_time = root.find("time")) w.set(record_time, at, root.at(*own_time, *row));
+  } else {
     std::string json;
     append_json_row(json, r.of->view(), r.row);
     w.set(record, at, json_cell(w.copy(json)));

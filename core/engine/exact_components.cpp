@@ -224,6 +224,7 @@ class exact_sink final : public pl::sink, public pl::position_store {
     std::map<fake_database::key, pl_range> moves;
     for (auto b : batches)
       for (const auto& r : b.ranges()) {
+        if (r.epoch == 0) continue;  // at least once
         const auto [at, fresh] = moves.try_emplace(id(pl::view(r.source), pl::view(r.stream)), r);
         if (fresh) continue;
         if (at->second.epoch != r.epoch || r.first > at->second.next) return fence();

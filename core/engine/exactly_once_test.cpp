@@ -7,6 +7,7 @@
 #include <doctest/doctest.h>
 
 #include <chrono>
+#include <filesystem>
 #include <random>
 #include <thread>
 
@@ -232,6 +233,36 @@ TEST_CASE("a new sink gets its own positions, and the others don't repeat") {
   CHECK(w->database.distinct("store") == 1000);
   CHECK(w->database.most("store") == 1);
   CHECK(w->database.distinct("tenths") == 50);
+}
+
+TEST_CASE("without such a sink the state is kept on the disk, and nothing is left out") {
+  auto w = new_world("w");
+  fill(*w, 2, 4000);
+  const auto state = std::filesystem::temp_directory_path() / ("state." + std::to_string(std::random_device{}()));
+  const auto config = yaml(store + tenths, "state_dir: '" + state.string() + "'\n");
+  const auto relaxed = [&] {
+    auto text = config;
+    return text.replace(text.find("exactly_once"), 12, "at_least_once");
+  }();
+  host h;
+  std::mt19937 random(7);
+  for (int round = 0; round < 20 && !all_settled(*w); ++round) {
+    auto p = h.build(relaxed);
+    REQUIRE_MESSAGE(p, h.problems);
+    p->start();
+    std::this_thread::sleep_for(std::chrono::milliseconds(random() % 40));
+    p->stop();
+    p->abandon();
+    p->join();
+  }
+  auto last = h.build(relaxed);
+  last->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(last);
+  CHECK(w->database.distinct("store") == 8000);
+  CHECK(w->database.distinct("tenths") == 800);
+  for (std::uint64_t i = 9; i < 4000; i += 10) CHECK(w->database.times("tenths", "t/1", i) >= 1);
+  std::filesystem::remove_all(state);
 }
 
 TEST_CASE("what can't keep the promise is refused, and the node is named") {

@@ -30,7 +30,7 @@ bool is_status(pl_status s) { return s >= PL_OK && s <= PL_FATAL; }
 std::vector<telemetry::label> label_list(const pl_str* raw, std::uint32_t n) {
   std::vector<telemetry::label> labels;
   labels.reserve(n);
-  for (std::uint32_t i = 0; i < n; ++i) labels.push_back({view(raw[2 * i]), view(raw[2 * i + 1])});
+  for (std::size_t i = 0; i < n; ++i) labels.push_back({view(raw[2 * i]), view(raw[2 * i + 1])});
   return labels;
 }
 
@@ -308,11 +308,11 @@ outcome instance::restore(std::string_view stream, std::string_view key, std::st
   return call("restore", left, [&] { return table->restore(self_, borrow(stream), named, borrow(value)); });
 }
 
-outcome instance::restored(std::string_view stream) {
+outcome instance::restored(std::string_view stream, bool moved) {
   yield left;
   const auto* table = extension<pl_ext_state>(PL_EXT_STATE);
   if (table == nullptr) return {};
-  return call("restore", left, [&] { return table->restore(self_, borrow(stream), {}, {}); });
+  return call("restore", left, [&] { return table->restore(self_, borrow(stream), {}, borrow(moved ? "moved" : "")); });
 }
 
 outcome instance::snapshot(std::string_view stream, yield& left) {

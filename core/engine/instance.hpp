@@ -114,7 +114,7 @@ class instance {
   // For transforms with "state/1"; nothing happens in others.
   [[nodiscard]] bool stateful() const;
   outcome restore(std::string_view stream, std::string_view key, std::string_view value);
-  outcome restored(std::string_view stream);
+  outcome restored(std::string_view stream, bool moved);
   outcome snapshot(std::string_view stream, yield& left);
   // For sinks with "store/1".
   [[nodiscard]] bool keeps_positions() const;

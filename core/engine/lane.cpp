@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <charconv>
 
 namespace pl::engine {
 
@@ -17,7 +18,9 @@ constexpr auto poll_timeout = 50ms;             // bounds how long settled news 
 constexpr auto tick_interval = 100ms;           // promised in abi.h
 constexpr auto snapshot_interval = 2s;          // of state: what is read again by transforms after a crash, at the most
 constexpr std::size_t light_snapshot = 20'000;  // changes; more of them come less often, so that they cost little
-constexpr auto lost_timeout = 10s;              // a rebalance mustn't wait longer for what is in flight
+// Under which key a snapshot notes up to where it has seen the records; its node's name is empty.
+constexpr std::string_view seen_until = "seen_until";
+constexpr auto lost_timeout = 10s;  // a rebalance mustn't wait longer for what is in flight
 
 std::vector<batch_ref> one(batch_ref b) {
   std::vector<batch_ref> all;
@@ -383,7 +386,7 @@ void lane::take_belongings(yield& left) {
 // transforms read on from there. It is written only when all before is settled at every branch, so that what they
 // once told is told again if it may not have got through.
 void lane::snapshot_if_due() {
-  if (graph_.positions.empty() || !stateful()) return;
+  if (!keeps_state()) return;
   const bool due = clock::now() >= next_snapshot_;
   if (due) next_snapshot_ = clock::now() + snapshot_interval;
   for (auto& [name, t] : streams_) {
@@ -395,7 +398,8 @@ void lane::snapshot_if_due() {
   }
 }
 
-bool lane::stateful() const {
+bool lane::keeps_state() const {
+  if (graph_.positions.empty() && !graph_.state) return false;
   return std::any_of(graph_.slots.begin(), graph_.slots.end(), [](auto& s) { return s->unit->stateful(); });
 }
 
@@ -414,7 +418,7 @@ void lane::take_snapshot(const std::string& name, tracked& t) {
 
 void lane::write_snapshot(const std::string& name, tracked& t) {
   std::move(t.snapshot.begin(), t.snapshot.end(), std::back_inserter(changes_));
-  changes_.push_back({{}, name, std::string(ledger::seen_until), std::to_string(t.seen_until), false});
+  changes_.push_back({{}, name, std::string(seen_until), std::to_string(t.seen_until), false});
   t.snapshot.clear();
   t.snapshot_waits = false;
 }
@@ -433,22 +437,21 @@ void lane::take_changes(yield& left) {
 void lane::deliver(const port_readers& to, const group& batches) {
   for (auto* slot : to.transforms)
     for (const auto& b : batches) apply(*slot, batch_ref::share(*b));
-  for (const auto& sink : to.sinks) {
-    group copies;
-    copies.reserve(batches.size());
-    for (const auto& b : batches) copies.push_back(batch_ref::share(*b));
-    push(sink, std::move(copies));
-  }
+  for (const auto& sink : to.sinks) push(sink, batches);
 }
 
-// To a sink that keeps positions goes all that one batch of the source came to, at once, by `write_down`.
-void lane::push(const std::shared_ptr<sink_node>& sink, group batches) {
+// To a sink that keeps positions goes all that one batch of the source came to, at once, by `write_down`; to the others
+// what wasn't settled at an earlier time.
+void lane::push(const std::shared_ptr<sink_node>& sink, const group& batches) {
   const auto& accounts = graph_.positions.accounts();
   const auto at = std::find_if(accounts.begin(), accounts.end(), [&](const auto& a) { return a.sink == sink; });
-  if (at == accounts.end()) return sink->push(std::move(batches));
+  group direct;
   gathered_.resize(accounts.size());
-  auto& to = gathered_[static_cast<std::size_t>(at - accounts.begin())];
-  std::move(batches.begin(), batches.end(), std::back_inserter(to));
+  auto& to = at == accounts.end() ? direct : gathered_[static_cast<std::size_t>(at - accounts.begin())];
+  for (const auto& b : batches)
+    if (auto part = at == accounts.end() ? cut_settled(batch_ref::share(*b)) : batch_ref::share(*b))
+      to.push_back(std::move(part));
+  if (!direct.empty()) sink->push(std::move(direct));
 }
 
 // Ends what is done with one batch of the source, or with one tick (root: null): each sink that keeps positions gets its
@@ -457,6 +460,7 @@ void lane::write_down(record_batch* root) {
   const auto& accounts = graph_.positions.accounts();
   gathered_.resize(accounts.size());
   auto changes = std::exchange(changes_, {});
+  if (accounts.empty()) return write_locally(std::move(changes));
   if (root != nullptr) {  // those of other streams go with the next batch of theirs
     const auto ranges = root->view().ranges();
     const auto others = std::stable_partition(changes.begin(), changes.end(), [&](const auto& c) {
@@ -466,7 +470,7 @@ void lane::write_down(record_batch* root) {
     changes.erase(others, changes.end());
   }
   batch_ref made;
-  if (root == nullptr && !accounts.empty() && !changes.empty()) {
+  if (root == nullptr && !changes.empty()) {
     made = timer_root(changes);
     root = made.get();
   }
@@ -486,7 +490,7 @@ bool lane::group_for(std::size_t account, const group& gathered, record_batch* r
                      const std::vector<state_change>& changes, group& all) {
   try {
     for (const auto& b : gathered)
-      if (auto part = cut(batch_ref::share(*b), account)) all.push_back(std::move(part));
+      if (auto part = cut_for(batch_ref::share(*b), account)) all.push_back(std::move(part));
     if (root != nullptr)
       if (auto c = carrier(*root, account, changes)) all.push_back(std::move(c));
     return true;
@@ -527,7 +531,7 @@ batch_ref lane::timer_root(const std::vector<state_change>& changes) {
 batch_ref lane::carrier(record_batch& root, std::size_t account, const std::vector<state_change>& changes) {
   auto empty = select_rows(root.pool(), root, {});
   if (!empty) throw std::bad_alloc();
-  auto carrier = cut(std::move(empty), account);
+  auto carrier = cut_for(std::move(empty), account);
   if (!carrier) return {};
   std::vector<pl_change> raw;
   const auto copied = [&](const std::string& text) -> pl_str {
@@ -544,11 +548,12 @@ batch_ref lane::carrier(record_batch& root, std::size_t account, const std::vect
   return carrier;
 }
 
-// Without what the account has already. Null: it has all.
-batch_ref lane::cut(batch_ref batch, std::size_t account) {
-  const auto has_until = [&](const pl_range& r) {
+// Without what is below a stream's floor. Null: nothing is left.
+template <class Floor>
+batch_ref lane::cut(batch_ref batch, Floor&& floor_of) {
+  const auto has_until = [&](const pl_range& r) -> std::uint64_t {
     const auto at = streams_.find(pl::view(r.stream));
-    return at == streams_.end() ? 0 : at->second.claimed.next[account];
+    return at == streams_.end() ? 0 : floor_of(at->second.claimed);
   };
   const auto ranges = batch->view().ranges();
   if (std::none_of(ranges.begin(), ranges.end(), [&](const auto& r) { return r.first < has_until(r); })) return batch;
@@ -575,6 +580,37 @@ batch_ref lane::cut(batch_ref batch, std::size_t account) {
   return part;
 }
 
+batch_ref lane::cut_for(batch_ref batch, std::size_t account) {
+  return cut(std::move(batch), [account](const claimed_stream& c) { return c.next[account]; });
+}
+
+batch_ref lane::cut_settled(batch_ref batch) {
+  try {
+    return cut(std::move(batch), [](const claimed_stream& c) { return c.settled; });
+  } catch (const std::bad_alloc&) {
+    fail(*source_, "out of memory");
+    return {};
+  }
+}
+
+// Letters about records that only transforms read again were written the first time.
+void lane::forget_settled(std::vector<rejection>& rejected) const {
+  std::erase_if(rejected, [&](const rejection& r) {
+    const auto view = r.of->view();
+    const auto at = streams_.find(view.stream(r.row));
+    return at != streams_.end() && view.has_positions() && view.position(r.row) < at->second.claimed.settled;
+  });
+}
+
+// Where no sink keeps positions. What can't be written now is written with the next.
+void lane::write_locally(std::vector<state_change> changes) {
+  if (!graph_.state || changes.empty()) return;
+  const auto written = graph_.state->write(source_->node(), changes);
+  if (written.ok()) return;
+  source_->log(telemetry::log_level::warn, written.text());
+  changes_.insert(changes_.begin(), std::make_move_iterator(changes.begin()), std::make_move_iterator(changes.end()));
+}
+
 void lane::apply(transform_slot& slot, batch_ref batch) {
   if (failed_) return batch->mark_undelivered();
   backoff pause(slot.retry);
@@ -598,6 +634,7 @@ void lane::apply(transform_slot& slot, batch_ref batch) {
 // What a call that succeeded left: output to the readers, rejects to the dead letters.
 void lane::hand_on(transform_slot& slot, yield& left) {
   take_changes(left);
+  forget_settled(left.rejected);
   if (!left.rejected.empty()) {
     slot.meters->rejected(left.rejected.size());
     events_.load()->rows_rejected(left.rejected, slot.unit->node());
@@ -642,10 +679,10 @@ pl_status lane::stream_assigned(std::string_view name, begin why, std::uint64_t&
     source_->log(telemetry::log_level::info,
                  fmt::format("{} goes to {}: the group's offset was reset", name, claimed.start));
   auto& t = track(name, claimed);
-  if (!claimed.has_state && !graph_.positions.empty() && stateful()) {
+  if (!claimed.has_state && keeps_state()) {
     // With the very first records: transforms have seen nothing before these.
     t.seen_until = claimed.start;
-    changes_.push_back({{}, std::string(name), std::string(ledger::seen_until), std::to_string(claimed.start), false});
+    changes_.push_back({{}, std::string(name), std::string(seen_until), std::to_string(claimed.start), false});
   }
   next = claimed.start;
   return PL_OK;
@@ -653,23 +690,31 @@ pl_status lane::stream_assigned(std::string_view name, begin why, std::uint64_t&
 
 outcome lane::claim(std::string_view name, begin why, std::uint64_t proposed, claimed_stream& claimed) {
   claimed.start = claimed.settled = proposed;
-  if (graph_.positions.empty()) return {};
-  auto done = graph_.positions.claim(source_->node(), name, why, proposed, claimed);
-  if (done.ok()) done = restore(name, claimed);
-  if (why == begin::by_order) claimed.start = claimed.settled;
+  outcome done;
+  if (!graph_.positions.empty()) done = graph_.positions.claim(source_->node(), name, why, proposed, claimed);
+  if (done.ok() && keeps_state()) done = restore(name, why, claimed);
   return done;
 }
 
-outcome lane::restore(std::string_view name, claimed_stream& claimed) {
+// Transforms get back what they knew of the stream, and reading begins where they knew it. After an order it doesn't: what
+// comes then is new to them, whatever its positions.
+outcome lane::restore(std::string_view name, begin why, claimed_stream& claimed) {
   for (auto& slot : graph_.slots) (void)slot->unit->drop(name);
-  auto loaded = graph_.positions.load(source_->node(), name, claimed,
-                                      [&](std::string_view node, std::string_view key, std::string_view value) {
-                                        for (auto& slot : graph_.slots)
-                                          if (slot->unit->node() == node) return slot->unit->restore(name, key, value);
-                                        return outcome();
-                                      });
+  const auto each = [&](std::string_view node, std::string_view key, std::string_view value) {
+    if (node.empty() && key == seen_until) {
+      std::uint64_t until = 0;
+      std::from_chars(value.data(), value.data() + value.size(), until);
+      if (why != begin::by_order) claimed.start = std::min(claimed.start, until);
+      claimed.has_state = why != begin::by_order;
+    }
+    for (auto& slot : graph_.slots)
+      if (slot->unit->node() == node) return slot->unit->restore(name, key, value);
+    return outcome();
+  };
+  auto loaded = graph_.positions.empty() ? graph_.state->load(source_->node(), name, each)
+                                         : graph_.positions.load(source_->node(), name, claimed, each);
   for (auto& slot : graph_.slots)
-    if (loaded.ok()) loaded = slot->unit->restored(name);
+    if (loaded.ok()) loaded = slot->unit->restored(name, why == begin::by_order);
   return loaded;
 }
 

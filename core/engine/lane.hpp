@@ -4,6 +4,7 @@
 
 #include "engine/instance.hpp"
 #include "engine/ledger.hpp"
+#include "engine/local_state.hpp"
 #include "engine/node_meters.hpp"
 #include "engine/node_state.hpp"
 #include "engine/sink_node.hpp"
@@ -45,6 +46,7 @@ struct lane_graph {
   std::vector<std::unique_ptr<transform_slot>> slots;
   std::vector<std::shared_ptr<sink_node>> sinks;  // all that the lane can reach, the dead letters' included
   ledger positions;                               // the sinks that keep positions; empty: delivery is at least once
+  std::unique_ptr<local_state> state;             // where transforms' state is kept then; null: nowhere
 };
 
 class lane final : private stream_listener {
@@ -94,7 +96,7 @@ class lane final : private stream_listener {
   void take(batch_ref batch);
   void settle();
   void tick_if_due();
-  [[nodiscard]] bool stateful() const;
+  [[nodiscard]] bool keeps_state() const;
   void snapshot_if_due();
   void take_snapshot(const std::string& name, tracked& t);
   void write_snapshot(const std::string& name, tracked& t);
@@ -104,13 +106,18 @@ class lane final : private stream_listener {
   void fail(instance& unit, std::string_view why);
 
   void deliver(const port_readers& to, const group& batches);
-  void push(const std::shared_ptr<sink_node>& sink, group batches);
+  void push(const std::shared_ptr<sink_node>& sink, const group& batches);
   void write_down(record_batch* root);
   bool group_for(std::size_t account, const group& gathered, record_batch* root,
                  const std::vector<state_change>& changes, group& all);
   [[nodiscard]] batch_ref timer_root(const std::vector<state_change>& changes);
   [[nodiscard]] batch_ref carrier(record_batch& root, std::size_t account, const std::vector<state_change>& changes);
-  [[nodiscard]] batch_ref cut(batch_ref batch, std::size_t account);
+  template <class Floor>
+  [[nodiscard]] batch_ref cut(batch_ref batch, Floor&& floor_of);
+  [[nodiscard]] batch_ref cut_for(batch_ref batch, std::size_t account);
+  [[nodiscard]] batch_ref cut_settled(batch_ref batch);
+  void forget_settled(std::vector<rejection>& rejected) const;
+  void write_locally(std::vector<state_change> changes);
   void take_belongings(yield& left);
   void apply(transform_slot& slot, batch_ref batch);
   void hand_on(transform_slot& slot, yield& left);
@@ -121,7 +128,7 @@ class lane final : private stream_listener {
   tracked& track(std::string_view name, const claimed_stream& claimed);
   void note_lag(tracked& t, std::uint64_t end);
   outcome claim(std::string_view name, begin why, std::uint64_t proposed, claimed_stream& claimed);
-  outcome restore(std::string_view name, claimed_stream& claimed);
+  outcome restore(std::string_view name, begin why, claimed_stream& claimed);
   pl_status answer(const outcome& claimed, std::string_view stream);
 
   pl_status stream_announced(std::string_view name) override;

@@ -6,7 +6,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 
 namespace pl::engine {
 
@@ -46,19 +45,13 @@ outcome ledger::claim(std::string_view source, std::string_view stream, begin wh
   return {};
 }
 
-outcome ledger::load(std::string_view source, std::string_view stream, claimed_stream& claimed, const entry& each) {
+outcome ledger::load(std::string_view source, std::string_view stream, const claimed_stream& claimed,
+                     const entry& each) {
   const auto behind = std::min_element(claimed.next.begin(), claimed.next.end()) - claimed.next.begin();
   outcome refused;
   auto loaded = accounts_[static_cast<std::size_t>(behind)].store->load(
       source, stream, [&](std::string_view node, std::string_view key, std::string_view value) {
-        if (!refused.ok()) return;
-        if (!node.empty()) {
-          refused = each(node, key, value);
-        } else if (std::uint64_t until = 0; key == seen_until) {
-          std::from_chars(value.data(), value.data() + value.size(), until);
-          claimed.start = std::min(claimed.start, until);
-          claimed.has_state = true;
-        }
+        if (refused.ok()) refused = each(node, key, value);
       });
   return refused.ok() ? loaded : refused;
 }

@@ -31,7 +31,7 @@ struct claimed_stream {
   std::uint64_t settled = 0;        // every branch has all below
   std::uint64_t epoch = 0;          // of the claim, the same at each sink
   std::vector<std::uint64_t> next;  // by account: the sink has all below
-  bool has_state = false;           // of transforms: a snapshot was found
+  bool has_state = false;           // a snapshot of the transforms' state was found
 };
 
 class ledger {
@@ -47,12 +47,9 @@ class ledger {
   // (c) and (d). PL_RETRY: somebody was faster, or a sink is away: begin again with `look`.
   outcome claim(std::string_view source, std::string_view stream, begin why, std::uint64_t proposed,
                 claimed_stream& out);
-  // The stream's state, as the sink has it that is the furthest behind; and where reading must begin for it.
+  // The stream's state, as the sink has it that is the furthest behind.
   using entry = std::function<outcome(std::string_view node, std::string_view key, std::string_view value)>;
-  outcome load(std::string_view source, std::string_view stream, claimed_stream& claimed, const entry& each);
-
-  // Under which key a snapshot notes up to where it has seen the records; its node's name is empty.
-  static constexpr std::string_view seen_until = "seen_until";
+  outcome load(std::string_view source, std::string_view stream, const claimed_stream& claimed, const entry& each);
 
  private:
   std::vector<account> accounts_;

@@ -22,12 +22,20 @@ config::node default_dead_letters() {
   n.name = dead_letters_name;
   n.plugin = "file_sink";
   n.options.type = config::value::kind::map;
-  config::value path;
-  path.type = config::value::kind::scalar;
-  path.key = "path";
-  path.text = "dead-letters/{pipeline}.ndjson";
-  path.quoted = true;
-  n.options.children.push_back(std::move(path));
+  const auto text = [](std::string key, std::string value) {
+    config::value v;
+    v.type = config::value::kind::scalar;
+    v.key = std::move(key);
+    v.text = std::move(value);
+    v.quoted = true;
+    return v;
+  };
+  n.options.children.push_back(text("path", "dead-letters/{pipeline}.ndjson"));
+  config::value unique;
+  unique.type = config::value::kind::list;
+  unique.key = "unique_by";
+  for (const auto* column : {"stream", "position", "node"}) unique.children.push_back(text({}, column));
+  n.options.children.push_back(std::move(unique));
   return n;
 }
 
@@ -164,11 +172,10 @@ std::uint64_t pipeline::memory_share(const node& n) const {
 }
 
 std::unique_ptr<instance> pipeline::make(const node& n, std::uint32_t index, std::uint32_t of,
-                                         config::diagnostics& problems) {
+                                         config::diagnostics& problems, bool keeps_state) {
   auto unit = std::make_unique<instance>(
       *n.component, n.options, common_, memory_->pool,
-      instance::place{settings_.name, n.settings.name, settings_.state_dir, index, of, memory_share(n),
-                      std::ranges::any_of(sinks_, [&](const node& s) { return exactly_once(s); })});
+      instance::place{settings_.name, n.settings.name, settings_.state_dir, index, of, memory_share(n), keeps_state});
   const auto created = unit->create();
   if (created.ok()) return unit;
   if (created.why.empty()) problems.error(n.settings.where, created.text());
@@ -214,6 +221,7 @@ void pipeline::make_lanes(config::diagnostics& problems) {
 lane_graph pipeline::make_graph(const node& source, std::uint32_t index, std::uint32_t of,
                                 config::diagnostics& problems) {
   lane_graph graph;
+  const bool replayable = (source.component->caps & PL_REPLAYABLE) != 0;  // else what is remembered has no place
   std::vector<std::string> reached{source.settings.name};
   std::vector<const node*> units;
   for (const auto& n : transforms_) {
@@ -223,7 +231,7 @@ lane_graph pipeline::make_graph(const node& source, std::uint32_t index, std::ui
     });
     if (!reads) continue;
     reached.push_back(n.settings.name);
-    auto unit = make(n, index, of, problems);
+    auto unit = make(n, index, of, problems, replayable);
     if (!unit) continue;
     auto slot = std::make_unique<transform_slot>();
     slot->unit = std::move(unit);
@@ -238,6 +246,10 @@ lane_graph pipeline::make_graph(const node& source, std::uint32_t index, std::ui
       graph.slots[i]->ports.push_back(readers(*units[i], port, graph.slots));
   graph.sinks = sink_nodes_;
   graph.positions = make_ledger(reached, index, of, problems);
+  const bool remembers = std::ranges::any_of(graph.slots, [](const auto& slot) { return slot->unit->stateful(); });
+  if (graph.positions.empty() && remembers && replayable)
+    graph.state =
+        std::make_unique<local_state>(std::filesystem::path(settings_.state_dir) / (settings_.name + ".state.db"));
   return graph;
 }
 

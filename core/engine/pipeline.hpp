@@ -77,7 +77,8 @@ class pipeline final : private pipeline_events {
   [[nodiscard]] bool exactly_once(const node& sink) const;
   bool create(config::diagnostics& problems);
   void check_columns(config::diagnostics& problems);
-  std::unique_ptr<instance> make(const node& n, std::uint32_t index, std::uint32_t of, config::diagnostics& problems);
+  std::unique_ptr<instance> make(const node& n, std::uint32_t index, std::uint32_t of, config::diagnostics& problems,
+                                 bool keeps_state = false);
   void make_sinks(config::diagnostics& problems);
   void make_lanes(config::diagnostics& problems);
   lane_graph make_graph(const node& source, std::uint32_t index, std::uint32_t of, config::diagnostics& problems);

@@ -49,6 +49,73 @@ void add_logging(CLI::App& verb, arguments& args) {
       ->check(CLI::IsMember({"text", "json"}));
 }
 
+using verb_function = int (*)(const arguments&);
+
+void add_letter_filters(CLI::App& verb, arguments& args) {
+  auto& l = args.letters;
+  verb.add_option("--node", l.node, "Only those that this node has rejected")->type_name("NODE");
+  verb.add_option("--reason", l.reason, "Only those whose reason has this text in it")->type_name("TEXT");
+  verb.add_option("--since", l.since, "Only those rejected since: 2026-11-24, or 2026-11-24T18:10:23Z")
+      ->type_name("TIME");
+  verb.add_option("--stream", l.stream, "Only those of this stream: iot-stream/3")->type_name("STREAM");
+}
+
+constexpr const char* letter_place_help =
+    "Configuration (*.yaml), whose file_sink for dead letters is looked up, or a file of letters";
+
+void add_set_of_letters(CLI::App& verb, arguments& args) {
+  verb.add_option("--set", args.sets, "Override a value of the configuration (repeatable)")
+      ->type_name("PATH=VALUE")
+      ->allow_extra_args(false);
+}
+
+void add_retry(CLI::App& letters, arguments& args, verb_function& verb) {
+  auto* retry = letters.add_subcommand("retry",
+                                       "Put the original records through the pipeline again, after a fix; sinks that "
+                                       "have one already get it again");
+  add_configs(*retry, args);
+  add_letter_filters(*retry, args);
+  auto& l = args.letters;
+  retry->add_option("--pipeline", l.pipeline, "Which pipeline, where the configuration has several")->type_name("NAME");
+  retry->add_option("--source", l.source, "In the place of which source, where there are several")->type_name("NAME");
+  retry->add_flag("--dry-run", l.dry_run, "Only say what would be put through");
+  retry->add_flag("--yes", l.yes, "Don't ask");
+  add_plugin_dirs(*retry, args);
+  add_logging(*retry, args);
+  retry->callback([&] { verb = pl::host::retry_dead_letters; });
+}
+
+void add_dead_letters(CLI::App& app, arguments& args, verb_function& verb) {
+  auto* letters = app.add_subcommand("dead-letters", "What was rejected, and why; put it through again after a fix");
+  letters->require_subcommand(1);
+  auto& l = args.letters;
+
+  auto* list = letters->add_subcommand("list", "How many letters there are, by node and reason");
+  list->add_option("from", l.from, letter_place_help)->required()->type_name("CONFIG|FILE");
+  add_set_of_letters(*list, args);
+  add_letter_filters(*list, args);
+  list->add_flag("--each", l.each, "Each letter on a line: time, node, stream, position, reason");
+  list->add_option("--format", l.format, "text or ndjson (with --each: the letters as they are)")
+      ->check(CLI::IsMember({"text", "ndjson"}))
+      ->type_name("FORMAT");
+  list->callback([&] { verb = pl::host::list_dead_letters; });
+
+  auto* show =
+      letters->add_subcommand("show", "All of a letter, and the record's original bytes as text or hexadecimal");
+  show->add_option_function<std::string>(
+          "from", [&l](const std::string& place) { l.from = {place}; }, letter_place_help)
+      ->required()
+      ->type_name("CONFIG|FILE");
+  add_set_of_letters(*show, args);
+  show->add_option("stream", l.stream, "The record's stream: iot-stream/3")->required()->type_name("STREAM");
+  show->add_option("position", l.position, "Its position in the stream: for Kafka the offset")
+      ->required()
+      ->type_name("POSITION");
+  show->callback([&] { verb = pl::host::show_dead_letter; });
+
+  add_retry(*letters, args, verb);
+}
+
 // CLI11 says only that a verb is missing.
 bool is_unknown_verb(const CLI::App& app, std::string_view word) {
   if (word.starts_with('-')) return false;
@@ -72,7 +139,7 @@ int main(int argc, char** argv) {
   app.footer(exit_codes);
   app.failure_message(CLI::FailureMessage::simple);
   arguments args;
-  int (*verb)(const arguments&) = nullptr;
+  verb_function verb = nullptr;
 
   auto* run = app.add_subcommand(
       "run",
@@ -103,6 +170,8 @@ int main(int argc, char** argv) {
       ->type_name("FORMAT");
   add_plugin_dirs(*describe, args);
   plugins->callback([&] { verb = describe->parsed() ? pl::host::describe_plugin : pl::host::list_plugins; });
+
+  add_dead_letters(app, args, verb);
 
   auto* schema = app.add_subcommand("schema", "Print the JSON Schema of configurations, for editors");
   add_plugin_dirs(*schema, args);

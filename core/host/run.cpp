@@ -3,6 +3,7 @@
 #include "host/signals.hpp"
 #include "host/verbs.hpp"
 #include "host/version.hpp"
+#include "host/watchdog.hpp"
 #include "telemetry/engine_metrics.hpp"
 #include "telemetry/http_server.hpp"
 #include "telemetry/progress.hpp"
@@ -10,7 +11,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cstdlib>
 #include <mutex>
 #include <thread>
@@ -102,16 +102,10 @@ void runner::give_up_when_late() {
 }
 
 int runner::finish() {
-  // A plugin that hangs in a call can't be interrupted: then the process ends without it.
-  std::atomic<bool> joined{false};
-  std::thread watchdog([&] {
-    const auto patience = clock::now() + 10s;
-    while (!joined && clock::now() < patience) std::this_thread::sleep_for(20ms);
-    if (!joined) std::_Exit(exit_unsettled);
-  });
-  for (auto& p : running_) p->join();
-  joined = true;
-  watchdog.join();
+  {
+    const watchdog hung(10s, exit_unsettled);
+    for (auto& p : running_) p->join();
+  }
   const bool failed =
       std::any_of(running_.begin(), running_.end(), [](const auto& p) { return !p->failure().empty(); });
   for (auto& p : running_)

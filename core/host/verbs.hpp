@@ -12,5 +12,8 @@ int list_plugins(const arguments& args);
 int describe_plugin(const arguments& args);
 int print_schema(const arguments& args);
 int print_completion(const arguments& args);
+int list_dead_letters(const arguments& args);
+int show_dead_letter(const arguments& args);
+int retry_dead_letters(const arguments& args);
 
 }  // namespace pl::host

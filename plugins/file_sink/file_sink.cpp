@@ -1,15 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 // file_sink: rows as NDJSON (one JSON object a line), appended to a file.
 #include "line_file.hpp"
+#include "line_keys.hpp"
 
 #include <pipeline/json.hpp>
 #include <pipeline/plugin.hpp>
 #include <pipeline/text_template.hpp>
 
+#include <algorithm>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
 #include <thread>
+#include <unordered_set>
+#include <vector>
 
 namespace file_sink {
 using namespace std::chrono_literals;
@@ -45,6 +49,7 @@ struct options {
   fsync_policy fsync = fsync_policy::batch;
   std::chrono::nanoseconds fsync_interval = 1s;
   rotate_options rotate;
+  std::vector<std::string> unique_by;
   std::string mode = "0640";
 
   static pl::option_table<options> table() {
@@ -63,6 +68,12 @@ struct options {
             .range(0.001, 3600),
         pl::option(&options::rotate, "rotate", "When a new file is begun; the old one gets its time into its name.")
             .example("{max_size: 64MiB, max_files: 10}"),
+        pl::option(
+            &options::unique_by, "unique_by",
+            "Columns that tell rows apart: a row whose values in them equal those of a line that is in the file "
+            "already, or in a rotated one that is still there, is not written again. Rows without a value in one "
+            "of them are always written. Takes about 60 bytes of memory a line, and reads the files once.")
+            .example("[stream, position, node]"),
         pl::option(&options::mode, "mode",
                    "Permissions of new files, in octal; folders that are made can also be entered by whoever may read.")
             .example("\"0640\"")};
@@ -121,9 +132,67 @@ pl::files::line_file_options file_options(const options& o, const pl::context& c
   return to;
 }
 
+std::optional<pl::files::line_keys> make_keys(const options& o, const pl::files::line_file_options& file) {
+  if (o.unique_by.empty()) return std::nullopt;
+  for (auto c = o.unique_by.begin(); c != o.unique_by.end(); ++c)
+    if (c->empty() || std::find(o.unique_by.begin(), c, *c) != c)
+      throw pl::invalid_options("unique_by[" + std::to_string(c - o.unique_by.begin()) + "]",
+                                c->empty() ? "the name of a column is empty" : "'" + *c + "' is there twice");
+  return std::optional<pl::files::line_keys>(std::in_place, file.path, o.unique_by, file.sync);
+}
+
+// The lines of one write, without those that are in the file already.
+class new_lines final : public pl::files::line_chooser {
+ public:
+  explicit new_lines(pl::files::line_keys& known) : known_(known) {}
+
+  // For each write: begin, add each line at the end of a text, and say where that text is.
+  void begin() { lines_.clear(); }
+  void add(std::string_view text, std::size_t begin) {
+    lines_.push_back({begin, text.size(), known_.key_of(text.substr(begin, text.size() - begin - 1))});
+  }
+  void in(std::string_view text) { text_ = text; }
+
+  bool far_behind(const struct stat& now) override { return known_.far_behind(now); }
+  pl::result<void> catch_up(const struct stat& now) override { return known_.catch_up(now); }
+
+  std::string_view choose() override {
+    chosen_.clear();
+    keys_.clear();
+    here_.clear();
+    repeated_ = 0;
+    for (const auto& l : lines_) {
+      if (l.key && (known_.contains(*l.key) || !here_.insert(*l.key).second)) {
+        ++repeated_;
+        continue;
+      }
+      if (l.key) keys_.push_back(*l.key);
+      chosen_ += text_.substr(l.begin, l.end - l.begin);
+    }
+    return chosen_;
+  }
+  void appended(off_t end) override { known_.appended(keys_, end); }
+
+  [[nodiscard]] std::uint64_t repeated() const noexcept { return repeated_; }
+  [[nodiscard]] std::size_t bytes() const noexcept { return chosen_.size(); }
+
+ private:
+  struct line {
+    std::size_t begin, end;
+    std::optional<pl::files::line_key> key;
+  };
+  pl::files::line_keys& known_;
+  std::vector<line> lines_;
+  std::string_view text_;
+  std::string chosen_;
+  std::vector<pl::files::line_key> keys_;
+  std::unordered_set<pl::files::line_key, pl::files::line_key::hasher> here_;
+  std::uint64_t repeated_ = 0;
+};
+
 }  // namespace
 
-class file_sink final : public pl::sink {
+class file_sink final : public pl::sink, public pl::columns_aware {
  public:
   using options = ::file_sink::options;
 
@@ -140,10 +209,15 @@ class file_sink final : public pl::sink {
 
   file_sink(options o, pl::context ctx)
       : options_(std::move(o)),
+        ctx_(ctx),
         file_(file_options(options_, ctx), [ctx](const std::string& m) { ctx.warn(m); }),
+        known_(make_keys(options_, file_options(options_, ctx))),
         bytes_(ctx.counter("file_sink_bytes_total", "Bytes appended to the file")),
         rotations_(ctx.counter("file_sink_rotations_total", "Times that the file was rotated")),
-        repaired_(ctx.counter("file_sink_repaired_bytes_total", "Bytes of torn last lines that were cut off")) {}
+        repaired_(ctx.counter("file_sink_repaired_bytes_total", "Bytes of torn last lines that were cut off")),
+        repeated_(ctx.counter("file_sink_repeated_total", "Rows that unique_by found in the file already")) {
+    if (known_) fresh_.emplace(*known_);
+  }
 
   ~file_sink() override { stop_syncing(); }
 
@@ -157,18 +231,31 @@ class file_sink final : public pl::sink {
     return {};
   }
 
+  pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t) override {
+    if (in == nullptr) return nullptr;
+    for (std::size_t i = 0; i < options_.unique_by.size(); ++i)
+      if (!pl::find_column(*in, options_.unique_by[i]))
+        return pl::bad_option("unique_by[" + std::to_string(i) + "]", missing(options_.unique_by[i], *in));
+    return nullptr;
+  }
+
   pl::result<void> write(const pl::batch_list& batches) override {
     lines_.clear();
-    for (const auto b : batches)
+    if (fresh_) fresh_->begin();
+    for (const auto b : batches) {
+      warn_of_missing(b.schema());
       for (const auto row : b.selection()) {
+        const auto begin = lines_.size();
         pl::append_json_row(lines_, b, row);
         lines_.push_back('\n');
+        if (fresh_) fresh_->add(lines_, begin);
       }
+    }
     const std::scoped_lock lock(mutex_);
     if (auto failed = std::exchange(sync_failure_, {})) return *failed;
-    if (auto r = file_.append(lines_); !r) return r;
+    if (auto r = fresh_ ? append_new() : file_.append(lines_); !r) return r;
     dirty_ = true;
-    bytes_.add(static_cast<double>(lines_.size()));
+    bytes_.add(static_cast<double>(fresh_ ? fresh_->bytes() : lines_.size()));
     count_events();
     return {};
   }
@@ -179,6 +266,36 @@ class file_sink final : public pl::sink {
   }
 
  private:
+  static std::string missing(std::string_view column, const pl_schema& in) {
+    std::string text =
+        "no column '" + std::string(column) + "' comes in, so no row can be told from another; there are ";
+    for (pl::column_index c = 0; c < in.ncols; ++c) text.append(c == 0 ? "" : ", ").append(pl::view(in.names[c]));
+    return text;
+  }
+
+  // Where the columns weren't known beforehand. Once: it is the same for every batch.
+  void warn_of_missing(const pl_schema& in) {
+    if (!fresh_ || warned_ || &in == complete_) return;
+    for (const auto& column : options_.unique_by)
+      if (!pl::find_column(in, column)) {
+        warned_ = true;
+        return ctx_.warn("unique_by: " + missing(column, in) + ". Such rows are written even if they are repeated");
+      }
+    complete_ = &in;
+  }
+
+  pl::result<void> append_new() {
+    fresh_->in(lines_);
+    const auto began = std::chrono::steady_clock::now();
+    if (auto r = file_.append(*fresh_); !r) return r;
+    repeated_.add(static_cast<double>(fresh_->repeated()));
+    if (!std::exchange(read_once_, true) && known_->lines_read() != 0)
+      ctx_.info("unique_by: read " + std::to_string(known_->lines_read()) + " lines of " + file_.name() +
+                " and its rotated files in " +
+                std::to_string((std::chrono::steady_clock::now() - began) / std::chrono::milliseconds(1)) + " ms");
+    return {};
+  }
+
   void count_events() {
     rotations_.add(static_cast<double>(file_.rotations() - std::exchange(rotations_seen_, file_.rotations())));
     repaired_.add(static_cast<double>(file_.repaired_bytes() - std::exchange(repaired_seen_, file_.repaired_bytes())));
@@ -199,9 +316,14 @@ class file_sink final : public pl::sink {
   }
 
   const options options_;
+  const pl::context ctx_;
   pl::files::line_file file_;
   std::string lines_;
-  pl::counter bytes_, rotations_, repaired_;
+  std::optional<pl::files::line_keys> known_;  // with unique_by
+  std::optional<new_lines> fresh_;
+  bool read_once_ = false, warned_ = false;
+  const pl_schema* complete_ = nullptr;  // has all columns of unique_by
+  pl::counter bytes_, rotations_, repaired_, repeated_;
   std::uint64_t rotations_seen_ = 0, repaired_seen_ = 0;
 
   // fsync: interval has a thread of its own, so that the last rows before a pause reach the disk too.

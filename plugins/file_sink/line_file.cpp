@@ -121,7 +121,7 @@ int rename_to_new(const std::string& from, const fs::path& to) {
 }
 
 // Ascending.
-std::vector<sys_time<microseconds>> rotated_files(const fs::path& path) {
+std::vector<sys_time<microseconds>> rotations_of(const fs::path& path) {
   std::vector<sys_time<microseconds>> found;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(path.has_parent_path() ? path.parent_path() : fs::path("."), error))
@@ -148,13 +148,22 @@ fs::path rotated_name(const fs::path& path, sys_time<microseconds> at) {
   return path.parent_path() / (path.stem().string() + stamp.data() + path.extension().string());
 }
 
+std::vector<fs::path> rotated_files(const fs::path& path) {
+  std::vector<fs::path> names;
+  for (const auto at : rotations_of(path)) names.push_back(rotated_name(path, at));
+  return names;
+}
+
 // Held while one batch is written.
 struct line_file::lock_guard {
   int fd;
   explicit lock_guard(int f) noexcept : fd(f) {}
   lock_guard(const lock_guard&) = delete;
   lock_guard& operator=(const lock_guard&) = delete;
-  ~lock_guard() { ::flock(fd, LOCK_UN); }
+  ~lock_guard() { release(); }
+  void release() noexcept {
+    if (fd >= 0) ::flock(std::exchange(fd, -1), LOCK_UN);
+  }
 };
 
 line_file::line_file(line_file_options options, warning warn)
@@ -212,29 +221,64 @@ result<void> line_file::lock() {
   }
 }
 
+// Lines that don't depend on what is there.
+class line_file::fixed_lines final : public line_chooser {
+ public:
+  explicit fixed_lines(std::string_view lines) : lines_(lines) {}
+  bool far_behind(const struct stat& /*now*/) override { return false; }
+  result<void> catch_up(const struct stat& /*now*/) override { return {}; }
+  std::string_view choose() override { return lines_; }
+  void appended(off_t /*end*/) override {}
+
+ private:
+  std::string_view lines_;
+};
+
 result<void> line_file::append(std::string_view lines) {
   if (lines.empty()) return {};
+  fixed_lines chooser(lines);
+  return append(chooser);
+}
+
+result<void> line_file::append(line_chooser& chooser) {
   // A few rounds: whenever the lock is got, another writer may just have rotated the file away.
   for (int round = 0; round < 8; ++round) {
-    if (!fd_) {
-      if (auto r = open_file(); !r) return r.why().code == status::fatal ? retry(r.why().message) : r.why();
-    }
-    if (auto r = lock(); !r) return r;
-    const lock_guard held(fd_.get());
-    struct stat now {};
-    auto same = still_there(now);
-    if (!same.ok()) return same.why();
-    if (*same && rotation_due(now, lines.size())) {
-      if (auto r = rotate(); !r) return r;
-      *same = false;
-    }
-    if (*same) {
-      if (auto r = repair(now); !r) return r;
-      return write_all(lines, now.st_size);
-    }
-    if (auto r = open_file(); !r) return r.why().code == status::fatal ? retry(r.why().message) : r.why();
+    auto done = append_once(chooser);
+    if (!done.ok()) return done.why();
+    if (*done) return {};
   }
   return retry(name_ + " is rotated by someone faster than it can be opened; it will be tried again");
+}
+
+// False: once more, the file has changed.
+result<bool> line_file::append_once(line_chooser& chooser) {
+  if (!fd_ || std::exchange(renamed_, false)) {
+    if (auto r = open_file(); !r) return r.why().code == status::fatal ? retry(r.why().message) : r.why();
+  }
+  if (auto r = lock(); !r) return r.why();
+  lock_guard held(fd_.get());
+  struct stat now {};
+  auto same = still_there(now);
+  if (!same.ok()) return same.why();
+  renamed_ = !*same;
+  if (renamed_) return false;
+  if (chooser.far_behind(now)) {
+    held.release();  // others may write meanwhile
+    if (auto r = chooser.catch_up(now); !r) return r.why();
+    return false;
+  }
+  if (auto r = chooser.catch_up(now); !r) return r.why();
+  const auto lines = chooser.choose();
+  if (lines.empty()) return true;
+  if (rotation_due(now, lines.size())) {
+    if (auto r = rotate(); !r) return r.why();
+    renamed_ = true;
+    return false;
+  }
+  if (auto r = repair(now); !r) return r.why();
+  if (auto r = write_all(lines, now.st_size); !r) return r.why();
+  chooser.appended(now.st_size + static_cast<off_t>(lines.size()));
+  return true;
 }
 
 // Does the path still name the file that is open?
@@ -312,8 +356,7 @@ bool line_file::rotation_due(const struct stat& now, std::size_t more) {
 result<void> line_file::rotate() {
   auto at = std::chrono::floor<microseconds>(system_clock::now());
   // Names sort by time even when the clock steps back.
-  if (const auto files = rotated_files(options_.path); !files.empty())
-    at = std::max(at, files.back() + microseconds(1));
+  if (const auto files = rotations_of(options_.path); !files.empty()) at = std::max(at, files.back() + microseconds(1));
   if (!options_.sync)
     if (auto r = sync(); !r) return r;  // nobody syncs it once it has another name
   while (const int error = rename_to_new(name_, rotated_name(options_.path, at))) {
@@ -327,7 +370,7 @@ result<void> line_file::rotate() {
 }
 
 void line_file::prune() {
-  auto files = rotated_files(options_.path);
+  auto files = rotations_of(options_.path);
   const std::size_t keep = options_.rotate.max_files;
   for (std::size_t i = 0; i + keep < files.size(); ++i) {
     const auto old = rotated_name(options_.path, files[i]);

@@ -15,6 +15,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 namespace pl::files {
 
@@ -58,6 +60,22 @@ struct line_file_options {
 [[nodiscard]] std::filesystem::path rotated_name(const std::filesystem::path& path,
                                                  std::chrono::sys_time<std::chrono::microseconds> at);
 
+// All that are there, the oldest first.
+[[nodiscard]] std::vector<std::filesystem::path> rotated_files(const std::filesystem::path& path);
+
+// Chooses what to append once it has seen what is in the file. Called by line_file::append alone.
+class line_chooser {
+ public:
+  virtual ~line_chooser() = default;
+  // Has it so much to read that others should be able to write meanwhile? now: the file, while it is locked.
+  virtual bool far_behind(const struct stat& now) = 0;
+  // Reads what is in the file up to now's size.
+  virtual result<void> catch_up(const struct stat& now) = 0;
+  // Whole lines, or nothing. The file is locked and all of it has been read.
+  virtual std::string_view choose() = 0;
+  virtual void appended(off_t end) = 0;  // end: the file's size
+};
+
 // Every append takes the file's lock (flock), looks whether the path still names the file that is open (someone may
 // have rotated it), cuts off a torn last line that a crash left, and writes its lines. Either all of them are in the
 // file afterwards, or none.
@@ -72,6 +90,7 @@ class line_file {
   result<void> open();
   // Whole lines: ends in '\n', or is empty.
   result<void> append(std::string_view lines);
+  result<void> append(line_chooser& chooser);
   // Makes what was appended durable (for `sync = false`).
   result<void> sync();
   result<void> close();
@@ -84,10 +103,11 @@ class line_file {
 
  private:
   struct lock_guard;
+  class fixed_lines;
 
   result<void> open_file();
   result<void> lock();
-  result<void> locked_append(std::string_view lines);
+  result<bool> append_once(line_chooser& chooser);
   result<bool> still_there(struct stat& now);
   result<void> repair(struct stat& now);
   result<void> write_all(std::string_view lines, off_t before);
@@ -100,6 +120,7 @@ class line_file {
   std::string name_;
   warning warn_;
   descriptor fd_;
+  bool renamed_ = false;  // what is open has another name now
   bool lock_missing_told_ = false;
   std::optional<std::chrono::system_clock::time_point> born_;
   std::uint64_t rotations_ = 0, repaired_ = 0;

@@ -32,17 +32,18 @@ pl::result<void> memory::restore(std::string_view stream, std::string_view name,
   return {};  // of a later version
 }
 
-pl::result<void> memory::restored(std::string_view stream) {
+pl::result<void> memory::restored(std::string_view stream, bool moved) {
   auto& s = evaluator_.stream(stream);
   const auto at = restoring_.find(stream);
   if (at == restoring_.end()) return {};
   for (const auto& [key, records] : at->second)
-    if (auto r = restore_key(s, key, records); !r.ok()) return r;
+    if (auto r = restore_key(s, key, records, moved); !r.ok()) return r;
   restoring_.erase(at);
   return {};
 }
 
-pl::result<void> memory::restore_key(evaluator::stream_state& s, std::string_view key, const found& records) {
+pl::result<void> memory::restore_key(evaluator::stream_state& s, std::string_view key, const found& records,
+                                     bool moved) {
   const bool by_timer = !records.timer_trace.empty();
   const auto trace = decode_trace(by_timer ? records.timer_trace : records.trace);
   if (!trace.ok()) return trace.why();
@@ -50,7 +51,7 @@ pl::result<void> memory::restore_key(evaluator::stream_state& s, std::string_vie
   if (!alerts.ok()) return alerts.why();
   auto& n = evaluator_.node(s, key);
   threshold_alert::restore(rules_, trace.value(), alerts.value(), n);
-  n.reread = n.position != PL_UNKNOWN;
+  n.reread = n.position != PL_UNKNOWN && !moved;
   n.unconfirmed = by_timer;
   evaluator_.restored(s, n);
   if (by_timer) evaluator_.tell_again(s, n);

@@ -27,7 +27,7 @@ class memory {
 
   // One record as it was put; then, after the last of a stream, `restored`.
   pl::result<void> restore(std::string_view stream, std::string_view name, std::string_view value);
-  pl::result<void> restored(std::string_view stream);
+  pl::result<void> restored(std::string_view stream, bool moved);
 
   // Puts what has changed since the last time.
   void snapshot(std::string_view stream);
@@ -44,7 +44,7 @@ class memory {
   void put(std::string_view stream, record what, std::string_view key, std::string_view value);
   void erase(std::string_view stream, record what, std::string_view key);
   void put_key(std::string_view stream, key_node& n);
-  pl::result<void> restore_key(evaluator::stream_state& s, std::string_view key, const found& records);
+  pl::result<void> restore_key(evaluator::stream_state& s, std::string_view key, const found& records, bool moved);
 
   const rule_set& rules_;
   evaluator& evaluator_;

@@ -30,7 +30,7 @@ class threshold_alert final : public pl::transform, public pl::columns_aware, pu
   void drop(std::string_view stream) override { evaluator_.drop(stream); }
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t port) override;
   pl::result<void> restore(std::string_view stream, std::string_view key, std::string_view value) override;
-  pl::result<void> restored(std::string_view stream) override { return memory_.restored(stream); }
+  pl::result<void> restored(std::string_view stream, bool moved) override { return memory_.restored(stream, moved); }
   pl::result<void> snapshot(std::string_view stream) override;
 
  private:

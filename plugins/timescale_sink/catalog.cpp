@@ -39,10 +39,20 @@ WITH RECURSIVE base(attnum, typid, typmod) AS (
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, r.proname AS receive,
        CASE WHEN r.proname IN ('varcharrecv', 'bpcharrecv') AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END AS length,
        a.attnotnull AS not_null, (a.atthasdef OR a.attidentity <> '') AS has_default, a.attgenerated <> '' AS generated,
-       has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS may_insert
+       has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS may_insert,
+       has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS may_select,
+       has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS may_update
 FROM pg_attribute a JOIN base b ON b.attnum = a.attnum JOIN pg_type t ON t.oid = b.typid AND t.typtype <> 'd'
      JOIN pg_proc r ON r.oid = t.typreceive
 WHERE a.attrelid = %OID% ORDER BY a.attnum)";
+
+// Whole, in force at once, over columns as they are: what ON CONFLICT (columns) looks for.
+constexpr const char* unique_keys_sql = R"(
+SELECT i.indexrelid AS index, a.attname AS column
+FROM pg_index i CROSS JOIN generate_series(0, i.indnkeyatts - 1) AS k(n)
+     JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[k.n]
+WHERE i.indrelid = %OID% AND i.indisunique AND i.indimmediate AND i.indisvalid AND i.indpred IS NULL
+      AND i.indexprs IS NULL ORDER BY 1, k.n)";
 
 std::string with_oid(std::string sql, const std::string& oid) {
   for (auto at = sql.find("%OID%"); at != std::string::npos; at = sql.find("%OID%", at)) sql.replace(at, 5, oid);
@@ -61,9 +71,22 @@ std::vector<table_column> inspect_columns(pqxx::transaction_base& tx, const std:
     c.has_default = flag(row, "has_default");
     c.generated = flag(row, "generated");
     c.may_insert = flag(row, "may_insert");
+    c.may_select = flag(row, "may_select");
+    c.may_update = flag(row, "may_update");
     columns.push_back(std::move(c));
   }
   return columns;
+}
+
+std::vector<std::vector<std::string>> inspect_unique_keys(pqxx::transaction_base& tx, const std::string& oid) {
+  std::vector<std::vector<std::string>> keys;
+  std::string index;
+  for (const auto& row : tx.exec(with_oid(unique_keys_sql, oid))) {
+    if (keys.empty() || row["index"].as<std::string>() != index) keys.emplace_back();
+    index = row["index"].as<std::string>();
+    keys.back().push_back(row["column"].as<std::string>());
+  }
+  return keys;
 }
 
 // An altered type means a new file; only tables without a file of their own (partitioned ones) need the list of
@@ -77,10 +100,15 @@ std::string fingerprint_expression(const table_info& table) {
          name + " AND attnum > 0 AND NOT attisdropped)";
 }
 
-bool is_hypertable(pqxx::transaction_base& tx, const table_name& name) {
-  const auto found = tx.exec("SELECT 1 FROM timescaledb_information.hypertables WHERE hypertable_schema = " +
-                             quoted_literal(name.schema) + " AND hypertable_name = " + quoted_literal(name.table));
-  return !found.empty();
+// None: it is no hypertable.
+std::vector<std::string> dimensions_of(pqxx::transaction_base& tx, const table_name& name) {
+  std::vector<std::string> columns;
+  for (const auto& row :
+       tx.exec("SELECT column_name FROM timescaledb_information.dimensions WHERE hypertable_schema = " +
+               quoted_literal(name.schema) + " AND hypertable_name = " + quoted_literal(name.table) +
+               " ORDER BY dimension_number"))
+    columns.push_back(row[0].as<std::string>());
+  return columns;
 }
 
 std::string milliseconds(std::chrono::nanoseconds d) {
@@ -97,6 +125,7 @@ std::string meaning_of(std::string text) {
 pl::result<void> run(pqxx::connection& connection, const limits& allowed,
                      const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
   const stall_guard guard(connection.sock(), allowed.stall);
+  const pqxx::quiet_errorhandler quiet(connection);  // or a connection that an administrator ends speaks on our stderr
   pqxx::work tx(connection);
   if (const auto settings = allowed.sql(); !settings.empty()) tx.exec(settings);
   if (auto done = body(tx); !done) return done;
@@ -141,7 +170,8 @@ schema_state inspect_schema(pqxx::transaction_base& tx, const std::string& schem
 std::optional<table_info> inspect_table(pqxx::transaction_base& tx, const table_name& name, const server_info& server) {
   const auto found = tx.exec(
       "SELECT c.oid, n.nspname AS schema, c.relname AS name, c.relkind AS kind, "
-      "has_table_privilege(c.oid, 'INSERT') AS may_insert, row_security_active(c.oid) AS row_security "
+      "has_table_privilege(c.oid, 'INSERT') AS may_insert, row_security_active(c.oid) AS row_security, "
+      "has_database_privilege(current_database(), 'TEMPORARY') AS may_stage "
       "FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = to_regclass(" +
       quoted_literal(name.sql()) + ")");
   if (found.empty()) return std::nullopt;
@@ -152,7 +182,10 @@ std::optional<table_info> inspect_table(pqxx::transaction_base& tx, const table_
   table.may_insert_all = flag(row, "may_insert");
   table.row_security = flag(row, "row_security");
   table.columns = inspect_columns(tx, row["oid"].as<std::string>());
-  table.hypertable = !server.timescale.empty() && is_hypertable(tx, table.name);
+  table.may_stage = flag(row, "may_stage");
+  table.unique_keys = inspect_unique_keys(tx, row["oid"].as<std::string>());
+  if (!server.timescale.empty()) table.dimensions = dimensions_of(tx, table.name);
+  table.hypertable = !table.dimensions.empty();
   table.fingerprint_sql = fingerprint_expression(table);
   const auto now = tx.exec("SELECT " + table.fingerprint_sql);
   table.fingerprint = now[0][0].as<std::string>();

@@ -30,6 +30,7 @@ struct table_column {
   bool has_default = false;  // or is numbered by the database (identity)
   bool generated = false;
   bool may_insert = false;
+  bool may_select = false, may_update = false;
 };
 
 struct table_info {
@@ -39,6 +40,9 @@ struct table_info {
   bool may_insert_all = false;
   bool row_security = false;
   bool hypertable = false;
+  std::vector<std::string> dimensions;                // of a hypertable: columns that a unique index must have in it
+  std::vector<std::vector<std::string>> unique_keys;  // columns of the indexes that ON CONFLICT can use
+  bool may_stage = false;                             // temporary tables in this database
   // A cheap SQL expression that has another value once the table was altered, dropped or created anew, and its value
   // now.
   std::string fingerprint_sql, fingerprint;

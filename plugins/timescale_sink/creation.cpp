@@ -27,7 +27,7 @@ void lock_creation(pqxx::transaction_base& tx, const table_name& name) {
 }
 
 std::vector<std::string> creation_sql(const table_name& name, const table_design& design, const create_options& create,
-                                      const server_info& server) {
+                                      std::span<const std::string> key, const server_info& server) {
   const auto table = name.sql();
   std::vector<std::string> sql{"CREATE TABLE " + table + " ("};
   for (const auto& [column, type] : design)
@@ -42,6 +42,7 @@ std::vector<std::string> creation_sql(const table_name& name, const table_design
                   interval(create.hypertable.chunk_interval) + ")");
   else if (create.hypertable.enabled)
     sql.push_back("CREATE INDEX ON " + table + " (" + time + " DESC)");  // a hypertable has it by itself
+  if (!key.empty()) sql.push_back(unique_index_sql(name, key));
   for (const auto& columns : create.indexes) sql.push_back("CREATE INDEX ON " + table + " (" + columns + ")");
 
   if (!hypertable || !server.community) return sql;
@@ -57,8 +58,9 @@ std::vector<std::string> creation_sql(const table_name& name, const table_design
 }
 
 std::vector<std::string> create_table(pqxx::transaction_base& tx, const table_name& name, const table_design& design,
-                                      const create_options& create, const server_info& server) {
-  for (const auto& statement : creation_sql(name, design, create, server)) tx.exec(statement);
+                                      const create_options& create, std::span<const std::string> key,
+                                      const server_info& server) {
+  for (const auto& statement : creation_sql(name, design, create, key, server)) tx.exec(statement);
   std::vector<std::string> missing;
   if (!create.hypertable.enabled || server.community) return missing;
   const auto where = server.timescale.empty() ? "PostgreSQL without TimescaleDB" : "TimescaleDB's Apache edition";

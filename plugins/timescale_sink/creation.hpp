@@ -6,6 +6,7 @@
 
 #include <pqxx/pqxx>
 
+#include <span>
 #include <string>
 #include <vector>
 
@@ -15,14 +16,15 @@ namespace timescale {
 // transaction ends.
 void lock_creation(pqxx::transaction_base& tx, const table_name& name);
 
-// Creates table, hypertable, indexes and policies. Answers what could not be had in this database, for a warning.
+// Creates table, hypertable, indexes (a unique one over `key`, if there is one) and policies. Answers what could not be had in this database, for a warning.
 [[nodiscard]] std::vector<std::string> create_table(pqxx::transaction_base& tx, const table_name& name,
                                                     const table_design& design, const create_options& create,
-                                                    const server_info& server);
+                                                    std::span<const std::string> key, const server_info& server);
 
 // The SQL that create_table runs, in order.
 [[nodiscard]] std::vector<std::string> creation_sql(const table_name& name, const table_design& design,
-                                                    const create_options& create, const server_info& server);
+                                                    const create_options& create, std::span<const std::string> key,
+                                                    const server_info& server);
 
 // Mistakes in 'create' that show without a database.
 [[nodiscard]] findings creation_findings(const create_options& create);

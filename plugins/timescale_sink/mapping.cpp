@@ -33,6 +33,8 @@ std::string incoming(const std::string& field, const std::vector<std::string>& f
   return "no field '" + field + "' comes in" + did_you_mean(field, fields, ".") + " What comes in: " + listed(fields);
 }
 
+constexpr std::string_view staging_table = "pipeline_host_rows";
+
 class planner {
  public:
   planner(const options& o, const table_info& table, const pl_schema* in, copy_plan& plan)
@@ -46,11 +48,8 @@ class planner {
     if (in_ && found_.empty() && plan_.columns.empty())
       say("table", "none of its columns has the name of a field that comes in");
     if (in_ || !options_.columns.empty()) check_needed();
-    plan_.table = table_.name.table;
-    plan_.sql = "COPY " + table_.name.sql() + " (";
-    for (const auto& c : plan_.columns)
-      plan_.sql += (&c == plan_.columns.data() ? "" : ", ") + quoted_identifier(c.column);
-    plan_.sql += ") FROM STDIN (FORMAT binary)";
+    if (options_.conflict != conflict_policy::error) check_key();
+    write_sql();
     return std::move(found_);
   }
 
@@ -100,13 +99,99 @@ class planner {
     if (!found_.empty()) return;
     for (const auto& c : table_.columns) {
       if (!c.not_null || c.has_default || c.generated) continue;
-      if (std::any_of(plan_.columns.begin(), plan_.columns.end(), [&](const auto& p) { return p.column == c.name; }))
-        continue;
+      if (written(c.name)) continue;
       say(options_.columns.empty() ? "table" : "columns",
           "column '" + c.name +
               "' is NOT NULL, has no default, and no field goes there. Map a field to it, or give it a "
               "default in the database");
     }
+  }
+
+  [[nodiscard]] bool written(std::string_view column) const {
+    return std::any_of(plan_.columns.begin(), plan_.columns.end(), [&](const auto& p) { return p.column == column; });
+  }
+
+  [[nodiscard]] bool in_key(std::string_view column) const {
+    return std::find(options_.key.begin(), options_.key.end(), column) != options_.key.end();
+  }
+
+  void check_key() {
+    const auto before = found_.size();
+    for (std::size_t i = 0; i < options_.key.size(); ++i) {
+      const auto& column = options_.key[i];
+      const auto option = "key[" + std::to_string(i) + "]";
+      if (!find(table_, column))
+        say(option, "it has no column '" + column + "'" + did_you_mean(column, column_names(table_)));
+      else if (before == 0 && (in_ || !options_.columns.empty()) && !written(column))
+        say(option, "nothing is written to its column '" + column + "', which is part of the key");
+    }
+    if (found_.size() == before) check_unique();
+    if (found_.size() == before) check_rights();
+    // Such a row could never be found again: it would be stored once more with every repetition.
+    for (auto& c : plan_.columns) c.not_null = c.not_null || in_key(c.column);
+  }
+
+  void check_unique() {
+    for (const auto& d : table_.dimensions)
+      if (!in_key(d))
+        return say("key", "it is a hypertable cut by '" + d +
+                              "', so its unique indexes must have that column in them: add '" + d + "' to the key");
+    auto wanted = options_.key;
+    std::sort(wanted.begin(), wanted.end());
+    for (auto columns : table_.unique_keys) {
+      std::sort(columns.begin(), columns.end());
+      if (columns == wanted) return;
+    }
+    say("key", "it has no unique index or primary key over exactly " + listed(options_.key) +
+                   ", without which nobody notices a second row: " + unique_index_sql(table_.name, options_.key));
+  }
+
+  void check_rights() {
+    const auto grant = [&](const std::string& what) {
+      say("conflict", "no privilege to look for rows that are there: GRANT " + what + " ON " + table_.name.sql() +
+                          " to the user of 'url'");
+    };
+    const bool update = options_.conflict == conflict_policy::update;
+    const auto lacks = [&](const table_column& c) {
+      return in_key(c.name) ? !c.may_select : update && written(c.name) && (!c.may_select || !c.may_update);
+    };
+    if (std::any_of(table_.columns.begin(), table_.columns.end(), lacks)) grant(update ? "SELECT, UPDATE" : "SELECT");
+    if (!table_.may_stage)
+      say("conflict",
+          "no privilege to make the temporary table that this needs: GRANT TEMPORARY ON DATABASE to the user of 'url'");
+  }
+
+  void write_sql() {
+    std::vector<std::string> columns;
+    for (const auto& c : plan_.columns) columns.push_back(c.column);
+    const auto list = quoted_list(columns);
+    const bool direct = options_.conflict == conflict_policy::error;
+    plan_.table = direct ? table_.name.table : staging_table;
+    plan_.sql = "COPY " + (direct ? table_.name.sql() : "pg_temp." + std::string(staging_table)) + " (" + list +
+                ") FROM STDIN (FORMAT binary)";
+    if (direct) return;
+    // The types are the table's own, collations too, so that equal means the same in both.
+    plan_.staging = "CREATE TEMPORARY TABLE " + std::string(staging_table) + " ON COMMIT DROP AS SELECT " + list +
+                    " FROM " + table_.name.sql() + " WITH NO DATA;";
+    plan_.landing = "INSERT INTO " + table_.name.sql() + " (" + list + ") SELECT " + chosen_rows(list) +
+                    " ON CONFLICT (" + quoted_list(options_.key) + ") DO " + resolution();
+  }
+
+  // One statement can't write a row twice, so the last of a key is picked beforehand. A table that rows were only ever
+  // added to has them in ctid's order. Sorting by the key also means that two writers never wait for each other.
+  [[nodiscard]] std::string chosen_rows(const std::string& list) const {
+    const auto from = " FROM pg_temp." + std::string(staging_table);
+    if (options_.conflict != conflict_policy::update) return list + from;
+    const auto key = quoted_list(options_.key);
+    return "DISTINCT ON (" + key + ") " + list + from + " ORDER BY " + key + ", ctid DESC";
+  }
+
+  [[nodiscard]] std::string resolution() const {
+    std::string set;
+    for (const auto& c : plan_.columns)
+      if (options_.conflict == conflict_policy::update && !in_key(c.column))
+        set += (set.empty() ? "" : ", ") + quoted_identifier(c.column) + " = EXCLUDED." + quoted_identifier(c.column);
+    return set.empty() ? "NOTHING" : "UPDATE SET " + set;
   }
 
   const options& options_;
@@ -159,6 +244,25 @@ findings field_findings(const options& o, const pl_schema& in) {
   return found;
 }
 
+findings key_findings(const options& o) {
+  if (o.conflict == conflict_policy::error) {
+    if (o.key.empty()) return {};
+    return {{"key", "is for 'conflict: ignore' and 'conflict: update' only: without them every row is added"}};
+  }
+  if (o.key.empty())
+    return {{"key", "'conflict' needs to know by which columns rows are told apart: key: [device_id, time]"}};
+  findings found;
+  for (std::size_t i = 0; i < o.key.size(); ++i) {
+    const auto option = "key[" + std::to_string(i) + "]";
+    if (std::find(o.key.begin(), o.key.begin() + static_cast<std::ptrdiff_t>(i), o.key[i]) !=
+        o.key.begin() + static_cast<std::ptrdiff_t>(i))
+      found.push_back({option, "names '" + o.key[i] + "' a second time"});
+    else if (!o.columns.empty() && !o.columns.contains(o.key[i]))
+      found.push_back({option, "nothing is written to column '" + o.key[i] + "': 'columns' doesn't name it"});
+  }
+  return found;
+}
+
 findings make_plan(const options& o, const table_info& table, const pl_schema* in, copy_plan& plan) {
   plan = {};
   if (auto found = table_findings(table); !found.empty()) return found;
@@ -201,6 +305,12 @@ findings design_table(const options& o, const pl_schema* in, table_design& desig
                                             did_you_mean(column, names, ".") + " It has: " + listed(names)});
   };
   if (create.hypertable.enabled) need(time_column, "create.hypertable.time_column");
+  for (std::size_t i = 0; i < o.key.size(); ++i) need(o.key[i], "key[" + std::to_string(i) + "]");
+  if (create.hypertable.enabled && !o.key.empty() && std::find(o.key.begin(), o.key.end(), time_column) == o.key.end())
+    found.push_back({"key",
+                     "the table to be created is a hypertable, whose unique indexes must have the time column in "
+                     "them: add '" +
+                         time_column + "' to the key, or set 'create.hypertable.enabled: false'"});
   for (std::size_t i = 0; create.compression && i < create.compression->segment_by.size(); ++i)
     need(create.compression->segment_by[i], "create.compression.segment_by[" + std::to_string(i) + "]");
   return found;

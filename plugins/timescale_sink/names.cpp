@@ -112,6 +112,16 @@ std::string did_you_mean(std::string_view name, std::span<const std::string> kno
   return nearest.empty() ? std::string(otherwise) : "; did you mean '" + nearest + "'?";
 }
 
+std::string quoted_list(std::span<const std::string> names) {
+  std::string text;
+  for (const auto& n : names) text += (text.empty() ? "" : ", ") + quoted_identifier(n);
+  return text;
+}
+
+std::string unique_index_sql(const table_name& table, std::span<const std::string> columns) {
+  return "CREATE UNIQUE INDEX ON " + table.sql() + " (" + quoted_list(columns) + ")";
+}
+
 std::string listed(std::span<const std::string> names) {
   std::string all;
   for (const auto& n : names) all += (all.empty() ? "'" : ", '") + n + "'";

@@ -36,6 +36,12 @@ struct table_name {
 [[nodiscard]] std::string did_you_mean(std::string_view name, std::span<const std::string> known,
                                        std::string_view otherwise = {});
 
+// "a", "b", "c"
+[[nodiscard]] std::string quoted_list(std::span<const std::string> names);
+
+// CREATE UNIQUE INDEX ON table (columns)
+[[nodiscard]] std::string unique_index_sql(const table_name& table, std::span<const std::string> columns);
+
 // 'a', 'b', 'c'
 [[nodiscard]] std::string listed(std::span<const std::string> names);
 

@@ -21,6 +21,13 @@ constexpr std::array<std::pair<std::string_view, unmapped_fields>, 2> choices(un
   return {{{"error", unmapped_fields::error}, {"ignore", unmapped_fields::ignore}}};
 }
 
+// What becomes of a row whose key the table has already.
+enum class conflict_policy { error, ignore, update };
+constexpr std::array<std::pair<std::string_view, conflict_policy>, 3> choices(conflict_policy) {
+  return {
+      {{"error", conflict_policy::error}, {"ignore", conflict_policy::ignore}, {"update", conflict_policy::update}}};
+}
+
 struct hypertable_options {
   bool enabled = true;
   std::string time_column = "time";
@@ -90,6 +97,8 @@ struct options {
   std::string table_name = "raw_telemetry";
   std::map<std::string, std::string> columns;
   unmapped_fields unmapped = unmapped_fields::error;
+  conflict_policy conflict = conflict_policy::error;
+  std::vector<std::string> key;
   std::optional<create_options> create;
   std::string positions_table = "pipeline_positions", state_table = "pipeline_state";
   nanoseconds connect_timeout = 10s;
@@ -118,6 +127,15 @@ struct options {
             .example("{temp: temperature, ts: time}"),
         pl::option(&o::unmapped, "unmapped",
                    "Without 'columns': what to do about an incoming field that the table has no column for."),
+        pl::option(&o::conflict, "conflict",
+                   "What to do about a row whose 'key' the table has already: 'error' gives it to the dead letters, if "
+                   "the table has a constraint that refuses it; 'ignore' keeps the row that is there; 'update' writes "
+                   "its other columns over that one's. The last two cost some of the speed of writing."),
+        pl::option(&o::key, "key",
+                   "With 'conflict: ignore' or 'update': the columns that tell rows apart. The table needs a unique "
+                   "index or primary key over exactly these; 'create' makes one. In a hypertable the time column is "
+                   "one of them.")
+            .example("[device_id, time]"),
         pl::option(&o::create, "create",
                    "Creates the table if it isn't there, {} with all defaults; a table that exists is never altered. "
                    "Default: the table must exist.")

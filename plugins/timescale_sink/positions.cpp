@@ -29,6 +29,33 @@ std::string row_of(const position_tables& where, std::string_view source, std::s
   return owner(where) + " AND source = " + literal(source) + " AND stream = " + literal(stream);
 }
 
+// A table of an SQL statement.
+std::string wanted(const std::vector<move>& moves) {
+  std::string values;
+  for (const auto& m : moves)
+    values += (values.empty() ? "(" : ",(") + literal(m.source) + ',' + literal(m.stream) + ',' +
+              std::to_string(m.first) + "::bigint," + std::to_string(m.next) + "::bigint," + std::to_string(m.epoch) +
+              "::bigint)";
+  return "want(source, stream, first, next, epoch) AS (VALUES " + values + ")";
+}
+
+// The usual write is of one stream, and planned in a third of the time.
+std::string one_moved(const position_tables& where, const move& m, std::uint64_t token) {
+  return "moved AS (UPDATE " + where.positions.sql() + " SET next = " + std::to_string(m.next) +
+         ", token = " + std::to_string(token) + ", moved = now() WHERE " + row_of(where, m.source, m.stream) +
+         " AND next = " + std::to_string(m.first) + " AND epoch = " + std::to_string(m.epoch) + " RETURNING 1)";
+}
+
+// Rows are locked in the order of their key, so that no two writes wait for each other.
+std::string all_moved(const position_tables& where, const std::vector<move>& moves, std::uint64_t token) {
+  const auto table = where.positions.sql();
+  return wanted(moves) + ", held AS (SELECT p.source, p.stream, w.next FROM " + table +
+         " p JOIN want w ON p.source = w.source AND p.stream = w.stream WHERE p." + owner(where) +
+         " AND p.next = w.first AND p.epoch = w.epoch ORDER BY p.source, p.stream FOR UPDATE OF p), moved AS (UPDATE " +
+         table + " p SET next = h.next, token = " + std::to_string(token) + ", moved = now() FROM held h WHERE p." +
+         owner(where) + " AND p.source = h.source AND p.stream = h.stream RETURNING 1)";
+}
+
 std::string bytes_of_hex(std::string_view hex) {
   std::string bytes;
   const auto digit = [](char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10); };
@@ -58,21 +85,9 @@ std::optional<std::vector<move>> moves_of(const pl::batch_list& batches) {
   return moves;
 }
 
-// Rows are locked in the order of their key, so that no two writes wait for each other.
 std::string move_sql(const position_tables& where, const std::vector<move>& moves, std::uint64_t token) {
-  std::string values;
-  for (const auto& m : moves)
-    values += (values.empty() ? "(" : ",(") + literal(m.source) + ',' + literal(m.stream) + ',' +
-              std::to_string(m.first) + "::bigint," + std::to_string(m.next) + "::bigint," + std::to_string(m.epoch) +
-              "::bigint)";
-  const auto table = where.positions.sql();
-  return "WITH want(source, stream, first, next, epoch) AS (VALUES " + values +
-         "), held AS (SELECT p.source, p.stream, w.next FROM " + table +
-         " p JOIN want w ON p.source = w.source AND p.stream = w.stream WHERE p." + owner(where) +
-         " AND p.next = w.first AND p.epoch = w.epoch ORDER BY p.source, p.stream FOR UPDATE OF p), moved AS (UPDATE " +
-         table + " p SET next = h.next, token = " + std::to_string(token) + ", moved = now() FROM held h WHERE p." +
-         owner(where) + " AND p.source = h.source AND p.stream = h.stream RETURNING 1) SELECT 1 / (count(*) = " +
-         std::to_string(moves.size()) + ")::int FROM moved";
+  return "WITH " + (moves.size() == 1 ? one_moved(where, moves[0], token) : all_moved(where, moves, token)) +
+         " SELECT 1 / (count(*) = " + std::to_string(moves.size()) + ")::int FROM moved";
 }
 
 std::vector<std::string> change_sql(const position_tables& where, const pl::batch_list& batches) {
@@ -134,19 +149,12 @@ pl::result<void> position_book::ask(const std::function<pl::result<void>(pqxx::t
   return answer;
 }
 
-position_book::entry position_book::read(pqxx::transaction_base& tx, std::string_view source,
-                                         std::string_view stream) const {
-  const auto found =
-      tx.exec("SELECT next, epoch, token FROM " + where_.positions.sql() + " WHERE " + row_of(where_, source, stream));
-  if (found.empty()) return {};
-  const auto number = [&](int column) { return found[0][column].as<std::uint64_t>(); };
-  return {{number(0), number(1)}, number(2)};
-}
-
 pl::result<pl_position> position_book::position(std::string_view source, std::string_view stream) {
   pl_position at{};
   auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
-    at = read(tx, source, stream).claim;
+    const auto found =
+        tx.exec("SELECT next, epoch FROM " + where_.positions.sql() + " WHERE " + row_of(where_, source, stream));
+    if (!found.empty()) at = {found[0][0].as<std::uint64_t>(), found[0][1].as<std::uint64_t>()};
     return {};
   });
   if (!asked.ok()) return asked.why();
@@ -176,26 +184,31 @@ pl::result<bool> position_book::claim(std::string_view source, std::string_view 
 
 pl::result<void> position_book::load(std::string_view source, std::string_view stream,
                                      const pl::position_store::entry& each) {
-  return ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
-    const auto found = tx.exec("SELECT node, encode(key, 'hex'), encode(value, 'hex') FROM " + where_.state.sql() +
-                               " WHERE " + row_of(where_, source, stream));
-    for (const auto& row : found)
-      each(row[0].as<std::string>(), bytes_of_hex(row[1].c_str()), bytes_of_hex(row[2].c_str()));
+  pqxx::result found;
+  auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
+    found = tx.exec("SELECT node, encode(key, 'hex'), encode(value, 'hex') FROM " + where_.state.sql() + " WHERE " +
+                    row_of(where_, source, stream));
     return {};
   });
+  if (!asked.ok()) return asked;
+  for (const auto& row : found)
+    each(row[0].as<std::string>(), bytes_of_hex(row[1].c_str()), bytes_of_hex(row[2].c_str()));
+  return {};
 }
 
+// In one statement: between two of them the write could be committed.
 pl::result<position_book::standing> position_book::standing_of(const std::vector<move>& moves, std::uint64_t token) {
   std::size_t before = 0, after = 0;
   auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
-    for (const auto& m : moves) {
-      const auto at = read(tx, m.source, m.stream);
-      if (at.claim.epoch != m.epoch) continue;
-      if (at.token == token)
-        ++after;
-      else if (at.claim.next == m.first)
-        ++before;
-    }
+    const auto written = "p.token = " + std::to_string(token);
+    const auto found = tx.exec("WITH " + wanted(moves) + " SELECT count(*) FILTER (WHERE " + written +
+                               " AND p.next = w.next), count(*) FILTER (WHERE NOT " + written +
+                               " AND p.next = w.first) FROM " + where_.positions.sql() +
+                               " p JOIN want w ON p.source = w.source AND p.stream = w.stream AND p.epoch = w.epoch "
+                               "WHERE p." +
+                               owner(where_));
+    after = found[0][0].as<std::size_t>();
+    before = found[0][1].as<std::size_t>();
     return {};
   });
   if (!asked.ok()) return asked.why();

@@ -24,6 +24,7 @@ namespace timescale {
 struct move {
   std::string source, stream;
   std::uint64_t first, next, epoch;
+  bool operator==(const move&) const = default;
 };
 
 // Whose positions they are, and where they are kept.
@@ -64,11 +65,6 @@ class position_book {
 
  private:
   [[nodiscard]] pl::result<void> ask(const std::function<pl::result<void>(pqxx::transaction_base&)>& body);
-  struct entry {
-    pl_position claim{};
-    std::uint64_t token = 0;
-  };
-  [[nodiscard]] entry read(pqxx::transaction_base& tx, std::string_view source, std::string_view stream) const;
 
   std::string secret_conninfo_;
   limits limits_;

@@ -14,6 +14,8 @@ reaction reaction_to(const sql_error& error) {
   const auto cls = code.substr(0, 2);
   // Of a binary format that the database did not expect: a column has another type now.
   if (code == "22P03" || code == "22P04" || code == "08P01") return reaction::recheck_table;
+  // Two rows of one key in one statement, told apart by us and not by the index: one at a time they go in.
+  if (code == "21000") return reaction::reject_row;
   if (cls == "22" || cls == "23" || cls == "44" || cls == "54" || cls == "P0") return reaction::reject_row;
   if (code == "25006") return reaction::reconnect;  // read-only: the primary may be elsewhere by now
   if (code == "42501") return reaction::try_again;

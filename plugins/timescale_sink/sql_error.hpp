@@ -13,6 +13,7 @@ enum class reaction {
   recheck_table,   // the table isn't what it was: read the catalog again
   reconnect,       // this connection, or this server, is of no use any more
   try_again,       // the connection is fine; later may be better
+  rows_named,      // the rows that can't be stored are known; nothing was written
   check_positions  // a stream does not stand where it should
 };
 

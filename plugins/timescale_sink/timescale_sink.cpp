@@ -99,6 +99,7 @@ sink::sink(options o, pl::context context)
   };
   tables_ = {std::string(context_.pipeline()), std::string(context_.node()),
              beside(options_.positions_table, "positions_table"), beside(options_.state_table, "state_table")};
+  for (auto& f : key_findings(options_)) found.push_back(std::move(f));
   if (options_.create)
     for (auto& f : creation_findings(*options_.create)) found.push_back(std::move(f));
   if (!found.empty()) {
@@ -171,7 +172,7 @@ pl::result<void> sink::create(pqxx::transaction_base& tx, const pl_schema* in, w
   w.table = inspect_table(tx, name_, w.server);
   if (w.table) return {};  // another host was faster
   try {
-    w.warnings = create_table(tx, name_, design, *options_.create, w.server);
+    w.warnings = create_table(tx, name_, design, *options_.create, options_.key, w.server);
   } catch (const pqxx::sql_error& e) {
     if (passes(error_of(e))) throw;
     return pl::bad_option("create", "can't create table '" + name_.shown() + "' at " + conninfo_.shown() + ": " +
@@ -268,43 +269,58 @@ pl::result<void> sink::make_ready(const pl::batch_list& batches) {
 }
 
 pl::result<void> sink::write(const pl::batch_list& batches) {
-  const auto moves = moves_of(batches);
+  auto moves = moves_of(batches);
   if (!moves) return pl::fenced(where() + ": a stream was claimed anew while records of it were under way");
+  if (*moves != moves_) {  // not the write that was tried last, if that one was given up
+    moves_ = *std::move(moves);
+    token_ = 0;
+    unsure_ = false;
+  }
   for (bool first_time = true;; first_time = false) {
     if (auto ready = make_ready(batches); !ready) return ready;
-    if (portions_.empty() && moves->empty()) return {};
+    if (portions_.empty() && moves_.empty()) return {};
     if (unsure_) {
-      const auto committed = find_out(*moves);
+      const auto committed = find_out();
       if (!committed) return committed.why();
       if (*committed) return delivered(batches), pl::result<void>{};
     }
     if (auto ready = connect(); !ready) return ready;
     const auto began = std::chrono::steady_clock::now();
-    const auto failed = writer_.write(session_, portions_, closing_of(batches, *moves));
+    const auto failed = writer_.write(session_, portions_, closing_of(batches),
+                                      moves_.empty() ? refused_rows::leave_out : refused_rows::stop);
     if (writer_.searched()) searches_.add();
     if (!failed) {
       seconds_.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
       delivered(batches);
       return {};
     }
-    unsure_ = !moves->empty() && (failed->at_commit || failed->what == reaction::check_positions);
+    if (failed->what == reaction::rows_named) return name_refused(batches);
+    unsure_ = !moves_.empty() && (failed->at_commit || failed->what == reaction::check_positions);
     if (auto why = explain(*failed, first_time)) return *std::move(why);
   }
 }
 
-std::vector<closing_statement> sink::closing_of(const pl::batch_list& batches, const std::vector<move>& moves) {
+// The host buries them, and comes again without them. Committed first, they would be lost if it died before.
+pl::failure sink::name_refused(const pl::batch_list& batches) {
+  const auto rejected = writer_.rejected();
+  for (const auto& r : rejected) context_.reject(batches[batch_of_[r.portion]], r.row, writer_.why(r));
+  refused_.add(static_cast<double>(rejected.size()));
+  return pl::rejected(where() + ": " + std::to_string(rejected.size()) + " rows can't be stored");
+}
+
+std::vector<closing_statement> sink::closing_of(const pl::batch_list& batches) {
   std::vector<closing_statement> closing;
-  if (moves.empty()) return closing;
+  if (moves_.empty()) return closing;
   while (token_ == 0) token_ = random_() >> 1U;  // of PostgreSQL's bigint
   for (auto& sql : change_sql(tables_, batches)) closing.push_back({std::move(sql), reaction::try_again});
-  closing.push_back({move_sql(tables_, moves, token_), reaction::check_positions});
+  closing.push_back({move_sql(tables_, moves_, token_), reaction::check_positions});
   return closing;
 }
 
 // The transaction may even be under way still: then its rows are locked, and the check of the next try, which waits for
 // it, brings us here again.
-pl::result<bool> sink::find_out(const std::vector<move>& moves) {
-  const auto found = book_->standing_of(moves, token_);
+pl::result<bool> sink::find_out() {
+  const auto found = book_->standing_of(moves_, token_);
   if (!found) {
     auto why = found.why();
     why.message = where() + ": whether the last transaction was committed is to be found out: " + why.message;
@@ -314,8 +330,8 @@ pl::result<bool> sink::find_out(const std::vector<move>& moves) {
   if (*found != position_book::standing::elsewhere) return *found == position_book::standing::after;
   token_ = 0;
   std::string streams;
-  for (const auto& m : moves) streams += (streams.empty() ? "" : ", ") + m.stream;
-  return pl::fenced(where() + ": another host has claimed " + (moves.size() == 1 ? "" : "one of ") + streams +
+  for (const auto& m : moves_) streams += (streams.empty() ? "" : ", ") + m.stream;
+  return pl::fenced(where() + ": another host has claimed " + (moves_.size() == 1 ? "" : "one of ") + streams +
                     "; nothing of this write was stored");
 }
 
@@ -348,6 +364,7 @@ std::optional<pl::failure> sink::explain(const write_failure& why, bool first_ti
       return pl::retry(text);
     case reaction::reject_row:
       return pl::rejected(text);
+    case reaction::rows_named:  // told by write
     case reaction::try_again:
       break;
   }

@@ -57,10 +57,10 @@ class sink final : public pl::sink, public pl::columns_aware, public pl::positio
   [[nodiscard]] pl::result<void> connect();
   void forget_table();
 
-  [[nodiscard]] std::vector<closing_statement> closing_of(const pl::batch_list& batches,
-                                                          const std::vector<move>& moves);
+  [[nodiscard]] std::vector<closing_statement> closing_of(const pl::batch_list& batches);
   // Whether a write whose outcome is not known was committed.
-  [[nodiscard]] pl::result<bool> find_out(const std::vector<move>& moves);
+  [[nodiscard]] pl::result<bool> find_out();
+  [[nodiscard]] pl::failure name_refused(const pl::batch_list& batches);
   void delivered(const pl::batch_list& batches);
   // Nothing: the table changed under us, and the same write is worth another try with a fresh look at it.
   [[nodiscard]] std::optional<pl::failure> explain(const write_failure& why, bool first_time);
@@ -83,6 +83,7 @@ class sink final : public pl::sink, public pl::columns_aware, public pl::positio
   position_tables tables_;
   std::unique_ptr<position_book> book_;
   std::mt19937_64 random_{std::random_device{}()};
+  std::vector<move> moves_;  // of the write in hand
   std::uint64_t token_ = 0;  // of the write in hand, for all its tries; 0: none yet
   bool unsure_ = false;      // whether an earlier try of it was committed
 

@@ -22,6 +22,8 @@ write_failure failed(sql_error e) {
   return {std::move(e), what, false};
 }
 
+write_failure rows_named() { return {{"22000", "rows are refused", {}, {}, 0}, reaction::rows_named, false}; }
+
 std::string refusal(const sql_error& e) {
   auto text = "the database refuses the row: " + described(e);
   auto end = std::min(e.detail.size(), longest_detail);
@@ -30,24 +32,33 @@ std::string refusal(const sql_error& e) {
   return text;
 }
 
+// Moves rows on into the table, and makes room for others.
+std::string passed_on(const copy_plan& plan) {
+  return plan.landing.empty() ? std::string{} : plan.landing + ';' + std::string(drop_staging);
+}
+
 }  // namespace
 
 std::optional<write_failure> writer::write(session& to, std::span<const portion> portions,
-                                           std::span<const closing_statement> closing) {
+                                           std::span<const closing_statement> closing, refused_rows refused) {
   rejected_.clear();
   reasons_.clear();
   written_ = 0;
   searched_ = false;
 
+  // Rows that are left out may have to be somewhere else before the others are committed.
+  const auto stops = [&] { return refused == refused_rows::stop && !rejected_.empty(); };
   auto tried = write_at_once(to, portions);
-  if (!tried.failure) tried.failure = close(to, closing);
+  if (!tried.failure && stops()) tried.failure = rows_named();
+  if (!tried.failure) tried.failure = finish(to, {tried.landing, !portions.empty(), closing}, "COMMIT");
   if (!tried.failure) return std::nullopt;
   to.roll_back();
   if (tried.failure->what != reaction::reject_row || !to.connected()) return tried.failure;
 
   searched_ = true;
-  auto failure = write_searching(to, portions, tried);
-  if (!failure) failure = close(to, closing);
+  auto failure = write_searching(to, portions, closing, tried);
+  if (!failure && stops()) failure = rows_named();
+  if (!failure) failure = finish(to, {{}, true, {}}, "COMMIT");
   if (failure) to.roll_back();
   return failure;
 }
@@ -55,16 +66,16 @@ std::optional<write_failure> writer::write(session& to, std::span<const portion>
 writer::attempt writer::write_at_once(session& to, std::span<const portion> portions) {
   pl::failpoint("copy.before");
   attempt a;
-  const std::string* copying = nullptr;
+  const copy_plan* copying = nullptr;
   std::size_t sent = 0;
   maybe_error e;
   for (std::uint32_t i = 0; i < portions.size() && !e; ++i) {
-    const auto& sql = portions[i].how->plan.sql;
-    if (!copying || *copying != sql) {
+    const auto& plan = portions[i].how->plan;
+    if (!copying || copying->sql != plan.sql) {
       if (copying) e = end_copy(to);
       if (e) break;
-      e = begin_copy(to, copying ? sql : opening_ + sql);
-      copying = &sql;
+      e = begin_copy(to, (copying ? passed_on(*copying) : opening_) + plan.staging + plan.sql);
+      copying = &plan;
       a.first_of_copy = sent;
     }
     if (!e) e = send_rows(to, portions[i], i, sent);
@@ -72,6 +83,7 @@ writer::attempt writer::write_at_once(session& to, std::span<const portion> port
   if (!e) e = copying ? end_copy(to) : to.run(opening_);
   pl::failpoint("copy.after");
   written_ = sent;
+  if (copying) a.landing = copying->landing;
   if (e) a.failure = failed(*std::move(e));
   return a;
 }
@@ -104,24 +116,37 @@ maybe_error writer::end_copy(session& to) {
   return to.end_copy();
 }
 
-std::optional<write_failure> writer::close(session& to, std::span<const closing_statement> closing) {
-  auto statements = (table_check_.empty() ? "SELECT 1" : table_check_) + ';';
-  for (const auto& c : closing) statements += c.sql + ';';
-  pl::failpoint("commit.before");
-  auto e = to.run(statements + "COMMIT", [] { pl::failpoint("commit.sent"); });
-  pl::failpoint("commit.after");
-  if (!e) return std::nullopt;
-  auto failure = failed(*std::move(e));
-  const auto n = failure.error.statement;
-  failure.at_commit = failure.error.connection_lost() || n > closing.size();
-  if (!failure.error.connection_lost()) {
-    if (n == 0)
-      failure.what = reaction::recheck_table;
-    else if (n <= closing.size() && failure.error.sqlstate == division_by_zero)
-      failure.what = closing[n - 1].on_check;
-    else if (n <= closing.size() && failure.what == reaction::reject_row)
-      failure.what = reaction::try_again;  // no row of ours is to blame
+std::optional<write_failure> writer::finish(session& to, const remainder& what, std::string_view end) {
+  std::string statements;
+  if (!what.landing.empty()) statements.append(what.landing) += ';';
+  if (what.check_table) statements += table_check_ + ';';
+  for (const auto& c : what.closing) statements += c.sql + ';';
+  maybe_error e;
+  if (end.empty()) {
+    e = to.run(statements);
+  } else {
+    pl::failpoint("commit.before");
+    e = to.run(statements.append(end), [] { pl::failpoint("commit.sent"); });
+    pl::failpoint("commit.after");
   }
+  if (!e) return std::nullopt;
+  return blame(*std::move(e), what, !end.empty());
+}
+
+// Which statement it was says what follows.
+write_failure writer::blame(sql_error error, const remainder& what, bool committing) {
+  auto failure = failed(std::move(error));
+  const bool lost = failure.error.connection_lost();
+  const std::size_t landed = what.landing.empty() ? 0 : 1, checked = landed + (what.check_table ? 1 : 0);
+  const auto n = failure.error.statement;
+  failure.at_commit = committing && (lost || n >= checked + what.closing.size());
+  if (lost || n < landed || n >= checked + what.closing.size()) return failure;
+  if (n < checked)
+    failure.what = reaction::recheck_table;
+  else if (failure.error.sqlstate == division_by_zero)
+    failure.what = what.closing[n - checked].on_check;
+  else if (failure.what == reaction::reject_row)
+    failure.what = reaction::try_again;  // no row of ours is to blame
   return failure;
 }
 
@@ -145,15 +170,14 @@ std::vector<writer::row_ref> writer::rows_to_try(std::span<const portion> portio
 }
 
 std::optional<write_failure> writer::write_searching(session& to, std::span<const portion> portions,
+                                                     std::span<const closing_statement> closing,
                                                      const attempt& before) {
   written_ = 0;
   // A deferred constraint would speak at COMMIT, when it is too late to tell which row it means.
   if (auto e = to.run(opening_ + "SET CONSTRAINTS ALL IMMEDIATE")) return failed(*std::move(e));
-  if (auto e = to.run(table_check_)) {
-    auto failure = failed(*std::move(e));
-    if (!failure.error.connection_lost()) failure.what = reaction::recheck_table;
-    return failure;
-  }
+  // Rows are not to blame if the table is another one, nor if they are there already because an earlier try of this very
+  // write was committed.
+  if (auto failure = finish(to, {{}, true, closing}, {})) return failure;
   const auto rows = rows_to_try(portions);
   const auto sql = [&](const row_ref& r) -> const std::string& { return portions[r.portion].how->plan.sql; };
   for (std::size_t first = 0, next = 0; first < rows.size(); first = next) {
@@ -194,7 +218,8 @@ std::optional<write_failure> writer::search_group(session& to, std::span<const p
 
 maybe_error writer::copy_rows(session& to, std::span<const portion> portions, std::span<const row_ref> rows,
                               std::string_view before) {
-  if (auto e = begin_copy(to, std::string(before) + portions[rows[0].portion].how->plan.sql)) return e;
+  const auto& plan = portions[rows[0].portion].how->plan;
+  if (auto e = begin_copy(to, std::string(before) + plan.staging + plan.sql)) return e;
   std::optional<std::uint32_t> bound;
   for (const auto& r : rows) {
     auto& encoder = portions[r.portion].how->encoder;
@@ -207,7 +232,8 @@ maybe_error writer::copy_rows(session& to, std::span<const portion> portions, st
     if (auto e = to.put(buffer_.bytes())) return e;
     buffer_.clear(kept_bytes);
   }
-  return end_copy(to);
+  auto e = end_copy(to);
+  return e || plan.landing.empty() ? e : to.run(passed_on(plan));
 }
 
 void writer::reject(std::uint32_t portion, pl::row_index row, std::string_view why) {

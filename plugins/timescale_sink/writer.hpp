@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One transaction: rows by COPY, then whatever else belongs to them, then COMMIT.
+// One transaction: rows by COPY, then whatever else belongs to them, then COMMIT. Three round trips, if nothing is wrong.
 #pragma once
 
 #include "encoder.hpp"
@@ -36,6 +36,9 @@ struct closing_statement {
   reaction on_check = reaction::try_again;
 };
 
+// What becomes of a write with rows that can't be stored: the others are, or nothing is until they are out of the way.
+enum class refused_rows { leave_out, stop };
+
 struct write_failure {
   sql_error error;
   reaction what;
@@ -59,7 +62,8 @@ class writer {
   // All rows that can be written are, and the others are in rejected(); or nothing is, and the session is out of its
   // transaction.
   [[nodiscard]] std::optional<write_failure> write(session& to, std::span<const portion> portions,
-                                                   std::span<const closing_statement> closing);
+                                                   std::span<const closing_statement> closing,
+                                                   refused_rows refused = refused_rows::leave_out);
 
   // Of the last write: rows in the order of the portions.
   [[nodiscard]] std::span<const rejection> rejected() const noexcept { return rejected_; }
@@ -77,16 +81,25 @@ class writer {
   struct attempt {  // where COPY stopped
     std::optional<write_failure> failure;
     std::size_t first_of_copy = 0;  // rows that were sent before the COPY that failed
+    std::string_view landing = {};  // of the last COPY; still to be run
+  };
+  struct remainder {  // statements that are to follow the rows
+    std::string_view landing;
+    bool check_table;
+    std::span<const closing_statement> closing;
   };
 
   [[nodiscard]] attempt write_at_once(session& to, std::span<const portion> portions);
   [[nodiscard]] std::optional<write_failure> write_searching(session& to, std::span<const portion> portions,
+                                                             std::span<const closing_statement> closing,
                                                              const attempt& before);
   [[nodiscard]] std::optional<write_failure> search_group(session& to, std::span<const portion> portions,
                                                           std::span<const row_ref> rows, std::size_t suspect);
   [[nodiscard]] maybe_error copy_rows(session& to, std::span<const portion> portions, std::span<const row_ref> rows,
                                       std::string_view before);
-  [[nodiscard]] std::optional<write_failure> close(session& to, std::span<const closing_statement> closing);
+  // end: COMMIT, or empty where rows follow.
+  [[nodiscard]] std::optional<write_failure> finish(session& to, const remainder& what, std::string_view end);
+  [[nodiscard]] static write_failure blame(sql_error error, const remainder& what, bool committing);
   [[nodiscard]] maybe_error send_rows(session& to, const portion& p, std::uint32_t index, std::size_t& sent);
   [[nodiscard]] maybe_error begin_copy(session& to, const std::string& statements);
   [[nodiscard]] maybe_error end_copy(session& to);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
@@ -505,6 +506,46 @@ def test_a_retry_that_fails_leaves_the_letters(rejected: Path) -> None:
     assert "all letters stay where they are" in failed.stderr
     assert (rejected / "dead/p.ndjson").read_text() == before
     assert {file.name for file in (rejected / "dead").iterdir()} == {"p.ndjson"}
+
+
+def test_a_retry_that_is_stopped_moves_what_was_through(rejected: Path) -> None:
+    hot = letters_of(rejected)[0]
+    many = 20_000
+    with (rejected / "dead/p.ndjson").open("w") as file:
+        for position in range(many):
+            file.write(json.dumps({**hot, "position": position}) + "\n")
+    again = rejected / "again.ndjson"
+    process = subprocess.Popen(
+        [PROGRAM, "dead-letters", "retry", "p.yaml", "--yes", *FIXED, "--set", f"sinks.out.path={again}"],
+        cwd=rejected, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_until(lambda: process.poll() is not None or (again.exists() and again.stat().st_size > 0), "rows")
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 0
+    retried = ndjson(rejected / "dead/p.retried.ndjson")
+    left = letters_of(rejected)
+    assert len(ndjson(again)) == len(retried) > 0
+    assert {one["position"] for one in retried + left} == set(range(many))
+    assert len(retried) + len(left) == many
+    assert ("were not tried" in said) == bool(left)
+
+
+def test_a_retry_that_can_not_write_is_stopped_with_3(rejected: Path) -> None:
+    before = letters_of(rejected)
+    with (rejected / "out.ndjson").open("a") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        process = subprocess.Popen(
+            [PROGRAM, "dead-letters", "retry", "p.yaml", "--yes", *FIXED, "--set", "shutdown_timeout=1s"],
+            cwd=rejected, stderr=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        assert process.stderr
+        assert "is locked by another program" in process.stderr.readline()
+        process.send_signal(signal.SIGINT)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == 3
+    assert "all letters stay where they are" in said
+    assert letters_of(rejected) == before
 
 
 def test_retry_while_a_host_writes_letters(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def test_a_restart_goes_on_where_the_last_one_stopped(servers: Servers, tmp_path
     }
 
 
-def test_nothing_is_lost_when_it_is_killed(servers: Servers, tmp_path: Path) -> None:
+def test_nothing_is_lost_and_nothing_stored_twice_when_it_is_killed(servers: Servers, tmp_path: Path) -> None:
     total = 40_000
     servers.kafka.produce(servers.topic, [message(n) for n in range(total)])
     for _ in range(4):
@@ -124,9 +124,10 @@ def test_nothing_is_lost_when_it_is_killed(servers: Servers, tmp_path: Path) -> 
             wait_until(lambda b=before: servers.stored() > b or servers.stored() >= total, "progress", 60)
             pipeline.kill()
     with host(servers, tmp_path) as pipeline:
-        count = "SELECT count(DISTINCT (device_id, time)) FROM raw_telemetry"
-        wait_until(lambda: servers.query(count) == [(total,)], "every message at least once", 120)
+        count = "SELECT count(*), count(DISTINCT (device_id, time)) FROM raw_telemetry"
+        wait_until(lambda: servers.query(count)[0][1] == total, "every message", 120)
         assert pipeline.stop() == 0
+        assert servers.query(count) == [(total, total)]
 
 
 def test_servers_that_are_down_are_waited_for(servers: Servers, tmp_path: Path) -> None:

@@ -75,7 +75,8 @@ class stateful {
  public:
   virtual ~stateful() = default;
   virtual result<void> restore(std::string_view stream, std::string_view key, std::string_view value) = 0;
-  virtual result<void> restored(std::string_view /*stream*/) { return {}; }  // that was all of it
+  // That was all of it. moved: a person sent the stream elsewhere; all that comes is new, whatever its positions.
+  virtual result<void> restored(std::string_view /*stream*/, bool /*moved*/) { return {}; }
   virtual result<void> snapshot(std::string_view stream) = 0;
 };
 

@@ -166,8 +166,8 @@ void decode_present(const pl_cell& c, T& to) {
     to.clear();
     for (std::uint32_t i = 0; i < c.len; ++i) {
       std::string key;
-      decode(c.as.items[2 * i], key);
-      decode(c.as.items[2 * i + 1], to[key]);
+      decode(c.as.items[std::size_t{2} * i], key);
+      decode(c.as.items[std::size_t{2} * i + 1], to[key]);
     }
   } else {
     table_of<T>().decode(c.as.items, to);

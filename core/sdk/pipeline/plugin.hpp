@@ -149,7 +149,8 @@ struct calls {
   }
   static pl_status restore(void* self, pl_str stream, pl_str key, pl_str value) {
     return call<T>(self, [&](T& t, auto) {
-      return key.p == nullptr ? t.restored(view(stream)) : t.restore(view(stream), view(key), view(value));
+      return key.p == nullptr ? t.restored(view(stream), view(value) == "moved")
+                              : t.restore(view(stream), view(key), view(value));
     });
   }
   static pl_status snapshot(void* self, pl_str stream) {

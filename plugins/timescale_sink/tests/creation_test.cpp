@@ -80,7 +80,7 @@ TEST_CASE_FIXTURE(fixture, "the SQL of a hypertable with everything") {
   o.create->hypertable.chunk_interval = 12h;
   design = {{"time", "timestamptz NOT NULL"}, {"device_id", "text"}};
   const table_name name{"metrics", "Raw"};
-  CHECK(creation_sql(name, design, *o.create, timescale_server(true)) ==
+  CHECK(creation_sql(name, design, *o.create, {}, timescale_server(true)) ==
         strings{R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",
                 R"(SELECT create_hypertable(E'"metrics"."Raw"'::regclass, E'time', )"
                 R"(chunk_time_interval => INTERVAL '43200000000 microseconds'))",
@@ -90,11 +90,27 @@ TEST_CASE_FIXTURE(fixture, "the SQL of a hypertable with everything") {
                 R"(timescaledb.compress_segmentby = E'"device_id","odd''name"'))",
                 R"(SELECT add_compression_policy(E'"metrics"."Raw"'::regclass, INTERVAL '7 days'))",
                 R"(SELECT add_retention_policy(E'"metrics"."Raw"'::regclass, INTERVAL '90 days'))"});
-  CHECK(creation_sql(name, design, *o.create, timescale_server(false)).size() == 3);
-  CHECK(creation_sql(name, design, *o.create, server_info{}) ==
+  CHECK(creation_sql(name, design, *o.create, {}, timescale_server(false)).size() == 3);
+  CHECK(creation_sql(name, design, *o.create, {}, server_info{}) ==
         strings{R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",
                 R"(CREATE INDEX ON "metrics"."Raw" ("time" DESC))",
                 R"(CREATE INDEX ON "metrics"."Raw" (device_id, time DESC))"});
+}
+
+TEST_CASE_FIXTURE(fixture, "the unique index over a key") {
+  design = {{"time", "timestamptz NOT NULL"}, {"device_id", "text"}};
+  const strings key{"device_id", "time"};
+  const auto sql = creation_sql({"metrics", "Raw"}, design, *o.create, key, timescale_server(true));
+  CHECK(sql.back() == R"(CREATE UNIQUE INDEX ON "metrics"."Raw" ("device_id", "time"))");
+
+  o.key = {"device_id", "tmie"};
+  design.clear();
+  const auto found = design_table(o, schema({"time", "device_id"}), design);
+  REQUIRE(found.size() == 2);
+  CHECK(found[0].option == "key[1]");
+  CHECK(found[0].message.find("the table to be created has no column 'tmie'") == 0);
+  CHECK(found[1].option == "key");
+  CHECK(found[1].message.find("add 'time' to the key") != std::string::npos);
 }
 
 TEST_CASE_FIXTURE(fixture, "mistakes that show without a database") {

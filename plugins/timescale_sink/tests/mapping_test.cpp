@@ -142,6 +142,64 @@ TEST_CASE_FIXTURE(fixture, "tables that are none, or that may not be written to"
         "user of 'url'");
 }
 
+TEST_CASE_FIXTURE(fixture, "with a key the rows go through a temporary table") {
+  for (auto& c : table.columns) c.may_select = c.may_update = true;
+  table.may_stage = true;
+  table.unique_keys = {{"device_id"}, {"time", "device_id"}};
+  o.conflict = conflict_policy::update;
+  o.key = {"device_id", "time"};
+  const auto* in = schema({"temperature", "time", "device_id"});
+  CHECK(wrong(in) == strings{});
+  CHECK(plan.table == "pipeline_host_rows");
+  CHECK(plan.staging ==
+        "CREATE TEMPORARY TABLE pipeline_host_rows ON COMMIT DROP AS SELECT \"temperature\", \"time\", \"device_id\" "
+        "FROM \"public\".\"raw_telemetry\" WITH NO DATA;");
+  CHECK(plan.sql ==
+        "COPY pg_temp.pipeline_host_rows (\"temperature\", \"time\", \"device_id\") FROM STDIN (FORMAT binary)");
+  CHECK(plan.landing ==
+        "INSERT INTO \"public\".\"raw_telemetry\" (\"temperature\", \"time\", \"device_id\") SELECT DISTINCT ON "
+        "(\"device_id\", \"time\") \"temperature\", \"time\", \"device_id\" FROM pg_temp.pipeline_host_rows ORDER BY "
+        "\"device_id\", \"time\", ctid DESC ON CONFLICT (\"device_id\", \"time\") DO UPDATE SET \"temperature\" = "
+        "EXCLUDED.\"temperature\"");
+  CHECK(plan.columns[2].not_null);
+  CHECK_FALSE(plan.columns[0].not_null);
+
+  o.conflict = conflict_policy::ignore;
+  CHECK(wrong(in) == strings{});
+  CHECK(plan.landing ==
+        "INSERT INTO \"public\".\"raw_telemetry\" (\"temperature\", \"time\", \"device_id\") SELECT \"temperature\", "
+        "\"time\", \"device_id\" FROM pg_temp.pipeline_host_rows ON CONFLICT (\"device_id\", \"time\") DO NOTHING");
+}
+
+TEST_CASE_FIXTURE(fixture, "a key that can't do what it is for") {
+  for (auto& c : table.columns) c.may_select = c.may_update = true;
+  table.may_stage = true;
+  table.unique_keys = {{"device_id"}, {"time", "device_id", "temperature"}};
+  o.conflict = conflict_policy::ignore;
+  o.key = {"device_id", "time"};
+  const auto* in = schema({"time", "device_id"});
+  CHECK(
+      only(in) ==
+      "key: table 'public.raw_telemetry': it has no unique index or primary key over exactly 'device_id', 'time', "
+      "without which nobody notices a second row: CREATE UNIQUE INDEX ON \"public\".\"raw_telemetry\" (\"device_id\", "
+      "\"time\")");
+  CHECK(wrong(nullptr).size() == 1);  // before it is known what comes in
+  o.key = {"device_id"};
+  CHECK(wrong(in) == strings{});
+  table.dimensions = {"time"};
+  CHECK(only(in).find("add 'time' to the key") != std::string::npos);
+  table.dimensions.clear();
+  CHECK(only(schema({"time"})) ==
+        "key[0]: table 'public.raw_telemetry': nothing is written to its column 'device_id', which is part of the key");
+  table.may_stage = false;
+  CHECK(only(in).find("GRANT TEMPORARY ON DATABASE") != std::string::npos);
+  table.may_stage = true;
+  table.columns[1].may_select = false;
+  CHECK(only(in) ==
+        "conflict: table 'public.raw_telemetry': no privilege to look for rows that are there: GRANT SELECT "
+        "ON \"public\".\"raw_telemetry\" to the user of 'url'");
+}
+
 TEST_CASE("types are known by their receive functions") {
   CHECK(wire_of("timestamptz_recv") == wire::timestamp);
   CHECK(wire_of("citextrecv") == wire::text);

@@ -66,3 +66,19 @@ TEST_CASE("a server that isn't there is a reason to try again, told without the 
   CHECK(host.error_text().find("table 'raw_telemetry' at iot@127.0.0.1:1/x: ") != std::string::npos);
   CHECK(host.error_text().find("s3cret") == std::string::npos);
 }
+
+TEST_CASE("what to do about conflicts needs a key, and the other way round") {
+  const config_fields at{{"url", "postgresql://192.0.2.1/x"}};
+  const auto with = [&](config_fields more) {
+    more.insert(more.end(), at.begin(), at.end());
+    return errors(more);
+  };
+  using pl::testing::list;
+  CHECK(with({{"conflict", "update"}}) ==
+        "key: 'conflict' needs to know by which columns rows are told apart: key: [device_id, time]");
+  CHECK(with({{"key", list({"a"})}}) ==
+        "key: is for 'conflict: ignore' and 'conflict: update' only: without them every row is added");
+  CHECK(with({{"conflict", "ignore"}, {"key", list({"a", "b", "a"})}}) == "key[2]: names 'a' a second time");
+  CHECK(with({{"conflict", "ignore"}, {"key", list({"a", "b"})}, {"columns", object({{"a", "x"}})}}) ==
+        "key[1]: nothing is written to column 'b': 'columns' doesn't name it");
+}

@@ -2,10 +2,13 @@
 // Rows a second through the sink's write(), beside binary COPY of the very same rows, encoded beforehand, by bare
 // libpq:
 //
-//   DATABASE_URL=postgresql://... timescale_sink_bench [rows in all] [rows a transaction]
+//   DATABASE_URL=postgresql://... timescale_sink_bench [rows in all] [rows a transaction] [variant]
 //
-// Both take turns, transaction by transaction, so that a busy machine is busy for both; the medians are compared. Needs
-// a database to make a table in.
+// variant: --exactly-once, --ignore or --update. A second sink that is set up like that writes the same rows into a
+// second table of the same make. With a 'conflict' both tables have a unique index, and no row is there already.
+//
+// All take turns, transaction by transaction, so that a busy machine is busy for all; the medians are compared. Needs a
+// database to make tables in.
 #include "encoder.hpp"
 #include "mapping.hpp"
 
@@ -29,6 +32,7 @@ using clock_type = std::chrono::steady_clock;
 using connection = std::unique_ptr<PGconn, decltype(&PQfinish)>;
 
 constexpr const char* table = "timescale_sink_bench";
+constexpr const char* second_table = "timescale_sink_bench_second";
 constexpr int rounds = 9;
 
 [[noreturn]] void give_up(const std::string& why) {
@@ -42,15 +46,16 @@ void run(PGconn* c, const std::string& sql, ExecStatusType expected = PGRES_COMM
   if (got != expected && got != PGRES_TUPLES_OK) give_up(sql + ": " + PQerrorMessage(c));
 }
 
-void create_table(PGconn* c) {
-  run(c, "DROP TABLE IF EXISTS " + std::string(table));
-  run(c, "CREATE TABLE " + std::string(table) +
+void create_table(PGconn* c, const std::string& name, bool unique) {
+  run(c, "DROP TABLE IF EXISTS " + name);
+  run(c, "CREATE TABLE " + name +
              " (time timestamptz NOT NULL, user_id text, device_id text, temperature double precision, humidity double "
              "precision, battery double precision, extra jsonb)");
   run(c,
       "DO $$ BEGIN IF EXISTS (SELECT FROM pg_extension WHERE extname = 'timescaledb') THEN PERFORM "
       "create_hypertable('" +
-          std::string(table) + "', 'time'); ELSE CREATE INDEX ON " + table + " (time DESC); END IF; END $$");
+          name + "', 'time'); ELSE CREATE INDEX ON " + name + " (time DESC); END IF; END $$");
+  if (unique) run(c, "CREATE UNIQUE INDEX ON " + name + " (device_id, time)");
 }
 
 pl::batch make_rows(pl::testing::fake_host& host, std::uint32_t rows, std::int64_t first) {
@@ -103,6 +108,11 @@ double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v[v.size() / 2];
 }
+// Of the transactions that nothing else on the machine got in the way of.
+double undisturbed(std::vector<double> v) {
+  std::sort(v.begin(), v.end());
+  return v[v.size() / 10];
+}
 
 template <class F>
 double seconds(F&& f) {
@@ -117,6 +127,81 @@ double encoding_seconds(pl::batch_view rows) {
   return median(all);
 }
 
+// The second sink, and the positions that it keeps, if it does.
+class variant {
+ public:
+  variant(std::string how, const pl_component& component, const std::string& url)
+      : how_(std::move(how)), sink_(host_, component, options(url)) {
+    if (how_ != "--exactly-once" && how_ != "--ignore" && how_ != "--update") give_up("no variant is called " + how_);
+    if (sink_.create() != PL_OK || sink_.start() != PL_OK) give_up(host_.error_text());
+    const auto* store = static_cast<const pl_ext_store*>(component.extension(sink_.self(), pl::borrow(PL_EXT_STORE)));
+    if (exactly_once() && store->claim(sink_.self(), source, stream, {}, {0, 1}) != PL_OK) give_up(host_.error_text());
+  }
+  void write(pl::batch_view b) {
+    auto range = pl::range_of(stream, next_, next_ + b.rows());
+    range.source = source;
+    range.epoch = 1;
+    b.raw()->ranges = &range;
+    b.raw()->nranges = exactly_once() ? 1 : 0;
+    if (sink_.write(b) != PL_OK) give_up(host_.error_text());
+    b.raw()->nranges = 0;
+    next_ += b.rows();
+  }
+  static void clean_up(PGconn* c) {
+    for (const auto* t : {second_table, positions_table, state_table}) run(c, "DROP TABLE IF EXISTS " + std::string(t));
+  }
+
+ private:
+  static constexpr pl_str source{"source", 6}, stream{"stream/0", 8};
+  static constexpr const char* positions_table = "timescale_sink_bench_positions";
+  static constexpr const char* state_table = "timescale_sink_bench_state";
+
+  [[nodiscard]] bool exactly_once() const { return how_ == "--exactly-once"; }
+  [[nodiscard]] pl::testing::config_fields options(const std::string& url) const {
+    pl::testing::config_fields fields{
+        {"url", url}, {"table", second_table}, {"positions_table", positions_table}, {"state_table", state_table}};
+    if (exactly_once()) return fields;
+    fields.emplace_back("conflict", how_.substr(2));
+    fields.emplace_back("key", pl::testing::list({"device_id", "time"}));
+    return fields;
+  }
+  std::string how_;
+  pl::testing::fake_host host_;
+  pl::testing::instance sink_;
+  std::uint64_t next_ = 0;
+};
+
+struct timings {  // of one transaction each
+  std::vector<double> raw, plain, other;
+};
+
+// raw is compared where there is no other sink.
+timings measure(PGconn* c, pl::testing::fake_host& host, pl::testing::instance& plain, variant* other,
+                std::uint32_t rows, std::uint32_t per_transaction) {
+  std::vector<pl::batch> batches;
+  std::vector<std::string> data;
+  for (std::uint32_t first = 0; first < rows; first += per_transaction) {
+    batches.push_back(make_rows(host, std::min(per_transaction, rows - first), first));
+    data.push_back(encoded(batches.back().get()));
+  }
+  timings took;
+  for (int round = 0; round < rounds; ++round) {
+    run(c, "TRUNCATE " + std::string(table));
+    if (other) run(c, "TRUNCATE " + std::string(second_table));
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+      const auto write_other = [&] { took.other.push_back(seconds([&] { other->write(batches[i].get()); })); };
+      const bool other_first = i % 2 == 0;  // whoever comes second finds the caches as the first left them
+      if (!other) took.raw.push_back(seconds([&] { copy_raw(c, data[i]); }));
+      if (other && other_first) write_other();
+      took.plain.push_back(seconds([&] {
+        if (plain.write(batches[i].get()) != PL_OK) give_up(host.error_text());
+      }));
+      if (other && !other_first) write_other();
+    }
+  }
+  return took;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
@@ -125,11 +210,15 @@ int main(int argc, char** argv) {
   if (!url || !plugins) give_up("set DATABASE_URL, and PIPELINE_PLUGIN_DIR to the built plugins");
   const auto rows = static_cast<std::uint32_t>(argc > 1 ? std::atoi(argv[1]) : 200'000);
   const auto per_transaction = static_cast<std::uint32_t>(argc > 2 ? std::atoi(argv[2]) : 10'000);
+  const std::string how = argc > 3 ? argv[3] : "";
 
   const connection c(PQconnectdb(url), PQfinish);
   if (PQstatus(c.get()) != CONNECTION_OK) give_up(PQerrorMessage(c.get()));
   run(c.get(), "SET client_min_messages = warning");
-  create_table(c.get());
+  const bool unique = how == "--ignore" || how == "--update";
+  create_table(c.get(), table, unique);
+  variant::clean_up(c.get());
+  if (!how.empty()) create_table(c.get(), second_table, unique);
 
   std::string error;
   const auto* plugin = pl::testing::load_plugin(std::string(plugins) + "/timescale_sink.so", error);
@@ -137,28 +226,26 @@ int main(int argc, char** argv) {
   pl::testing::fake_host host;
   pl::testing::instance sink(host, *plugin->components[0], {{"url", url}, {"table", table}});
   if (sink.create() != PL_OK || sink.start() != PL_OK) give_up(host.error_text());
+  std::unique_ptr<variant> other;
+  if (!how.empty()) other = std::make_unique<variant>(how, *plugin->components[0], url);
 
-  std::vector<pl::batch> batches;
-  std::vector<std::string> data;
-  for (std::uint32_t first = 0; first < rows; first += per_transaction) {
-    batches.push_back(make_rows(host, std::min(per_transaction, rows - first), first));
-    data.push_back(encoded(batches.back().get()));
-  }
-  std::vector<double> ours, raw;  // of one transaction each
-  for (int round = 0; round < rounds; ++round) {
-    run(c.get(), "TRUNCATE " + std::string(table));
-    for (std::size_t i = 0; i < batches.size(); ++i) {
-      raw.push_back(seconds([&] { copy_raw(c.get(), data[i]); }));
-      ours.push_back(seconds([&] {
-        if (sink.write(batches[i].get()) != PL_OK) give_up(host.error_text());
-      }));
-    }
-  }
-  const auto n = std::min<double>(per_transaction, rows);
-  std::printf(
-      "%u rows, %u a transaction: sink %.0f rows/s, raw binary COPY %.0f rows/s: %.1f %%; encoding alone %.3f us/row\n",
-      rows, per_transaction, n / median(ours), n / median(raw), 100 * median(raw) / median(ours),
-      1e6 * encoding_seconds(batches[0].get()) / n);
+  const auto took = measure(c.get(), host, sink, other.get(), rows, per_transaction);
+  const auto n = std::min(per_transaction, rows);
+  const auto a_second = [&](const std::vector<double>& all) { return n / median(all); };
+  if (other)
+    std::printf(
+        "%u rows, %u a transaction: plain sink %.0f rows/s, %s %.0f rows/s: %+.1f %% of the time (%+.1f %% for the "
+        "tenth that is fastest)\n",
+        rows, n, a_second(took.plain), how.c_str(), a_second(took.other),
+        100 * (median(took.other) / median(took.plain) - 1),
+        100 * (undisturbed(took.other) / undisturbed(took.plain) - 1));
+  else
+    std::printf(
+        "%u rows, %u a transaction: sink %.0f rows/s, raw binary COPY %.0f rows/s: %.1f %%; encoding alone %.3f "
+        "us/row\n",
+        rows, n, a_second(took.plain), a_second(took.raw), 100 * median(took.raw) / median(took.plain),
+        1e6 * encoding_seconds(make_rows(host, n, 0).get()) / n);
   run(c.get(), "DROP TABLE " + std::string(table));
+  variant::clean_up(c.get());
   return 0;
 }
