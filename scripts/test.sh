@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Unit tests in the sanitized build, then all tests (the unit tests once more, optimised) in the release build, on real
-# servers. Ends with one line: "tests: N passed, M failed".
+# servers; the fault tests kill hosts of both builds. Ends with one line: "tests: N passed, M failed".
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=${JOBS:-$(nproc)}

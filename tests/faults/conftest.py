@@ -16,6 +16,9 @@ from stage import ROUNDS, SEED, Stage, own_timescale  # noqa: E402
 
 from services import Kafka, Timescale  # noqa: E402
 
+LONG = 5  # rounds
+collect_ignore = [] if ROUNDS >= LONG else ["test_big_kill.py"]
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     terminalreporter.write_line(f"again with the same dice: FAULT_SEED={SEED} ROUNDS={ROUNDS}")

@@ -20,7 +20,7 @@ ROUNDS = int(os.environ.get("ROUNDS", "1"))  # kills, records and durations grow
 SEED = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 FAULT_BUILD = Path(os.environ.get("PIPELINE_FAULT_BUILD_DIR", SOURCE / "build" / "dev"))  # has failpoints
 
-FIRST_TIME_MS = 1_790_000_000_000
+FIRST_TIME_MS = 1_763_000_000_000
 BROKEN = [b"", b"not json", b'{"device_id":"d"', b"[1,2", b"\xff\xfe"]
 DEVICES = 25  # in each partition
 Place = tuple[int, int]  # partition, offset
@@ -74,8 +74,15 @@ class Load:
         """A device's messages are all in one partition."""
         partition, device = number % self.partitions, number // self.partitions % DEVICES
         return b'{"user_id":"u%d","device_id":"d%d.%d","timestamp":%d,"n":%d,"temperature":%.1f}' % (
-            device % 7, partition, device, FIRST_TIME_MS + number, number, 20 + number % 50 / 2,
+            device % 7, partition, device, FIRST_TIME_MS + number, number, self.temperature(number),
         )  # fmt: skip
+
+    def device(self, number: int) -> str:
+        return f"d{number % self.partitions}.{number // self.partitions % DEVICES}"
+
+    def temperature(self, number: int) -> float:
+        """A device is cold and hot by turns."""
+        return 20 + number % 10 / 2 + number // self.partitions // DEVICES % 2 * 30
 
 
 # `arrived` numbers the rows as they come in.
@@ -153,7 +160,8 @@ class Stage:
             "sinks": {"store": {"plugin": "timescale_sink", "from": "parsed", "url": url or self.url(),
                                 "table": "stored", "unmapped": "ignore", "retry": {"initial": "50ms", "max": "500ms"},
                                 "batch": {"rows": 1000, "delay": "20ms"}, **store}},
-            "dead_letters": {"plugin": "file_sink", "path": "dead-letters/{pipeline}.ndjson"},
+            "dead_letters": {"plugin": "file_sink", "path": "dead-letters/{pipeline}.ndjson",
+                             "unique_by": ["stream", "position", "node"]},
             **more,
         }  # fmt: skip
 
@@ -218,6 +226,9 @@ class Stage:
         verdict.note("strange", sorted(strange))
         verdict.note("out of order", (row[0] for row in self.sql(OUT_OF_ORDER.format(table=table))))
         verdict.note("letters lost", sorted(self.accepted.broken - buried))
+        for host in self.hosts.values():  # each has a file of its own
+            times = collections.Counter((letter["stream"], letter["position"]) for letter in dead_letters(host.directory))
+            verdict.note(f"letters duplicated by {host.directory.name}", sorted(p for p, n in times.items() if n > 1))
         verdict.note("letters of good records", sorted(buried & stored.keys()))
         return verdict
 

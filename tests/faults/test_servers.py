@@ -445,5 +445,5 @@ def test_26_positions_inside_other_data(stage: Stage) -> None:
         assert host.stop() == 0
     made_anew(stage, 8000)
     with stage.host("later", properties=QUICK) as host:
-        host.wait_for_log("created anew")
+        host.wait_for_log("created anew", 10)
         stage.finish(host)
