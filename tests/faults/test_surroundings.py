@@ -48,7 +48,8 @@ def alerts_due(stage: Stage) -> set[str]:
 
 @pytest.mark.parametrize("what", ["broker restarted", "session taken over", "host killed"])
 def test_12_alerts_arrive(stage: Stage, what: str) -> None:
-    with Mosquitto(persistence=True, settings={"max_inflight_messages": "0"}) as broker:
+    settings = {"max_inflight_messages": "0", "autosave_on_changes": "false"}  # it saves when it is told to end
+    with Mosquitto(persistence=True, settings=settings) as broker:
         with (
             broker.subscribe("alerts/#", client_id="listener", clean=False) as listener,
             with_alerts(stage, broker) as host,
@@ -143,9 +144,10 @@ def test_19_clock_steps(stage: Stage, tmp_path: Path) -> None:
     with stage.host(environment=clock) as host:
         for seconds in [-3600, 86_400, 0, -3600, 86_400]:
             stage.load.produce(2000)
+            stage.wait_for_progress(0)
             offset.write_text(f"{seconds:+}")
             stage.load.produce(2000)
-            stage.wait_for_all(10)
+            stage.wait_for_all(30)
             assert abs(clock_of(host) - time.time() - seconds) < 10, "the clock was to be moved"
         stage.finish(host)
 
@@ -161,30 +163,41 @@ def clock_of(host: PipelineHost) -> float:
 # 20: plugins; what a loaded plugin can do wrong is tested in core/engine/engine_test.cpp
 
 
-def test_20_bad_plugins_are_named_and_the_rest_works(stage: Stage, tmp_path: Path) -> None:
+@pytest.fixture
+def bad_plugins(tmp_path: Path) -> Path:
+    """No library, a part of one, one that is no plugin."""
     folder = tmp_path / "plugins"
     folder.mkdir()
     (folder / "text.so").write_text("not a library")
     (folder / "torn.so").write_bytes((PLUGINS / "file_sink.so").read_bytes()[:5000])
-    shutil.copy(next(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1")), folder / "stranger.so")
-    with stage.host(environment={"PIPELINE_PLUGIN_PATH": str(folder)}) as host:
+    shutil.copy(next(Path("/usr/lib").glob("*/libpq.so.5")), folder / "stranger.so")
+    return folder
+
+
+def test_20_bad_plugins_do_no_harm_to_others(stage: Stage, bad_plugins: Path) -> None:
+    with stage.host(environment={"PIPELINE_PLUGIN_PATH": str(bad_plugins)}) as host:
         stage.load.produce(2000)
-        stage.wait_for_all()
-        for name in ("text.so", "torn.so", "stranger.so"):
-            assert name in host.log()
         stage.finish(host)
 
 
-def test_20_a_missing_plugin_is_named(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("plugin", "words"),
+    [
+        ("stranger", ["no plugin has 'stranger'", "stranger.so was not loaded: it exports no pl_plugin_v1"]),
+        ("torn", ["no plugin has 'torn'", "torn.so was not loaded: its end is missing"]),
+        ("text", ["no plugin has 'text'", "text.so was not loaded: it is no shared library"]),
+        ("kafka_snik", ["no plugin has 'kafka_snik'", "kafka_sink"]),
+    ],
+)
+def test_20_a_plugin_that_is_none_is_named(tmp_path: Path, bad_plugins: Path, plugin: str, words: list[str]) -> None:
     config = configuration(
-        tmp_path,
-        sources={"in": {"plugin": "kafka_sorce", "brokers": "127.0.0.1:1", "topic": "t"}},
-        sinks={"out": {"plugin": "file_sink", "from": "in", "path": "out"}},
+        tmp_path / "host",
+        sources={"in": {"plugin": "file_source", "path": "in"}},
+        sinks={"out": {"plugin": plugin, "from": "in"}},
     )
-    done = run("run", str(config), cwd=tmp_path)
+    done = run("run", str(config), cwd=tmp_path, environment={"PIPELINE_PLUGIN_PATH": str(bad_plugins)})
     assert done.returncode == 2
-    assert "kafka_sorce" in done.stderr
-    assert "kafka_source" in done.stderr, "it says what may be meant"
+    assert all(word in done.stderr for word in words), done.stderr
 
 
 # 21: memory
