@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 build := cmake --build --preset
 
-.PHONY: help demo build test test-unit bench lint format install reference clean
+.PHONY: help demo build test test-unit test-faults bench lint format install reference clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -25,6 +25,12 @@ test: ## All tests: unit tests under sanitizers, then everything on real servers
 test-unit: ## Unit tests under the address and undefined-behaviour sanitizers
 	@scripts/install-deps.sh build test
 	cmake --preset dev && $(build) dev -j $(JOBS) && ctest --test-dir build/dev -L unit -j $(JOBS) --output-on-failure
+
+test-faults: ## Kill, cut and stall everything, for longer than `make test` does (ROUNDS=5, FAULT_SEED=...)
+	@scripts/install-deps.sh build test
+	cmake --preset dev -DPIPELINE_BUILD_BENCH=OFF && $(build) dev -j $(JOBS)
+	cmake --preset release && $(build) release -j $(JOBS)
+	ROUNDS=$${ROUNDS:-5} python3 -m pytest -q --tb=short -rP tests/faults
 
 bench: ## Throughput against the raw limits of this machine, in the same run
 	@scripts/install-deps.sh build test

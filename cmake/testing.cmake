@@ -29,3 +29,12 @@ function(pl_integration_test name file)
   set_tests_properties(integration.${name} PROPERTIES LABELS integration TIMEOUT 1500 RUN_SERIAL ON
     ENVIRONMENT "PIPELINE_BUILD_DIR=${CMAKE_BINARY_DIR};PIPELINE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()
+
+# pl_fault_test(name path): pytest modules as one ctest entry labelled "faults". Besides this build they need one with
+# PIPELINE_FAILPOINTS: PIPELINE_FAULT_BUILD_DIR in the environment says where, by default build/dev.
+function(pl_fault_test name path)
+  add_test(NAME faults.${name}
+           COMMAND ${Python3_EXECUTABLE} -m pytest -q --tb=short ${CMAKE_CURRENT_SOURCE_DIR}/${path})
+  set_tests_properties(faults.${name} PROPERTIES LABELS faults TIMEOUT 3600 RUN_SERIAL ON
+    ENVIRONMENT "PIPELINE_BUILD_DIR=${CMAKE_BINARY_DIR};PIPELINE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
+endfunction()

@@ -304,6 +304,27 @@ TEST_CASE("a reload keeps what did not change, and leaves no gap and no double")
   check_exact(s->rows_stored(), 1, s->settled_of("s/0"));
 }
 
+TEST_CASE("after a reload that leaves the dead letters alone, dead letters are still written") {
+  host h;
+  auto s = new_stage("s");
+  s->endless = true;
+  s->reject_in_apply = [](std::string_view text) { return text.ends_with("7"); };
+  auto p = h.build(yaml());
+  p->start();
+  CHECK(eventually([&] { return s->dead_stored().size() > 30; }));
+  for (const auto* change : {", writers: 2", ""}) {
+    auto changed = h.build(yaml(change), p.get());
+    REQUIRE_MESSAGE(changed, h.problems);
+    REQUIRE(p->come_to_rest(10s));
+    changed->replace(*p);
+    p = std::move(changed);
+    const auto at = s->dead_stored().size();
+    CHECK(eventually([&] { return s->dead_stored().size() > at + 30; }));
+  }
+  p->stop();
+  p->join();
+}
+
 TEST_CASE("a source that can't start is tried again, and a reload needn't wait for it") {
   host h;
   auto s = new_stage("s");

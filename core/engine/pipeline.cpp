@@ -513,6 +513,7 @@ void pipeline::replace(pipeline& running) {
   started_at_ = running.started_at_;
   adopt_sinks(running);
   adopt_lanes(running);
+  if (running.dead_letters_ == dead_letters_) running.dead_letters_.reset();  // its end must not be their end
   for (const auto* list : {&running.sources_, &running.transforms_, &running.sinks_})
     for (const auto& n : *list)
       if (find(n.settings.name) == nullptr) common_.metrics.remove(settings_.name, n.settings.name);

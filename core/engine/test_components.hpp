@@ -46,6 +46,10 @@ struct stage {
     std::scoped_lock lock(mutex);
     return stored;
   }
+  std::vector<stored_row> dead_stored() {
+    std::scoped_lock lock(mutex);
+    return dead;
+  }
   std::uint64_t settled_of(const std::string& stream) {
     std::scoped_lock lock(mutex);
     return settled.contains(stream) ? settled[stream] : 0;

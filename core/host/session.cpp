@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/session.hpp"
 
+#include <fmt/format.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -51,6 +52,11 @@ std::vector<std::unique_ptr<engine::pipeline>> session::build(
     built.push_back(engine::pipeline::build(settings, services(), plugins_, loaded.problems,
                                             old == running.end() ? nullptr : old->get()));
   }
+  // A plugin that is missing may be one of these.
+  if (!loaded.ok() && !loaded.pipelines.empty())
+    for (const auto& f : plugins_.failures())
+      loaded.problems.warning(loaded.pipelines.front().where,
+                              fmt::format("{} was not loaded: {}", f.file.string(), f.why));
   return built;
 }
 

@@ -5,7 +5,9 @@
 
 #include <boost/dll/shared_library.hpp>
 #include <dlfcn.h>
+#include <elf.h>
 #include <fmt/format.h>
+#include <link.h>
 
 #include <algorithm>
 #include <fstream>
@@ -53,6 +55,25 @@ std::string fault(const pl_component* c) {
   return whole ? std::string{} : fmt::format("component {} lacks the functions of its role", name);
 }
 
+// A library whose end is missing (a full disk, a copy that broke off) would be mapped all the same, and kill the host at the
+// first touch of what isn't there.
+bool is_torn(const fs::path& file) {
+  std::ifstream in(file, std::ios::binary);
+  ElfW(Ehdr) header{};
+  if (!in.read(reinterpret_cast<char*>(&header), sizeof header) ||
+      std::string_view(reinterpret_cast<const char*>(header.e_ident), SELFMAG) != ELFMAG)
+    return false;  // dlopen says what it is
+  std::error_code unknown;
+  const auto size = fs::file_size(file, unknown);
+  for (int i = 0; i < header.e_phnum; ++i) {
+    ElfW(Phdr) segment{};
+    in.seekg(static_cast<std::streamoff>(header.e_phoff + static_cast<std::size_t>(i) * header.e_phentsize));
+    if (!in.read(reinterpret_cast<char*>(&segment), sizeof segment)) return true;
+    if (segment.p_type == PT_LOAD && segment.p_offset + segment.p_filesz > size) return true;
+  }
+  return false;
+}
+
 // dlopen's own words, with what to do about the usual cases.
 std::string explain(const std::string& why) {
   if (why.find("invalid ELF header") != std::string::npos || why.find("file too short") != std::string::npos)
@@ -68,6 +89,10 @@ registry::registry(std::vector<fs::path> directories) : directories_(std::move(d
 
 void registry::load(const fs::path& file) {
   if (!tried_.insert(file).second) return;
+  if (is_torn(file)) {
+    failures_.push_back({file, "its end is missing: copy it again"});
+    return;
+  }
   dll::shared_library library;
   // dlopen's own message comes with the exception alone, not with an error_code.
   try {

@@ -71,6 +71,15 @@ TEST_CASE("a file that is no library is refused") {
   CHECK(only_failure(dir).find("it is no shared library") != std::string::npos);
 }
 
+TEST_CASE("a library whose end is missing is refused, and kills nobody") {
+  const plugin_directory dir{"odd_none"};
+  const auto file = dir.path() / "odd_none.so";
+  for (auto size = fs::file_size(file) / 2; size > 64; size /= 2) {
+    fs::resize_file(file, size);
+    CHECK(only_failure(dir) == "its end is missing: copy it again");
+  }
+}
+
 TEST_CASE("a component whose table is longer than ours is good: what lies beyond is not read") {
   const plugin_directory dir{"odd_longer"};
   registry plugins({dir.path()});

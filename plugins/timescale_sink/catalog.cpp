@@ -115,6 +115,13 @@ std::string milliseconds(std::chrono::nanoseconds d) {
   return std::to_string(std::chrono::ceil<std::chrono::milliseconds>(d).count());
 }
 
+// libpqxx loses the server's last words where the connection ended with them.
+std::string meaning_of(std::string text) {
+  if (text.find("Could not obtain client encoding") == std::string::npos) return text;
+  return "the server, or a pooler before it, ended the connection instead of an answer: it was shut down, or the pooler "
+         "had no connection to the database free in time";
+}
+
 pl::result<void> run(pqxx::connection& connection, const limits& allowed,
                      const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
   const stall_guard guard(connection.sock(), allowed.stall);
@@ -220,7 +227,7 @@ pl::result<void> in_transaction(const std::string& secret_conninfo, const limits
     return pl::retry(described(error) + (hint.empty() ? "" : ": ") + std::string(hint));
   } catch (const pqxx::failure& e) {
     kept.reset();
-    return pl::retry(described({{}, e.what(), {}, {}, 0}));
+    return pl::retry(described({{}, meaning_of(e.what()), {}, {}, 0}));
   }
 }
 

@@ -4,30 +4,45 @@
 from __future__ import annotations
 
 import collections
-import json
+import os
 import random
-import sys
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "integration")]
+from pipeline_host import BUILD, SOURCE, PipelineHost, configuration, dead_letters
 
-from pipeline_host import PipelineHost, configuration, dead_letters  # noqa: E402
+from services import Kafka, PgBouncer, Record, SqlError, Timescale, wait_until
 
-from services import Kafka, Record, Timescale  # noqa: E402
+ROUNDS = int(os.environ.get("ROUNDS", "1"))  # kills, records and durations grow with it
+SEED = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
+FAULT_BUILD = Path(os.environ.get("PIPELINE_FAULT_BUILD_DIR", SOURCE / "build" / "dev"))  # has failpoints
 
-FIRST_TIME_MS = 1_790_000_000_000
+FIRST_TIME_MS = 1_763_000_000_000
 BROKEN = [b"", b"not json", b'{"device_id":"d"', b"[1,2", b"\xff\xfe"]
+DEVICES = 25  # in each partition
+Place = tuple[int, int]  # partition, offset
+
+
+def own_timescale(**settings: str) -> Timescale:
+    """A server to be killed. What it wrote is in the system's cache and survives that, but not always in whole pages."""
+    return Timescale(fsync=False, settings={"full_page_writes": "on", **settings})
 
 
 @dataclass
 class Accepted:
-    """What a broker has accepted: values by (partition, offset), the broken ones apart."""
+    """What a broker has accepted: numbers by place, and the places of records that nobody can read."""
 
-    good: dict[tuple[int, int], int] = field(default_factory=dict)
-    broken: set[tuple[int, int]] = field(default_factory=set)
+    good: dict[Place, int] = field(default_factory=dict)
+    broken: set[Place] = field(default_factory=set)
+
+    def drop(self, lost: Iterable[Place]) -> None:
+        """These can't be had any more, and that is as it should be."""
+        for place in lost:
+            self.good.pop(place, None)
+            self.broken.discard(place)
 
 
 class Load:
@@ -36,88 +51,205 @@ class Load:
     def __init__(self, kafka: Kafka, topic: str, partitions: int = 4, broken_every: int = 997) -> None:
         self.kafka, self.topic, self.partitions, self.broken_every = kafka, topic, partitions, broken_every
         self.accepted = Accepted()
-        self._next = 0
-        self._ends = collections.Counter[int]()
+        self.next = 0
+        self.ends = collections.Counter[int]()
 
     def produce(self, count: int) -> None:
         records = []
-        for number in range(self._next, self._next + count):
+        for number in range(self.next, self.next + count):
             partition = number % self.partitions
-            place = partition, self._ends[partition]
-            self._ends[partition] += 1
+            place = partition, self.ends[partition]
+            self.ends[partition] += 1
             if number % self.broken_every == self.broken_every - 1:
                 value = BROKEN[number // self.broken_every % len(BROKEN)]
                 self.accepted.broken.add(place)
             else:
-                value = json.dumps(
-                    {"user_id": f"u{number % 7}", "device_id": f"d{number % 90}", "timestamp": FIRST_TIME_MS + number,
-                     "n": number, "temperature": 20 + number % 50 / 2}, separators=(",", ":"),
-                ).encode()  # fmt: skip
+                value = self.message(number)
                 self.accepted.good[place] = number
             records.append(Record(value, partition=partition))
-        self._next += count
+        self.next += count
         self.kafka.produce(self.topic, records)
 
+    def message(self, number: int) -> bytes:
+        """A device's messages are all in one partition."""
+        partition, device = number % self.partitions, number // self.partitions % DEVICES
+        return b'{"user_id":"u%d","device_id":"d%d.%d","timestamp":%d,"n":%d,"temperature":%.1f}' % (
+            device % 7, partition, device, FIRST_TIME_MS + number, number, self.temperature(number),
+        )  # fmt: skip
 
-def pipeline(
-    directory: Path, brokers: str, url: str, topic: str, *, lanes: int = 1, writers: int = 1, **more: object
-) -> Path:
-    return configuration(
-        directory,
-        delivery="exactly_once",
-        lanes=lanes,
-        sources={"in": {"plugin": "kafka_source", "brokers": brokers, "topic": topic, "group": topic,
-                        "commit_interval": "100ms"}},
-        transforms={"parsed": {"plugin": "json_telemetry", "from": "in", "metrics": ["n", "temperature"],
-                               "keep": ["partition", "offset"]}},
-        sinks={"store": {"plugin": "timescale_sink", "from": "parsed", "url": url, "table": "stored", "writers": writers,
-                         "unmapped": "ignore", "retry": {"initial": "50ms", "max": "500ms"},
-                         "batch": {"rows": 1000, "delay": "20ms"}}},
-        dead_letters={"plugin": "file_sink", "path": "dead-letters/{pipeline}.ndjson", "unique_by": ["stream", "position", "node"]},
-        **more,
-    )  # fmt: skip
+    def device(self, number: int) -> str:
+        return f"d{number % self.partitions}.{number // self.partitions % DEVICES}"
+
+    def temperature(self, number: int) -> float:
+        """A device is cold and hot by turns."""
+        return 20 + number % 10 / 2 + number // self.partitions // DEVICES % 2 * 30
 
 
-TABLE = """CREATE TABLE stored (time timestamptz NOT NULL, user_id text, device_id text, n bigint, temperature float8,
-                                partition int, "offset" bigint);
+# `arrived` numbers the rows as they come in.
+TABLE = """CREATE TABLE stored (arrived bigserial, time timestamptz NOT NULL, user_id text, device_id text, n bigint,
+                                temperature float8, partition int, "offset" bigint);
 SELECT create_hypertable('stored', 'time', chunk_time_interval => interval '5 minutes')"""
 
 
 @dataclass
 class Verdict:
-    lost: int
-    duplicated: int
-    strange: int
-    letters_lost: int
-    letters_duplicated: int
+    """What went wrong, by kind: examples as text, and how many there are."""
 
-    def __bool__(self) -> bool:
-        return not any(vars(self).values())
+    counts: dict[str, int] = field(default_factory=dict)
+    examples: dict[str, list[str]] = field(default_factory=dict)
 
+    def note(self, kind: str, what: Iterable[object]) -> None:
+        found = [str(w) for w in what]
+        self.counts[kind] = len(found)
+        self.examples[kind] = found[:10]
 
-def check(database: Timescale, name: str, accepted: Accepted, letters: Iterable[dict[str, Any]]) -> Verdict:
-    """Compares what was accepted with what is stored and what is in the dead letters, by (partition, offset)."""
-    rows = database.query('SELECT partition, "offset", n, count(*) FROM stored GROUP BY 1, 2, 3', database=name)
-    stored = collections.Counter[tuple[int, int]]()
-    strange = 0
-    for partition, offset, n, count in rows:
-        place = int(str(partition)), int(str(offset))
-        stored[place] += int(str(count))
-        strange += accepted.good.get(place) != int(str(n))
-    dead = collections.Counter[tuple[int, int]]()
-    for letter in letters:
-        dead[int(str(letter["stream"]).rpartition("/")[2]), int(letter["position"])] += 1
-    return Verdict(
-        lost=sum(place not in stored for place in accepted.good),
-        duplicated=sum(stored.values()) - len(stored),
-        strange=strange,
-        letters_lost=sum(place not in dead for place in accepted.broken),
-        letters_duplicated=sum(dead.values()) - len(dead),
-    )
+    @property
+    def good(self) -> bool:
+        return not any(self.counts.values())
+
+    def __str__(self) -> str:
+        return "; ".join(
+            f"{kind} {count}" + (f" ({', '.join(self.examples[kind])})" if count else "")
+            for kind, count in self.counts.items()
+        )
 
 
-def stored_rows(database: Timescale, name: str) -> int:
-    return int(str(database.query("SELECT count(*) FROM stored", database=name)[0][0]))
+OUT_OF_ORDER = """SELECT device_id || ': ' || before || ' before ' || n FROM (
+  SELECT device_id, n, lag(n) OVER (PARTITION BY device_id ORDER BY arrived) AS before FROM {table}) x WHERE before > n"""
 
 
-__all__ = ["Accepted", "Load", "PipelineHost", "TABLE", "Verdict", "check", "dead_letters", "pipeline", "random", "stored_rows", "Sequence"]
+class Stage:
+    """One topic, one database, one table, hosts of one group; and what was accepted."""
+
+    def __init__(
+        self, kafka: Kafka, database: Timescale, name: str, directory: Path, rng: random.Random, *,
+        partitions: int = 4, broken_every: int = 997,
+    ) -> None:  # fmt: skip
+        self.kafka, self.database, self.name, self.directory, self.rng = kafka, database, name, directory, rng
+        self.load = Load(kafka, name, partitions, broken_every)
+        self.hosts: dict[str, PipelineHost] = {}
+        if not database.query("SELECT 1 FROM pg_database WHERE datname = $1", name, database="postgres"):
+            database.create_database(name)
+        self.sql(TABLE)
+        kafka.create_topic(name, partitions, {"retention.ms": -1})
+
+    @property
+    def accepted(self) -> Accepted:
+        return self.load.accepted
+
+    def url(self, through: PgBouncer | None = None) -> str:
+        return (through or self.database).url(self.name)
+
+    def sql(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        return self.database.query(statement, *parameters, database=self.name)
+
+    # Hosts
+
+    def parts(
+        self, host: str, *, url: str | None = None, source: Mapping[str, object] = {}, parsed: Mapping[str, object] = {},
+        store: Mapping[str, object] = {}, properties: Mapping[str, object] = {}, **more: object,
+    ) -> dict[str, Any]:  # fmt: skip
+        """The sections of a host's configuration."""
+        return {
+            "delivery": "exactly_once",
+            "sources": {"in": {"plugin": "kafka_source", "brokers": self.kafka.brokers, "topic": self.name,
+                               "group": self.name, "instance": host, "commit_interval": "100ms",
+                               "properties": properties, **source}},
+            "transforms": {"parsed": {"plugin": "json_telemetry", "from": "in", "metrics": ["n", "temperature"],
+                                      "keep": ["partition", "offset"], **parsed}},
+            "sinks": {"store": {"plugin": "timescale_sink", "from": "parsed", "url": url or self.url(),
+                                "table": "stored", "unmapped": "ignore", "retry": {"initial": "50ms", "max": "500ms"},
+                                "batch": {"rows": 1000, "delay": "20ms"}, **store}},
+            "dead_letters": {"plugin": "file_sink", "path": "dead-letters/{pipeline}.ndjson",
+                             "unique_by": ["stream", "position", "node"]},
+            **more,
+        }  # fmt: skip
+
+    def host(
+        self, name: str = "host", *, build: Path = BUILD, environment: Mapping[str, str] | None = None, **parts: Any
+    ) -> PipelineHost:
+        """A host with a directory and a place in the group of its own; see `parts`."""
+        directory = self.directory / name
+        config = configuration(directory, **self.parts(name, **parts))
+        host = PipelineHost(config, directory, environment=environment, build=build)
+        self.hosts[name] = host
+        return host
+
+    # Progress
+
+    def positions(self, sink: str = "store") -> dict[str, int]:
+        """Where each stream stands in the database."""
+        try:
+            return dict(self.sql("SELECT stream, next FROM pipeline_positions WHERE sink = $1", sink))
+        except SqlError as error:
+            if error.sqlstate == "42P01":  # nobody has begun yet
+                return {}
+            raise
+
+    def progress(self) -> int:
+        return sum(self.positions().values())
+
+    def wait_for_progress(self, beyond: int, timeout: float = 60) -> float:
+        """The seconds until rows are stored that were not."""
+        started = time.monotonic()
+        wait_until(lambda: self.progress() > beyond, f"rows beyond the first {beyond}", timeout)
+        return time.monotonic() - started
+
+    def rows(self) -> int:
+        return int(self.sql("SELECT count(*) FROM stored")[0][0])
+
+    def letters(self) -> list[dict[str, Any]]:
+        return [letter for host in self.hosts.values() for letter in dead_letters(host.directory)]
+
+    def buried(self) -> set[Place]:
+        return {(int(letter["stream"].rpartition("/")[2]), letter["position"]) for letter in self.letters()}
+
+    def wait_for_all(self, timeout: float = 60) -> None:
+        """Until all that was produced is settled."""
+        wait_until(lambda: self.progress() >= sum(self.load.ends.values()), "all records", timeout)
+        wait_until(lambda: self.accepted.broken <= self.buried(), "all dead letters", min(timeout, 20))
+
+    # Judgement
+
+    def verdict(self, *, table: str = "stored") -> Verdict:
+        """Compares what was accepted with what is stored and with the dead letters, by place."""
+        good, verdict = self.accepted.good, Verdict()
+        stored = collections.Counter[Place]()
+        strange = []
+        for partition, offset, n, count in self.sql(f'SELECT partition, "offset", n, count(*) FROM {table} GROUP BY 1, 2, 3'):
+            stored[partition, offset] += count
+            if good.get((partition, offset)) != n:
+                strange.append((partition, offset))
+        buried = self.buried()
+        verdict.note("lost", sorted(good.keys() - stored.keys()))
+        verdict.note("duplicated", sorted(place for place, count in stored.items() if count > 1))
+        verdict.note("strange", sorted(strange))
+        verdict.note("out of order", (row[0] for row in self.sql(OUT_OF_ORDER.format(table=table))))
+        verdict.note("letters lost", sorted(self.accepted.broken - buried))
+        for host in self.hosts.values():  # each has a file of its own
+            times = collections.Counter((letter["stream"], letter["position"]) for letter in dead_letters(host.directory))
+            verdict.note(f"letters duplicated by {host.directory.name}", sorted(p for p, n in times.items() if n > 1))
+        verdict.note("letters of good records", sorted(buried & stored.keys()))
+        return verdict
+
+    def check(self) -> None:
+        verdict = self.verdict()
+        print(f"{self.name}: {len(self.accepted.good)} records, {len(self.accepted.broken)} broken ones: {verdict}")
+        assert verdict.good, str(verdict)
+
+    def finish(self, *hosts: PipelineHost, timeout: float = 60) -> None:
+        """Everything arrives, the hosts end well, nothing is lost, twice, or left behind."""
+        self.wait_for_all(timeout)
+        for host in hosts:
+            host.wait_for_log("starts 1 pipeline")  # before that SIGTERM just ends it
+            assert host.stop() == 0
+        self.check()
+        self.nothing_is_left()
+
+    def nothing_is_left(self) -> None:
+        """No session of ours, and so no open transaction or lock; no prepared transaction."""
+        ours = "application_name LIKE 'pipeline-host%' AND datname = current_database()"
+        wait_until(lambda: not self.sql(f"SELECT 1 FROM pg_stat_activity WHERE {ours}"), "our sessions to be gone")
+        assert not self.sql("SELECT * FROM pg_prepared_xacts")
+        assert not self.sql("SELECT * FROM pg_locks WHERE locktype = 'advisory' AND database ="
+                            " (SELECT oid FROM pg_database WHERE datname = current_database())")  # fmt: skip

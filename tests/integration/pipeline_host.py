@@ -52,13 +52,14 @@ class PipelineHost:
         environment: Mapping[str, str] | None = None,
         sets: Sequence[str] = (),
         arguments: Sequence[str] = (),
+        build: Path = BUILD,
     ) -> None:
         self.directory = directory
         self.log_file = directory / "host.log"
         self._environment = {**os.environ, **(environment or {})}
         options = [f"--set={item}" for item in (*sets, "http.listen=127.0.0.1:0")]
         self._command = [
-            str(PROGRAM), "run", str(config), "--log-format", "json", *options, *arguments
+            str(build / "bin" / "pipeline-host"), "run", str(config), "--log-format", "json", *options, *arguments
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
 

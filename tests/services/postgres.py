@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
@@ -106,6 +107,29 @@ class Postgres(SqlEndpoint, Service):
     def drop_database(self, name: str) -> None:
         """Drops a database, whoever is still connected."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', database="postgres")
+
+    def dump(self, name: str) -> Path:
+        """A backup of a database, by pg_dump."""
+        file = self._data() / f"{name}.{time.monotonic_ns()}.dump"  # where it may write
+        self._run("pg_dump", f"--dbname={self.url(name)}", "--format=custom", f"--file={file}")
+        return file
+
+    def restore(self, name: str, backup: Path) -> None:
+        """A database as it was when it was dumped, by pg_restore."""
+        self.drop_database(name)
+        self.create_database(name)
+        self._before_restoring(name)
+        self._run("pg_restore", f"--dbname={self.url(name)}", backup)
+        self._after_restoring(name)
+
+    def _run(self, program: str, *arguments: str | Path) -> None:
+        run_tool([*self._as_user(), self._programs() / program, *arguments])
+
+    def _before_restoring(self, name: str) -> None:
+        """What an extension needs."""
+
+    def _after_restoring(self, name: str) -> None:
+        """What an extension needs."""
 
     def _own_settings(self) -> dict[str, str]:
         return {}
@@ -209,6 +233,12 @@ class Timescale(Postgres):
         url = super().create_database(name)
         self.execute("CREATE EXTENSION timescaledb", database=name)
         return url
+
+    def _before_restoring(self, name: str) -> None:
+        self.execute("SELECT timescaledb_pre_restore()", database=name)
+
+    def _after_restoring(self, name: str) -> None:
+        self.execute("SELECT timescaledb_post_restore()", database=name)
 
     def _own_settings(self) -> dict[str, str]:
         return {

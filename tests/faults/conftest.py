@@ -1,0 +1,46 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A stage for each test, and the seed of its randomness."""
+
+from __future__ import annotations
+
+import random
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "integration"), str(Path(__file__).parent)]
+
+from stage import ROUNDS, SEED, Stage, own_timescale  # noqa: E402
+
+from services import Kafka, Timescale  # noqa: E402
+
+LONG = 5  # rounds
+collect_ignore = [] if ROUNDS >= LONG else ["test_big_kill.py"]
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    terminalreporter.write_line(f"again with the same dice: FAULT_SEED={SEED} ROUNDS={ROUNDS}")
+
+
+@pytest.fixture
+def rng(request: pytest.FixtureRequest) -> random.Random:
+    """The same for a test and a seed, whatever runs before it."""
+    print(f"FAULT_SEED={SEED}")
+    return random.Random(f"{SEED} {request.node.name}")
+
+
+@pytest.fixture(scope="session")
+def timescale() -> Iterator[Timescale]:
+    with own_timescale() as service:
+        yield service
+
+
+@pytest.fixture
+def stage(kafka: Kafka, timescale: Timescale, unique_name: str, tmp_path: Path, rng: random.Random) -> Iterator[Stage]:
+    """On the servers that all tests share."""
+    made = Stage(kafka, timescale, unique_name, tmp_path, rng)
+    yield made
+    timescale.drop_database(unique_name)
+    kafka.delete_topic(unique_name)

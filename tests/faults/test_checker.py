@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The judge is judged: what is lost, twice, out of order or left behind is seen."""
+
+from __future__ import annotations
+
+import json
+
+from stage import Stage
+
+
+def test_the_checker_sees_what_is_wrong(stage: Stage) -> None:
+    stage.load.produce(4000)
+    with stage.host() as host:
+        stage.wait_for_all()
+        stage.check()
+        stage.sql("DELETE FROM stored WHERE n = 17")
+        stage.sql("INSERT INTO stored SELECT nextval('stored_arrived_seq'), time, user_id, device_id, n, temperature,"
+                  ' partition, "offset" FROM stored WHERE n = 3000')  # fmt: skip
+        stage.sql("UPDATE stored SET n = -1 WHERE n = 3500")
+        letters = host.directory / "dead-letters" / "test.ndjson"
+        first, *others = letters.read_text().splitlines()
+        of_a_good_one = json.dumps({**json.loads(first), "stream": f"{stage.name}/1", "position": 1})
+        letters.write_text("".join(line + "\n" for line in [*others, others[0], of_a_good_one]))
+        counts = stage.verdict().counts
+        assert host.stop() == 0
+    assert counts == {
+        "lost": 1, "duplicated": 1, "strange": 1, "out of order": 2, "letters lost": 1,
+        "letters duplicated by host": 1, "letters of good records": 1,
+    }  # fmt: skip

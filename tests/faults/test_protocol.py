@@ -1,0 +1,336 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts, databases and brokers that die or stand still: rows 1 to 4, 8, 10, 11, 25 and 27 of README.md."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import signal
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+from pipeline_host import PipelineHost
+from proxy import WRITE_COMMIT, Harm, Proxy
+from stage import FAULT_BUILD, ROUNDS, Stage, own_timescale
+
+from services import Kafka, KafkaError, Timescale, wait_until
+
+QUICK = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "max.poll.interval.ms": 2000}  # given up soon
+HURRIED = {"stall_timeout": "3s", "statement_timeout": "2s", "lock_timeout": "2s"}
+
+
+def test_01_host_killed_at_random_moments(stage: Stage) -> None:
+    recoveries = []
+    with stage.host() as host:
+        for kill in range(15 * ROUNDS):
+            stage.load.produce(2000)
+            time.sleep(stage.rng.uniform(0, 0.5))  # a random moment, during the start or at work
+            host.kill()
+            if kill % 3 == 0:
+                stage.load.produce(100)  # there is something to do
+                before = stage.progress()
+                host.start()
+                recoveries.append(stage.wait_for_progress(before))
+            else:
+                host.start()
+        print(f"restart to first new row: {statistics.median(recoveries):.2f} s, at most {max(recoveries):.2f} s")
+        stage.finish(host)
+    assert statistics.median(recoveries) < 2
+
+
+def in_tests_own_words(point: str) -> str:
+    return point.replace(".", "_")
+
+
+# Where the process dies, and how many of these moments there are in the work of one run.
+POINTS = {"claim.before": 4, "claim.after": 4, "copy.before": 5, "copy.after": 5, "commit.before": 5, "commit.sent": 5,
+          "commit.after": 5, "settle": 5, "broker.before": 3, "broker.after": 3}  # fmt: skip
+KILLS = 1 if ROUNDS == 1 else 20
+
+
+def armed(stage: Stage, point: str, moments: int) -> PipelineHost:
+    failpoint = f"{point}:{stage.rng.randint(1, moments)}"
+    return stage.host(
+        build=FAULT_BUILD, environment={"PIPELINE_FAILPOINT": failpoint}, store={"batch": {"rows": 200, "delay": "5ms"}},
+        properties=QUICK,
+    )  # fmt: skip
+
+
+def dies(host: PipelineHost) -> None:
+    assert host.wait(60) == -signal.SIGKILL, host.log()
+
+
+@pytest.mark.parametrize("point", POINTS, ids=in_tests_own_words)
+def test_02_host_killed_exactly_at(stage: Stage, point: str) -> None:
+    stage.load.produce(1000)
+    for _ in range(KILLS):
+        with armed(stage, point, POINTS[point]) as host:
+            while host.process.poll() is None:  # enough for each moment to come
+                stage.load.produce(200)
+                with contextlib.suppress(TimeoutError):
+                    wait_until(lambda host=host: host.process.poll() is not None, "death", 0.2)
+            dies(host)
+    with stage.host(build=FAULT_BUILD, properties=QUICK) as host:
+        stage.finish(host)
+
+
+def order(stage: Stage, *to: str) -> None:
+    """An operator's, as soon as the group has no members."""
+
+    def obeyed() -> bool:
+        try:
+            stage.kafka.reset_offsets(stage.name, stage.name, *to)
+        except KafkaError:
+            return False
+        return True
+
+    wait_until(obeyed, "the group to be empty")
+
+
+@pytest.mark.parametrize("point", ["mark.before", "mark.after"], ids=in_tests_own_words)
+def test_02_host_killed_exactly_at_an_order(stage: Stage, point: str) -> None:
+    stage.load.produce(4000)
+    with stage.host(properties=QUICK) as host:
+        stage.wait_for_all()
+        assert host.stop() == 0
+    for _ in range(KILLS):
+        to = stage.rng.randint(100, 900)
+        stage.sql('DELETE FROM stored WHERE "offset" >= $1', to)
+        order(stage, "--to-offset", str(to))
+        with armed(stage, point, 4) as host:
+            dies(host)
+    with stage.host(build=FAULT_BUILD, properties=QUICK) as host:
+        wait_until(lambda: stage.rows() == len(stage.accepted.good), "the deleted rows to be back")
+        stage.finish(host)
+
+
+def copying(stage: Stage) -> bool:
+    """Somebody's COPY is under way."""
+    return bool(stage.sql("SELECT 1 FROM pg_stat_activity WHERE query LIKE '%COPY %stored%' AND state = 'active'"
+                          " AND datname = current_database() AND pid <> pg_backend_pid()"))  # fmt: skip
+
+
+def waits(host: PipelineHost) -> list[float]:
+    """How long it said that it would wait before each next try."""
+    return [float(found) for found in re.findall(r"try \d+ in ([\d.]+) s", host.log())]
+
+
+def test_03_database_killed_in_the_middle_of_a_copy(
+    kafka: Kafka, unique_name: str, tmp_path: Path, rng: random.Random
+) -> None:
+    with own_timescale() as database:
+        stage = Stage(kafka, database, unique_name, tmp_path, rng)
+        with stage.host(store={"retry": {"initial": "100ms", "max": "1s"}}) as host:
+            for _ in range(ROUNDS):
+                stage.load.produce(5000)
+                stage.wait_for_progress(0)
+                locker = database.session(unique_name)
+                locker.execute("BEGIN; LOCK stored IN ACCESS EXCLUSIVE MODE")
+                stage.load.produce(20_000)
+                wait_until(lambda: copying(stage), "a COPY that waits for the lock")
+                database.kill()
+                locker.close()
+                time.sleep(5)  # it is down for a while
+                assert host.get("/health/ready")[0] == 503
+                assert max(waits(host)) >= 0.8 > 0.3 > min(waits(host)), "it waits longer each time"
+                database.start()
+                stage.wait_for_all()
+                stage.load.produce(50_000)
+                time.sleep(rng.uniform(0, 0.3))  # and at any other moment
+                database.kill()
+                database.start()
+            stage.finish(host)
+
+
+@pytest.mark.parametrize("harm", [Harm.CUT_BEFORE, Harm.CUT_AFTER, Harm.SWALLOW_ANSWER, Harm.LATE], ids=lambda h: h.name.lower())
+def test_04_answer_to_commit_is_lost(stage: Stage, harm: Harm) -> None:
+    with Proxy(stage.database.port) as proxy, stage.host(url=proxy.url(stage.url()), store=HURRIED) as host:
+        for _ in range(1 + ROUNDS):
+            proxy.aim(WRITE_COMMIT, harm)
+            stage.load.produce(5000)
+            proxy.wait_for_hit()
+            if harm is Harm.LATE:
+                time.sleep(stage.rng.uniform(0, 0.5))  # it comes while its fate is being found out, or after
+                proxy.release()
+            stage.wait_for_all()
+        assert "whether the last transaction was committed is found out first" in host.log()
+        stage.finish(host)
+
+
+@pytest.mark.parametrize("harm", [Harm.CUT_BEFORE, Harm.CUT_AFTER], ids=lambda h: h.name.lower())
+def test_04_answers_to_claims_are_lost(stage: Stage, harm: Harm) -> None:
+    stage.load.produce(5000)
+    with Proxy(stage.database.port) as proxy:
+        proxy.aim(rb"^Q.{4}COMMIT;?\0$", harm, times=6)
+        with stage.host(url=proxy.url(stage.url())) as host:
+            proxy.wait_for_hit(6)
+            stage.finish(host)
+
+
+def test_04_connection_cut_at_any_byte(stage: Stage) -> None:
+    with Proxy(stage.database.port) as proxy, stage.host(url=proxy.url(stage.url()), store=HURRIED) as host:
+        for _ in range(5 * ROUNDS):
+            proxy.cut_after = stage.rng.randint(1000, 300_000)
+            stage.load.produce(5000)
+            wait_until(lambda: proxy.cut_after is None or stage.load.produce(2000), "the cut")
+        stage.finish(host)
+
+
+def test_08_broker_killed(timescale: Timescale, unique_name: str, tmp_path: Path, rng: random.Random) -> None:
+    with Kafka() as broker:
+        stage = Stage(broker, timescale, unique_name, tmp_path, rng)
+        with stage.host() as host:
+            for _ in range(1 + ROUNDS):
+                stage.load.produce(50_000)
+                time.sleep(rng.uniform(0, 0.3))
+                broker.kill()
+                broker.start()
+                stage.load.produce(1000)
+                stage.wait_for_all()
+            stage.finish(host)
+
+
+def test_08_broker_stands_still(timescale: Timescale, unique_name: str, tmp_path: Path, rng: random.Random) -> None:
+    with Kafka() as broker:
+        stage = Stage(broker, timescale, unique_name, tmp_path, rng)
+        with stage.host(properties={"socket.timeout.ms": 2000, "session.timeout.ms": 3000}) as host:
+            stage.load.produce(50_000)
+            stage.wait_for_progress(0)
+            broker.pause()
+            time.sleep(5 * ROUNDS)  # longer than the session and than any request may take
+            broker.resume()
+            wait_until(lambda: stage.load.produce(1000) is None, "the broker")
+            stage.finish(host)
+
+
+def test_10_rebalance_storm(kafka: Kafka, timescale: Timescale, unique_name: str, tmp_path: Path, rng: random.Random) -> None:
+    """Three hosts join, leave, die and freeze under load."""
+    stage = Stage(kafka, timescale, unique_name, tmp_path, rng, partitions=8)
+    hosts = [stage.host(name, properties=QUICK) for name in ("one", "two", "three")]
+    running: set[PipelineHost] = set()
+    frozen: set[PipelineHost] = set()
+    with contextlib.ExitStack() as ends:
+        for host in hosts:
+            ends.enter_context(host)
+            running.add(host)
+        for _ in range(15 * ROUNDS):
+            stage.load.produce(1000)
+            host = rng.choice(hosts)
+            if host not in running:
+                host.start()
+                running.add(host)
+            elif host in frozen:
+                host.signal(signal.SIGCONT)
+                frozen.discard(host)
+            elif (what := rng.choice(["stop", "kill", "freeze"])) == "freeze":
+                host.signal(signal.SIGSTOP)
+                frozen.add(host)
+            else:
+                if what == "kill":
+                    host.kill()
+                else:
+                    host.wait_for_log("starts 1 pipeline")
+                    assert host.stop() == 0
+                running.discard(host)
+            time.sleep(rng.uniform(0, 1))
+        for host in frozen:
+            host.signal(signal.SIGCONT)
+        for host in set(hosts) - running:
+            host.start()
+        stage.load.produce(1000)
+        stage.finish(*hosts)
+
+
+def epochs(stage: Stage) -> int:
+    return int(stage.sql("SELECT sum(epoch) FROM pipeline_positions")[0][0])
+
+
+def test_11_zombie_writes_nothing(stage: Stage) -> None:
+    """A host freezes with a COMMIT on its way, another takes over, then both wake up."""
+    with Proxy(stage.database.port) as proxy:
+        first = stage.host("first", url=proxy.url(stage.url()), properties=QUICK, store=HURRIED)
+        second = stage.host("second", properties=QUICK)
+        with first:
+            for round_ in range(ROUNDS):
+                stage.load.produce(2000)
+                stage.wait_for_all()
+                before = epochs(stage)
+                proxy.aim(WRITE_COMMIT, Harm.HOLD)
+                stage.load.produce(20_000)
+                proxy.wait_for_hit()
+                first.signal(signal.SIGSTOP)
+                with second:
+                    stage.wait_for_all()  # all is written by the second one
+                    assert epochs(stage) >= before + 4, "it claimed all four partitions"
+                    proxy.release()
+                    first.signal(signal.SIGCONT)
+                    first.wait_for_log("another host has claimed")
+                    stage.load.produce(2000)
+                    stage.wait_for_all()
+                    if round_ % 2:
+                        second.kill()
+                    else:
+                        assert second.stop() == 0
+            stage.finish(first)
+
+
+def test_11_host_paused_again_and_again(stage: Stage) -> None:
+    with stage.host("first", properties=QUICK) as first, stage.host("second", properties=QUICK) as second:
+        for number in range(2 + 2 * ROUNDS):
+            stage.load.produce(20_000)
+            time.sleep(stage.rng.uniform(0, 0.4))
+            host = (first, second)[number % 2]
+            host.signal(signal.SIGSTOP)
+            wait_until(lambda: stage.progress() >= sum(stage.load.ends.values()), "the other one to write all")
+            host.signal(signal.SIGCONT)
+        stage.finish(first, second)
+
+
+def test_25_operator_resets_offsets(stage: Stage) -> None:
+    stage.load.produce(8000)
+    with stage.host(properties=QUICK) as host:
+        stage.wait_for_all()
+        with pytest.raises(KafkaError, match="only be reset if the group .* is inactive"):
+            stage.kafka.reset_offsets(stage.name, stage.name, "--to-earliest")
+        assert host.stop() == 0
+
+        stage.sql('DELETE FROM stored WHERE "offset" >= 500')
+        order(stage, "--to-offset", "500")
+        host.start()
+        host.wait_for_log("goes to 500: the group's offset was reset")
+        wait_until(lambda: stage.rows() == len(stage.accepted.good), "the deleted rows to be back")
+        stage.wait_for_all()
+        assert host.stop() == 0
+        stage.check()
+
+        order(stage, "--shift-by", "-5")  # now on purpose twice
+        again = {(p, stage.load.ends[p] - back) for p in range(4) for back in range(1, 6)} & stage.accepted.good.keys()
+        host.start()
+        wait_until(lambda: stage.rows() == len(stage.accepted.good) + len(again), "five of each partition once more")
+        host.kill()
+        host.start()  # an order is obeyed once
+        stage.load.produce(100)
+        stage.wait_for_all()
+        assert host.stop() == 0
+    twice = stage.sql('SELECT partition, "offset" FROM stored GROUP BY 1, 2 HAVING count(*) = 2')
+    assert set(twice) == again
+    stage.sql("DELETE FROM stored a USING stored b WHERE a.n = b.n AND a.arrived > b.arrived")
+    stage.check()
+
+
+def test_27_database_restored_from_a_backup(stage: Stage) -> None:
+    with stage.host() as host:
+        stage.load.produce(10_000)
+        stage.wait_for_progress(2000)
+        backup = stage.database.dump(stage.name)  # at work
+        stage.load.produce(10_000)
+        stage.wait_for_all()
+        assert host.stop() == 0
+        stage.database.restore(stage.name, backup)
+        assert 0 < stage.rows() < len(stage.accepted.good)
+        stage.load.produce(1000)
+        host.start()
+        stage.finish(host)
