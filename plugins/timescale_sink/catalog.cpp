@@ -118,7 +118,8 @@ std::string milliseconds(std::chrono::nanoseconds d) {
 // libpqxx loses the server's last words where the connection ended with them.
 std::string meaning_of(std::string text) {
   if (text.find("Could not obtain client encoding") == std::string::npos) return text;
-  return "the server, or a pooler before it, ended the connection instead of an answer: it was shut down, or the pooler "
+  return "the server, or a pooler before it, ended the connection instead of an answer: it was shut down, or the "
+         "pooler "
          "had no connection to the database free in time";
 }
 
