@@ -268,6 +268,20 @@ TEST_CASE("without such a sink the state is kept on the disk, and nothing is lef
   std::filesystem::remove_all(state);
 }
 
+TEST_CASE("a state directory that can't be written to stops no record") {
+  auto w = new_world("w");
+  fill(*w, 1, 500);
+  auto text = yaml(store + tenths, "state_dir: /proc/nothing\n");
+  text.replace(text.find("exactly_once"), 12, "at_least_once");
+  host h;
+  auto p = h.build(text);
+  REQUIRE_MESSAGE(p, h.problems);
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  CHECK(w->database.distinct("tenths") == 50);
+}
+
 TEST_CASE("what can't keep the promise is refused, and the node is named") {
   auto w = new_world("w");
   host h;

@@ -725,7 +725,16 @@ outcome lane::restore(std::string_view name, begin why, claimed_stream& claimed)
     return outcome();
   };
   outcome loaded;
-  if (graph_.positions.empty()) loaded = graph_.state->load(source_->node(), name, each);
+  if (graph_.positions.empty()) {
+    loaded = graph_.state->load(source_->node(), name, each);
+    // Records are worth more than what was remembered of them.
+    if (loaded.code == PL_RETRY) {
+      source_->log(telemetry::log_level::warn,
+                   loaded.text() + "; transforms begin anew, and forget with the next restart");
+      graph_.state.reset();
+      loaded = {};
+    }
+  }
   // The first sink keeps it, or the one that has kept it before that one was configured.
   for (std::size_t i = 0; i < graph_.positions.accounts().size() && !found && loaded.ok(); ++i) {
     loaded = graph_.positions.load(source_->node(), name, i, each);

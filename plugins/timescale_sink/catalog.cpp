@@ -90,13 +90,15 @@ std::vector<std::vector<std::string>> inspect_unique_keys(pqxx::transaction_base
 }
 
 // An altered type means a new file; only tables without a file of their own (partitioned ones) need the list of
-// columns.
+// columns. A column that takes no nulls any more leaves the file as it is.
 std::string fingerprint_expression(const table_info& table) {
   const auto name = quoted_literal(table.name.sql()) + "::regclass";
-  if (table.kind == 'r') return "coalesce(pg_relation_filenode(" + name + ")::text, '')";
-  return "(SELECT coalesce(string_agg(attnum || ':' || attname || ':' || atttypid, ',' ORDER BY attnum), '') FROM "
-         "pg_attribute "
-         "WHERE attrelid = " +
+  if (table.kind == 'r')
+    return "(SELECT concat(pg_relation_filenode(" + name +
+           "), ':', count(*)) FROM pg_attribute WHERE attrelid = " + name +
+           " AND attnum > 0 AND attnotnull AND NOT attisdropped)";
+  return "(SELECT coalesce(string_agg(concat_ws(':', attnum, attname, atttypid, attnotnull), ',' ORDER BY attnum), '') "
+         "FROM pg_attribute WHERE attrelid = " +
          name + " AND attnum > 0 AND NOT attisdropped)";
 }
 

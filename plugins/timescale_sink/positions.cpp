@@ -120,21 +120,39 @@ std::vector<std::string> change_sql(const position_tables& where, const pl::batc
   return sql;
 }
 
-void create_position_tables(pqxx::transaction_base& tx, const position_tables& where) {
+namespace {
+
+// Room on each page for new versions of a row that is updated with every write.
+std::vector<std::string> position_tables_sql(const position_tables& where) {
+  return {
+      "CREATE TABLE IF NOT EXISTS " + where.positions.sql() +
+          " (pipeline text, sink text, source text, stream text, next bigint NOT NULL, epoch bigint NOT NULL, token "
+          "bigint NOT NULL DEFAULT 0, moved timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (pipeline, sink, "
+          "source, stream)) WITH (fillfactor = 50)",
+      "CREATE TABLE IF NOT EXISTS " + where.state.sql() +
+          " (pipeline text, sink text, source text, stream text, node text, key bytea, value bytea NOT NULL, "
+          "PRIMARY KEY (pipeline, sink, source, stream, node, key)) WITH (fillfactor = 70)"};
+}
+
+}  // namespace
+
+pl::result<void> create_position_tables(pqxx::transaction_base& tx, const position_tables& where) {
   const auto there = [&](const table_name& t) {
     return !tx.exec("SELECT to_regclass(" + literal(t.sql()) + ")")[0][0].is_null();
   };
-  if (there(where.positions) && there(where.state)) return;
+  if (there(where.positions) && there(where.state)) return {};
   tx.exec("SELECT pg_advisory_xact_lock(hashtextextended(" + literal("pipeline-host creates " + where.positions.sql()) +
           ", 0))");
-  // Room on each page for new versions of a row that is updated with every write.
-  tx.exec("CREATE TABLE IF NOT EXISTS " + where.positions.sql() +
-          " (pipeline text, sink text, source text, stream text, next bigint NOT NULL, epoch bigint NOT NULL, token "
-          "bigint NOT NULL DEFAULT 0, moved timestamptz NOT NULL DEFAULT now(), PRIMARY KEY (pipeline, sink, source, "
-          "stream)) WITH (fillfactor = 50)");
-  tx.exec("CREATE TABLE IF NOT EXISTS " + where.state.sql() +
-          " (pipeline text, sink text, source text, stream text, node text, key bytea, value bytea NOT NULL, PRIMARY "
-          "KEY (pipeline, sink, source, stream, node, key)) WITH (fillfactor = 70)");
+  const auto statements = position_tables_sql(where);
+  try {
+    for (const auto& sql : statements) tx.exec(sql);
+  } catch (const pqxx::insufficient_privilege& e) {
+    return pl::retry("can't make the tables for 'delivery: exactly_once': " + error_of(e).message +
+                     "; GRANT CREATE on their schema to the user of 'url', or make them yourself and grant SELECT, "
+                     "INSERT, UPDATE and DELETE: " +
+                     statements[0] + "; " + statements[1]);
+  }
+  return {};
 }
 
 // ------------------------------------------------------------------------------------------------- position_book ---
@@ -142,7 +160,8 @@ void create_position_tables(pqxx::transaction_base& tx, const position_tables& w
 pl::result<void> position_book::ask(const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
   const bool reused = connection_ != nullptr;
   auto answer = in_transaction(secret_conninfo_, limits_, connection_, [&](pqxx::transaction_base& tx) {
-    if (!tables_are_there_) create_position_tables(tx, where_);
+    if (!tables_are_there_)
+      if (auto made = create_position_tables(tx, where_); !made.ok()) return made;
     return body(tx);
   });
   tables_are_there_ = tables_are_there_ || answer.ok();

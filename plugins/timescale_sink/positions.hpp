@@ -52,7 +52,7 @@ struct position_tables {
 [[nodiscard]] std::vector<std::string> change_sql(const position_tables& where, const pl::batch_list& batches);
 
 // Makes both tables where they are missing. Many hosts may do it at once.
-void create_position_tables(pqxx::transaction_base& tx, const position_tables& where);
+[[nodiscard]] pl::result<void> create_position_tables(pqxx::transaction_base& tx, const position_tables& where);
 
 // A connection that is kept for the next question, and opened anew where it broke. One thread.
 class position_book {

@@ -45,8 +45,8 @@ void fill(reusable_batch& b, const pl_schema* schema, std::mt19937& random, std:
   b.pos.resize(rows_per_batch);
   b.columns = {b.time.data(),        b.user.data(),     b.device.data(),
                b.temperature.data(), b.humidity.data(), b.voltage.data()};
-  b.raw = {sizeof(pl_batch), rows_per_batch, rows_per_batch, 1,       schema,
-           b.columns.data(), nullptr,        b.pos.data(),   nullptr, &b.range};
+  b.raw = {sizeof(pl_batch), rows_per_batch, rows_per_batch, 1,        schema,  b.columns.data(),
+           nullptr,          b.pos.data(),   nullptr,        &b.range, nullptr, 0};
 }
 
 pl::testing::config_fields five_rules() {

@@ -18,7 +18,8 @@ using fate = proxy::fate;
 // An instance that is created and never started, as the host has it beside the one that writes.
 class store {
  public:
-  explicit store(const std::string& table, config_fields options = {}) : sink_(table, std::move(options)) {
+  explicit store(const std::string& table, config_fields options = {}, const std::string& at = url())
+      : sink_(table, std::move(options), at) {
     REQUIRE(sink_.create() == PL_OK);
     ext_ = static_cast<const pl_ext_store*>(component().extension(sink_.instance_.self(), pl::borrow(PL_EXT_STORE)));
     REQUIRE(ext_ != nullptr);
@@ -29,6 +30,13 @@ class store {
     REQUIRE_MESSAGE(ext_->position(self(), pl::borrow("src"), pl::borrow(stream), &at) == PL_OK,
                     sink_.host.error_text());
     return at;
+  }
+  // Why it can't be told.
+  std::string refusal() {
+    pl_position at{};
+    sink_.host.forget();
+    CHECK(ext_->position(self(), pl::borrow("src"), pl::borrow("s/0"), &at) == PL_RETRY);
+    return sink_.host.error_text();
   }
   pl_status claim(pl_position seen, pl_position wanted, std::string_view stream = "s/0") {
     return ext_->claim(self(), pl::borrow("src"), pl::borrow(stream), seen, wanted);
@@ -124,6 +132,25 @@ void write_at_last(sink& s, const std::vector<pl::batch_view>& batches) {
 }
 
 }  // namespace
+
+TEST_CASE("no right to make the tables: what to grant, or to make, is told") {
+  database db;
+  const auto role = db.schema() + "_user";
+  db.run("CREATE TABLE t (n bigint); CREATE ROLE " + role + " LOGIN; GRANT USAGE ON SCHEMA " + db.schema() + " TO " +
+         role);
+  struct dropped {
+    database& db;
+    const std::string& role;
+    ~dropped() { db.run("DROP OWNED BY " + role + "; DROP ROLE " + role); }
+  } const cleanup{db, role};
+  auto as_role = direct_url();
+  as_role.replace(as_role.find("postgres@"), 8, role);
+  store book(db.name("t"), {}, as_role);
+  const auto why = book.refusal();
+  CHECK(has(why, "can't make the tables for 'delivery: exactly_once': permission denied for schema"));
+  CHECK(has(why, "GRANT CREATE on their schema to the user of 'url', or make them yourself"));
+  CHECK(has(why, "CREATE TABLE IF NOT EXISTS"));
+}
 
 TEST_CASE("claims: what was seen must still be so") {
   database db;
