@@ -393,8 +393,9 @@ void lane::snapshot_if_due() {
   for (auto& [name, t] : streams_) {
     // While a sink has more than was read, it would take no change.
     const auto& next = t.claimed.next;
-    const bool level = std::ranges::all_of(next, [&](auto n) { return n <= t.state->position(); });
-    if (due && level && !t.snapshot_waits && t.seen_until != t.state->position()) take_snapshot(name, t);
+    const auto position = t.state->position();
+    const bool level = std::all_of(next.begin(), next.end(), [position](auto n) { return n <= position; });
+    if (due && level && !t.snapshot_waits && t.seen_until != position) take_snapshot(name, t);
     if (t.snapshot_waits && t.state->settled() >= t.seen_until) write_snapshot(name, t);
   }
 }

@@ -92,7 +92,7 @@ outcome local_state::write(std::string_view source, const std::vector<state_chan
     bind_text(s, 3, c.node);
     bind_bytes(s, 4, c.key);
     if (!c.erase) bind_bytes(s, 5, c.value);
-    const auto done = sqlite3_step(s) == SQLITE_DONE ? outcome() : problem("written to");
+    auto done = sqlite3_step(s) == SQLITE_DONE ? outcome() : problem("written to");
     sqlite3_reset(s);
     if (done.ok()) continue;
     (void)run("ROLLBACK");

@@ -26,6 +26,7 @@ std::vector<std::filesystem::path> plugin_directories(const arguments& args) {
 
 config::load_result load(const arguments& args) {
   std::vector<config::file_arg> files;
+  files.reserve(args.configs.size());
   for (const auto& name : args.configs) files.push_back({name, std::nullopt});
   return config::load(files, args.sets, config::process_environment());
 }

@@ -35,7 +35,7 @@ using steady = std::chrono::steady_clock;
 
 constexpr std::size_t worker_count = 4;
 constexpr std::size_t max_waiting = 32;
-constexpr std::size_t max_request = 16 * 1024;
+constexpr std::size_t max_request = std::size_t{16} * 1024;
 constexpr int seconds_for_request = 2;
 constexpr auto time_for_request = std::chrono::seconds(seconds_for_request);
 constexpr auto time_for_connection = std::chrono::seconds(5);
@@ -130,7 +130,7 @@ class router final : public httplib::Server {
  public:
   explicit router(http_handlers handlers) : handlers_(std::move(handlers)) {
     set_payload_max_length(max_request);
-    set_exception_handler([](const httplib::Request&, httplib::Response& response, std::exception_ptr) {
+    set_exception_handler([](const httplib::Request&, httplib::Response& response, const std::exception_ptr&) {
       response.status = 500;  // httplib would send what() along
     });
     set_error_handler([](const httplib::Request&, httplib::Response& response) {

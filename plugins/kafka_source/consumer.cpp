@@ -340,10 +340,33 @@ pl::result<void> consumer::place_one(partition& p) {
     return answer.why();
   }
   p.next = static_cast<std::int64_t>(answer.value());
+  if (why == pl::begin::by_policy && p.next > from)
+    if (auto reported = report_missing_offset(p, from); !reported.ok()) return reported;
   if (why != pl::begin::by_progress)
     if (auto marked = mark_start(p); !marked.ok()) return marked;
   p.now = phase::reading;
   if (ctx_.logs(pl::log_level::debug)) ctx_.debug(p.stream + " is read from " + std::to_string(p.next));
+  return {};
+}
+
+// A broker forgets a group's offsets with the topic, or when they expire; the sinks still know theirs. These may lie inside of
+// other data now.
+pl::result<void> consumer::report_missing_offset(const partition& p, std::int64_t start) {
+  const auto ends = offsets_.ends(p);
+  if (!ends.ok()) return ends.why();
+  if (p.next > ends.value().high) return {};  // out of range: noticed when it is fetched
+  const auto next = std::to_string(p.next);
+  const auto what = "the group has no offset of " + p.stream + " any more, though the sinks have it up to " + next +
+                    ": the topic was created anew, or the group's offsets have expired";
+  if (settings_.on_out_of_range == out_of_range::stop) {
+    failure_ = pl::fatal(what + "; on_out_of_range: stop. Reset the group's offset with Kafka's tools: to " + next +
+                         " to go on, to the earliest if it was created anew");
+    ctx_.error(failure_->message);
+    return *failure_;
+  }
+  ctx_.error(what + "; going on at " + next + ". If it was created anew, records " + std::to_string(start) + " to " +
+             std::to_string(p.next - 1) + ", " + std::to_string(p.next - start) +
+             " of them, are not read: reset the group to the earliest with Kafka's tools to have them");
   return {};
 }
 

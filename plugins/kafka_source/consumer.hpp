@@ -83,6 +83,7 @@ class consumer {
 
   pl::result<void> place(const std::vector<partition*>& those);
   pl::result<void> place_one(partition& p);
+  pl::result<void> report_missing_offset(const partition& p, std::int64_t start);
   pl::result<void> mark_start(partition& p);
   void warn_unplaced(const pl::result<void>& placed);
   void place_waiting();

@@ -384,7 +384,7 @@ void evaluator::expire_silence(stream_state& s, key_node& n, std::uint32_t rule,
   auto& state = state_of(n, rule);
   const auto seen = last_seen(r, n);
   auto level = state.alerts.level;
-  const auto next = static_cast<std::size_t>(level + 1);
+  const auto next = static_cast<std::size_t>(std::int64_t{level} + 1);
   moment when{due, seen, oldest()};
   if (next < r.levels.size() && plus(seen, r.levels[next].missing_for) <= due) {
     ++level;

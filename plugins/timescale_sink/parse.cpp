@@ -100,7 +100,7 @@ std::optional<std::int64_t> parse_time(std::string_view text) {
   if (!fraction) return std::nullopt;
   const auto offset = read_offset_minutes(in);
   if (!offset || !in.done()) return std::nullopt;
-  const auto minutes = *day * 1440 + *hour * 60 + *minute - *offset;
+  const auto minutes = *day * 1440 + std::int64_t{*hour} * 60 + *minute - *offset;
   return (minutes * 60 + *second) * 1'000'000 + *fraction;
 }
 

@@ -12,7 +12,7 @@ namespace timescale {
 namespace {
 
 // Rows are handed to the connection in pieces of about this size: the database works on one while the next is encoded.
-constexpr std::size_t piece_bytes = 32 * 1024;
+constexpr std::size_t piece_bytes = std::size_t{32} * 1024;
 constexpr std::size_t kept_bytes = 1 << 20;
 constexpr std::size_t longest_detail = 300;
 constexpr std::string_view division_by_zero = "22012";

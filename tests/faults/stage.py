@@ -14,7 +14,7 @@ from typing import Any
 
 from pipeline_host import BUILD, SOURCE, PipelineHost, configuration, dead_letters
 
-from services import Kafka, PgBouncer, Record, SqlError, Timescale, wait_until
+from services import Kafka, KafkaError, PgBouncer, Record, SqlError, Timescale, wait_until
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))  # kills, records and durations grow with it
 SEED = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
@@ -253,3 +253,16 @@ class Stage:
         assert not self.sql("SELECT * FROM pg_prepared_xacts")
         assert not self.sql("SELECT * FROM pg_locks WHERE locktype = 'advisory' AND database ="
                             " (SELECT oid FROM pg_database WHERE datname = current_database())")  # fmt: skip
+
+
+def order(stage: Stage, *to: str) -> None:
+    """An operator's, as soon as the group has no members."""
+
+    def obeyed() -> bool:
+        try:
+            stage.kafka.reset_offsets(stage.name, stage.name, *to)
+        except KafkaError:
+            return False
+        return True
+
+    wait_until(obeyed, "the group to be empty")

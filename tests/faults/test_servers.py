@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pipeline_host import PipelineHost, configuration
 from proxy import Proxy
-from stage import FAULT_BUILD, ROUNDS, Load, Stage, own_timescale
+from stage import FAULT_BUILD, ROUNDS, Load, Stage, order, own_timescale
 
 from services import Kafka, PgBouncer, Timescale, wait_until
 
@@ -437,13 +437,26 @@ def test_26_positions_beyond_the_end_of_a_new_topic(stage: Stage, then: str) -> 
         stage.finish(host)
 
 
-def test_26_positions_inside_other_data(stage: Stage) -> None:
-    """The new topic is longer than the old one was: the offsets alone look well."""
+@pytest.mark.parametrize("then", ["earliest", "stop"])
+def test_26_positions_inside_other_data(stage: Stage, then: str) -> None:
+    """The new topic is longer than the old one was: the offsets alone look well. The broker forgot the group's."""
     stage.load.produce(4000)
     with stage.host(properties=QUICK) as host:
         stage.wait_for_all()
         assert host.stop() == 0
     made_anew(stage, 8000)
-    with stage.host("later", properties=QUICK) as host:
-        host.wait_for_log("created anew", 10)
+    with stage.host("later", properties=QUICK, source={"on_out_of_range": then}) as host:
+        told = f"the group has no offset of {stage.name}/"
+        wait_until(lambda: host.log().count(told) >= (1 if then == "stop" else 4), "the report")
+        if then == "stop":
+            assert host.wait() == 1
+        else:
+            assert host.log().count("records 0 to 999, 1000 of them, are not read") == 4
+            wait_until(lambda: stage.progress() == 8000, "the rest")
+            assert host.stop() == 0
+            assert stage.rows() < len(stage.accepted.good)
+            stage.sql("TRUNCATE stored")
+        order(stage, "--to-earliest")
+        host.start()
+        wait_until(lambda: stage.rows() >= len(stage.accepted.good), "all of the new topic")
         stage.finish(host)

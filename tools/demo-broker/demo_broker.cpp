@@ -68,7 +68,7 @@ topic parse_topic(std::string_view text) {
 
 arguments parse(const std::vector<std::string_view>& words) {
   arguments given;
-  for (std::size_t i = 0; i < words.size(); ++i) {
+  for (std::size_t i = 0; i < words.size(); i += 2) {  // a name and its value
     if (words[i] == "--help" || words[i] == "-h") {
       std::cout << usage;
       std::exit(0);
@@ -84,7 +84,6 @@ arguments parse(const std::vector<std::string_view>& words) {
       if (!count) refuse("--brokers must be a number from 1 to 10");
       given.brokers = *count;
     }
-    ++i;
   }
   return given;
 }
