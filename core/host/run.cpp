@@ -105,11 +105,9 @@ void runner::give_up_when_late() {
 }
 
 int runner::finish() {
-  {
-    if (!hung_) hung_.emplace(10s, exit_unsettled);
-    for (auto& p : running_) p->join();
-    hung_.reset();
-  }
+  if (!hung_) hung_.emplace(10s, exit_unsettled);
+  for (auto& p : running_) p->join();
+  hung_.reset();
   const bool failed =
       std::any_of(running_.begin(), running_.end(), [](const auto& p) { return !p->failure().empty(); });
   for (auto& p : running_)
