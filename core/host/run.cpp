@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <cstdlib>
 #include <mutex>
+#include <optional>
 #include <thread>
 
 namespace pl::host {
@@ -53,6 +54,7 @@ class runner {
   telemetry::heartbeat heartbeat_;
   bool stopping_ = false, abandoned_ = false;
   clock::time_point deadline_{};
+  std::optional<watchdog> hung_;  // a plugin that does not come back must not hold up the end
 };
 
 int runner::run(signals& incoming) {
@@ -99,13 +101,13 @@ void runner::give_up_when_late() {
       "not everything in flight could be written within shutdown_timeout; it stays unsettled and is read "
       "again after the next start");
   for (auto& p : running_) p->abandon();
+  hung_.emplace(10s, exit_unsettled);
 }
 
 int runner::finish() {
-  {
-    const watchdog hung(10s, exit_unsettled);
-    for (auto& p : running_) p->join();
-  }
+  if (!hung_) hung_.emplace(10s, exit_unsettled);
+  for (auto& p : running_) p->join();
+  hung_.reset();
   const bool failed =
       std::any_of(running_.begin(), running_.end(), [](const auto& p) { return !p->failure().empty(); });
   for (auto& p : running_)

@@ -136,7 +136,10 @@ class Bench:
         return found
 
     def empty(self) -> None:
-        self._database.execute("TRUNCATE raw_telemetry; CHECKPOINT", database=DATABASE)
+        # The positions, too: the sink knows better than a new group where it stands.
+        self._database.execute(
+            "TRUNCATE raw_telemetry; DROP TABLE IF EXISTS pipeline_positions, pipeline_state; CHECKPOINT", database=DATABASE
+        )
 
     def rows(self) -> int:
         return int(str(self._database.query("SELECT count(*) FROM raw_telemetry", database=DATABASE)[0][0]))
