@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text to numbers, durations and sizes. Internal to core/config.
+// Text to numbers, durations and sizes, as configurations and the command line write them.
 #pragma once
 
 #include <cstdint>

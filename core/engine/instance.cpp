@@ -345,4 +345,49 @@ outcome instance::load(std::string_view source, std::string_view stream, const e
               [&] { return table->load(self_, borrow(source), borrow(stream), const_cast<entry*>(&each), pass_on); });
 }
 
+bool instance::replayable() const { return extension<pl_ext_replay>(PL_EXT_REPLAY) != nullptr; }
+
+outcome instance::windows(pl_bound from, pl_bound until, window_list& out) {
+  yield left;
+  const auto* table = extension<pl_ext_replay>(PL_EXT_REPLAY);
+  const auto add = [](void* to, const pl_window* w) {
+    static_cast<window_list*>(to)->push_back({std::string(view(w->stream)), w->first, w->next, w->oldest, w->newest});
+  };
+  return call("windows", left, [&] { return table->windows(self_, from, until, &out, add); });
+}
+
+namespace {
+
+std::vector<pl_window> raw_windows(const instance::window_list& windows) {
+  std::vector<pl_window> raw;
+  for (const auto& w : windows) raw.push_back({borrow(w.stream), w.first, w.next, w.oldest, w.newest});
+  return raw;
+}
+
+}  // namespace
+
+outcome instance::choose(const window_list& windows) {
+  yield left;
+  const auto* table = extension<pl_ext_replay>(PL_EXT_REPLAY);
+  const auto raw = raw_windows(windows);
+  return call("choose", left, [&] { return table->choose(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); });
+}
+
+outcome instance::order(const window_list& windows) {
+  yield left;
+  const auto* table = extension<pl_ext_replay>(PL_EXT_REPLAY);
+  if (table->order == nullptr) return {PL_FATAL, {{"this source can't be told where to begin", {}}}};
+  const auto raw = raw_windows(windows);
+  return call("order", left, [&] { return table->order(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); });
+}
+
+outcome instance::rewritable() {
+  yield left;
+  if ((component_.caps & PL_IDEMPOTENT) != 0) return {};
+  const auto* table = extension<pl_ext_rewrite>(PL_EXT_REWRITE);
+  if (table == nullptr)
+    return {PL_FATAL, {{fmt::format("{} would take each record once more", view(component_.name)), {}}}};
+  return call("rewritable", left, [&] { return table->rewritable(self_); });
+}
+
 }  // namespace pl::engine

@@ -8,6 +8,7 @@
 #include "telemetry/log.hpp"
 #include "telemetry/metrics.hpp"
 
+#include <pipeline/component.hpp>
 #include <pipeline/context.hpp>
 
 #include <chrono>
@@ -122,6 +123,14 @@ class instance {
   outcome claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted);
   using entry = std::function<void(std::string_view node, std::string_view key, std::string_view value)>;
   outcome load(std::string_view source, std::string_view stream, const entry& each);
+  // For sources with "replay/1".
+  [[nodiscard]] bool replayable() const;
+  using window_list = std::vector<pl::replayable::window>;
+  outcome windows(pl_bound from, pl_bound until, window_list& out);
+  outcome choose(const window_list& windows);
+  outcome order(const window_list& windows);
+  // For sinks: whether writing again leaves each record once, and what would make it so.
+  outcome rewritable();
   // The output's columns, where the component can say; null: it can't.
   outcome columns(const pl_schema* in, std::uint32_t port, const pl_schema*& out);
 

@@ -354,6 +354,26 @@ std::shared_ptr<sink_node> pipeline::find_sink(std::string_view name) const {
   return nullptr;
 }
 
+bool pipeline::replayable() { return lanes_.front().unit->source().replayable(); }
+
+outcome pipeline::windows(pl_bound from, pl_bound until, instance::window_list& out) {
+  return lanes_.front().unit->source().windows(from, until, out);
+}
+
+outcome pipeline::choose(const instance::window_list& windows) { return lanes_.front().unit->source().choose(windows); }
+
+outcome pipeline::order(const instance::window_list& windows) { return lanes_.front().unit->source().order(windows); }
+
+std::string pipeline::why_not_rewritable(std::string_view sink) {
+  const auto answered = find_sink(sink)->first().rewritable();
+  return answered.ok() ? std::string() : answered.text();
+}
+
+std::uint64_t pipeline::written(std::string_view sink) const {
+  const auto found = find_sink(sink);
+  return found ? found->meters().out_total() : 0;
+}
+
 void pipeline::log_start() const {
   if (!settings_.dead_letters)
     common_.log.warn(settings_.name, {},

@@ -39,6 +39,14 @@ class pipeline final : private pipeline_events {
   // Asks each node whether its servers are there and fit (`validate --connect`). Changes nothing.
   void check(config::diagnostics& problems);
 
+  // A replay, before `start`, of a pipeline with one source of one lane: which records that would be; that it is these.
+  [[nodiscard]] bool replayable();
+  outcome windows(pl_bound from, pl_bound until, instance::window_list& out);
+  outcome choose(const instance::window_list& windows);
+  outcome order(const instance::window_list& windows);
+  // Why a sink, if it got records again, would have them twice; empty: it would not.
+  [[nodiscard]] std::string why_not_rewritable(std::string_view sink);
+
   void start();
   // Whether the configuration means the same as that of a running one.
   [[nodiscard]] bool same_as(const pipeline& running) const;
@@ -62,6 +70,7 @@ class pipeline final : private pipeline_events {
   [[nodiscard]] std::string failure() const;  // why it stopped by itself; empty: it didn't
   [[nodiscard]] telemetry::pipeline_progress progress() const;
   void waiting(std::vector<telemetry::not_ready>& into) const;
+  [[nodiscard]] std::uint64_t written(std::string_view sink) const;  // rows
 
  private:
   struct node {

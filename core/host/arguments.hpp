@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <cstdint>
 #include <optional>
 #include <string>
 #include <vector>
@@ -28,6 +29,15 @@ struct letter_arguments {
   bool dry_run = false, yes = false;  // retry
 };
 
+// What stands behind `replay`.
+struct replay_arguments {
+  std::string pipeline, source, from, until;
+  std::vector<std::string> streams, sinks;
+  std::vector<std::uint32_t> partitions;
+  std::string format = "text";
+  bool dry_run = false, order = false, yes = false;
+};
+
 // The command line, as far as it is common to the verbs.
 struct arguments {
   std::vector<std::string> configs;
@@ -39,6 +49,7 @@ struct arguments {
   std::string describe_as = "text";
   std::string shell;  // completion
   letter_arguments letters;
+  replay_arguments replay;
 };
 
 }  // namespace pl::host

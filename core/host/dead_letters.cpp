@@ -2,6 +2,7 @@
 // dead-letters list, dead-letters show: what was rejected, and why.
 #include "host/letter_places.hpp"
 #include "host/session.hpp"
+#include "host/side_run.hpp"
 #include "host/verbs.hpp"
 
 #include <pipeline/json.hpp>
@@ -17,8 +18,6 @@
 namespace pl::host {
 
 namespace fs = std::filesystem;
-
-void say_error(std::string_view what) { fmt::print(stderr, "error: {}\n", what); }
 
 std::optional<letter_filter> filter_of(const letter_arguments& given) {
   letter_filter filter{given.pipeline, given.node, given.reason, given.stream, {}};

@@ -4,9 +4,9 @@
 #include "host/letters_rewrite.hpp"
 #include "host/letters_source.hpp"
 #include "host/session.hpp"
+#include "host/side_run.hpp"
 #include "host/signals.hpp"
 #include "host/verbs.hpp"
-#include "host/watchdog.hpp"
 
 #include <fmt/format.h>
 #include <unistd.h>
@@ -48,108 +48,28 @@ struct selection {
   std::map<std::string, std::uint64_t> of_other_nodes;
 };
 
-// A folder beside the letters, for this run alone.
-class work_folder {
- public:
-  static result<std::unique_ptr<work_folder>> make(const fs::path& letters) {
-    auto name = letters.string() + ".retry-XXXXXX";
-    if (::mkdtemp(name.data()) == nullptr)
-      return fatal(
-          fmt::format("cannot make a folder beside {}: {}", letters.string(), std::generic_category().message(errno)));
-    return std::unique_ptr<work_folder>(new work_folder(name));
-  }
-  ~work_folder() {
-    std::error_code ignored;
-    fs::remove_all(path_, ignored);
-  }
-  work_folder(const work_folder&) = delete;
-  work_folder& operator=(const work_folder&) = delete;
-
-  [[nodiscard]] fs::path records() const { return path_ / "records.ndjson"; }
-  [[nodiscard]] fs::path rejected() const { return path_ / "rejected.ndjson"; }
-  [[nodiscard]] fs::path state() const { return path_ / "state"; }
-
- private:
-  explicit work_folder(fs::path path) : path_(std::move(path)) {}
-  fs::path path_;
-};
-
-// The pipeline that is meant, or why there is none.
-result<config::pipeline> choose_pipeline(const config::load_result& loaded, const std::string& name) {
-  std::string names;
-  for (const auto& p : loaded.pipelines) {
-    if (p.name == name || (name.empty() && loaded.pipelines.size() == 1)) return p;
-    names += names.empty() ? p.name : ", " + p.name;
-  }
-  if (name.empty()) return fatal("the configuration has several pipelines; choose one with --pipeline: " + names);
-  return fatal(fmt::format("there is no pipeline '{}'; there are: {}", shown(name), names));
-}
-
-result<std::string> choose_source(const config::pipeline& p, const std::string& name) {
-  std::string names;
-  for (const auto& s : p.sources) {
-    if (s.name == name || (name.empty() && p.sources.size() == 1)) return s.name;
-    names += names.empty() ? s.name : ", " + s.name;
-  }
-  if (name.empty())
-    return fatal(
-        fmt::format("'{}' has several sources, and a letter doesn't say which it came from; choose one with "
-                    "--source (and its letters with --stream): {}",
-                    p.name, names));
-  return fatal(fmt::format("'{}' has no source '{}'; it has: {}", p.name, shown(name), names));
-}
-
-// Only what the source reaches.
-void keep_below(config::pipeline& p, const std::string& source) {
-  std::erase_if(p.sources, [&](const auto& s) { return s.name != source; });
-  std::set<std::string> reached{source};
-  const auto not_reached = [&](const config::input& in) { return !reached.contains(in.node); };
-  for (const auto* t : p.transforms_in_order())
-    if (std::any_of(t->from.begin(), t->from.end(), [&](const auto& in) { return reached.contains(in.node); }))
-      reached.insert(t->name);
-  for (auto* nodes : {&p.transforms, &p.sinks}) {
-    for (auto& n : *nodes) std::erase_if(n.from, not_reached);
-    std::erase_if(*nodes, [](const auto& n) { return n.from.empty(); });
-  }
-}
-
-config::value text_option(std::string key, std::string text) {
-  config::value v;
-  v.type = config::value::kind::scalar;
-  v.key = std::move(key);
-  v.text = std::move(text);
-  v.quoted = true;
-  return v;
-}
-
-std::string without_braces(const fs::path& path) {
-  std::string text;
-  for (const char c : path.string()) text.append(c == '{' || c == '}' ? 2 : 1, c);
-  return text;
-}
+// In the folder of this run.
+fs::path records_in(const fs::path& work) { return work / "records.ndjson"; }
+fs::path rejected_in(const fs::path& work) { return work / "rejected.ndjson"; }
 
 // The same pipeline, with the letters in the place of the source. Positions in sinks are not touched: at_least_once.
-config::pipeline for_retry(config::pipeline p, const std::string& source, const work_folder& work) {
+config::pipeline for_retry(config::pipeline p, const std::string& source, const fs::path& work) {
   keep_below(p, source);
   auto& from = p.sources.front();
   from.plugin = letters_source_name;
   from.lanes = p.lanes = 1;
-  from.options.type = config::value::kind::map;
-  from.options.children.clear();
-  from.options.children.push_back(text_option("path", work.records().string()));
+  set_options(from, {text_option("path", records_in(work).string())});
   p.delivery = config::delivery::at_least_once;
   for (auto& s : p.sinks) s.delivery.reset();
   // A state directory of its own: locks and clients' names of a host that runs stay that host's.
-  p.state_dir = work.state().string();
+  p.state_dir = (work / "state").string();
 
   config::node letters;
   letters.role = config::role::sink;
   letters.name = "dead_letters";
   letters.plugin = "file_sink";
   letters.where = p.dead_letters ? p.dead_letters->where : p.where;
-  letters.options.type = config::value::kind::map;
-  letters.options.children.push_back(text_option("path", without_braces(work.rejected())));
-  letters.options.children.push_back(text_option("fsync", "never"));
+  set_options(letters, {text_option("path", without_braces(rejected_in(work))), text_option("fsync", "never")});
   p.dead_letters = std::move(letters);
   return p;
 }
@@ -171,10 +91,6 @@ void select(selection& to, const letter& l, std::string_view line, const config:
   }
 }
 
-std::string plural(std::uint64_t n, std::string_view what) {
-  return fmt::format("{} {}{}", n, what, n == 1 ? "" : "s");
-}
-
 void print_selection(const selection& s, const std::string& pipeline, const std::string& source) {
   fmt::print("{}: {} to put through again in the place of '{}', from {}\n", pipeline,
              plural(s.records.size(), "record"), source, plural(s.lines.size(), "letter"));
@@ -183,17 +99,6 @@ void print_selection(const selection& s, const std::string& pipeline, const std:
                plural(n, "letter"), shown(node), shown(node));
   if (s.without_original != 0)
     fmt::print("left out: {} without the original record\n", plural(s.without_original, "letter"));
-}
-
-// True: go on.
-bool confirmed(const letter_arguments& given) {
-  if (given.yes) return true;
-  if (::isatty(STDIN_FILENO) == 0)
-    return say_error("nobody is there to be asked; say --yes, or --dry-run to see what would be done"), false;
-  fmt::print("Sinks that have stored these records already will get them again. Go on? [y/N] ");
-  std::fflush(stdout);
-  std::string answer;
-  return std::getline(std::cin, answer) && (answer == "y" || answer == "Y" || answer == "yes");
 }
 
 // A letter without a place gets one, so that a new letter about it can be told from others.
@@ -209,41 +114,6 @@ result<void> write_records(const selection& s, const fs::path& to) {
   out.close();
   return out ? result<void>{}
              : fatal(fmt::format("cannot write {}: {}", to.string(), std::generic_category().message(errno)));
-}
-
-struct run_outcome {
-  int code = exit_ok;  // other: nothing is known of what was delivered
-  std::uint64_t records = 0, stored = 0;
-};
-
-// Until all letters are through, or a signal comes: then what was read is finished.
-run_outcome run_through(engine::pipeline& p, signals& incoming, session& s) {
-  p.start();
-  std::optional<clock::time_point> deadline;
-  bool abandoned = false;
-  while (!p.ended()) {
-    const int signal = incoming.wait(50ms);
-    if (signal == SIGTERM || signal == SIGINT) {
-      if (deadline) std::_Exit(exit_at_once);
-      deadline = clock::now() + p.settings().shutdown_timeout;
-      p.stop();
-    }
-    p.supervise();
-    if (deadline && !abandoned && clock::now() >= *deadline) {
-      abandoned = true;
-      p.abandon();
-    }
-  }
-  {
-    const watchdog hung(10s, exit_unsettled);
-    p.join();
-  }
-  const auto now = p.progress();
-  if (const auto why = p.failure(); !why.empty()) {
-    s.log().error(p.settings().name, {}, "failed: {}", why);
-    return {exit_failed, now.records_in, now.records_stored};
-  }
-  return {abandoned ? exit_unsettled : exit_ok, now.records_in, now.records_stored};
 }
 
 // Takes the letters whose records are through out of their files, and puts new ones in the place of those that were rejected
@@ -263,7 +133,7 @@ result<std::uint64_t> conclude(const selection& s, const run_outcome& done, cons
   // After a signal only the first ones were read.
   std::set<record_id> through;
   for (const auto& [id, line] : s.records) {
-    if (through.size() == done.records) break;
+    if (through.size() == done.totals.records_in) break;
     through.insert(id);
   }
   const auto fate_of = [&](std::string_view line) {
@@ -280,12 +150,12 @@ result<std::uint64_t> conclude(const selection& s, const run_outcome& done, cons
 
 int put_through(const config::pipeline& settings, const std::string& source, const selection& chosen,
                 const std::vector<fs::path>& files, session& s, signals& incoming) {
-  auto work = work_folder::make(files.front());
+  auto work = work_folder::make(files.front().string() + ".retry");
   if (!work.ok()) return say_error(work.why().message), exit_failed;
-  if (auto r = write_records(chosen, (*work)->records()); !r) return say_error(r.why().message), exit_failed;
+  if (auto r = write_records(chosen, records_in((*work)->path())); !r) return say_error(r.why().message), exit_failed;
   s.plugins().add_linked(letters_source_plugin());
   config::diagnostics problems;
-  auto p = engine::pipeline::build(for_retry(settings, source, **work), s.services(), s.plugins(), problems);
+  auto p = engine::pipeline::build(for_retry(settings, source, (*work)->path()), s.services(), s.plugins(), problems);
   print_problems(problems);
   if (!p) return exit_usage;
   const auto done = run_through(*p, incoming, s);
@@ -294,10 +164,10 @@ int put_through(const config::pipeline& settings, const std::string& source, con
     say_error(
         fmt::format("not all records could be put through: all letters stay where they are; {} stored before that, "
                     "and will be stored again by the next try",
-                    plural(done.stored, "row") + (done.stored == 1 ? " was" : " were")));
+                    plural(done.totals.records_stored, "row") + (done.totals.records_stored == 1 ? " was" : " were")));
     return done.code;
   }
-  const auto again = conclude(chosen, done, files, (*work)->rejected());
+  const auto again = conclude(chosen, done, files, rejected_in((*work)->path()));
   if (!again.ok()) {
     say_error(
         fmt::format("the records are through, but their letters are still there: {}; the next retry would put them "
@@ -305,11 +175,11 @@ int put_through(const config::pipeline& settings, const std::string& source, con
                     again.why().message));
     return exit_failed;
   }
-  const auto retried = std::min<std::uint64_t>(done.records, chosen.records.size()) - *again;
-  fmt::print("{} went through ({} stored), {} rejected again\n", plural(retried, "record"), plural(done.stored, "row"),
+  const auto retried = std::min<std::uint64_t>(done.totals.records_in, chosen.records.size()) - *again;
+  fmt::print("{} went through ({} stored), {} rejected again\n", plural(retried, "record"), plural(done.totals.records_stored, "row"),
              *again);
-  if (done.records < chosen.records.size())
-    fmt::print("stopped: {} were not tried, and stay in the letters\n", chosen.records.size() - done.records);
+  if (done.totals.records_in < chosen.records.size())
+    fmt::print("stopped: {} were not tried, and stay in the letters\n", chosen.records.size() - done.totals.records_in);
   if (retried != 0)
     for (const auto& f : files) fmt::print("their letters are now in {}\n", retried_name(f).string());
   if (*again != 0) fmt::print("the others have new letters, with the new reasons, in {}\n", files.front().string());
@@ -327,7 +197,8 @@ int retry_dead_letters(const arguments& args) {
   if (!loaded.ok()) return exit_usage;
   const auto settings = choose_pipeline(loaded, args.letters.pipeline);
   if (!settings.ok()) return say_error(settings.why().message), exit_usage;
-  const auto source = choose_source(*settings, args.letters.source);
+  const auto source = choose_source(*settings, args.letters.source,
+                                    ", and a letter doesn't say which it came from (--stream chooses its letters)");
   if (!source.ok()) return say_error(source.why().message), exit_usage;
   const auto files = letter_files(*settings);
   if (!files.ok()) return say_error(files.why().message), exit_usage;
@@ -344,7 +215,8 @@ int retry_dead_letters(const arguments& args) {
   if (!read) return exit_usage;
   print_selection(chosen, settings->name, *source);
   if (args.letters.dry_run || chosen.records.empty()) return exit_ok;
-  if (!confirmed(args.letters)) return exit_usage;
+  if (!confirmed(args.letters.yes, "Sinks that have stored these records already will get them again."))
+    return exit_usage;
 
   auto log = log_options(args, loaded);
   if (!args.log_level) log.level = telemetry::log_level::warn;

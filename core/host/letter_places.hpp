@@ -30,6 +30,4 @@ struct letter_place {
 bool each_letter(const std::vector<letter_place>& places, const letter_filter& filter,
                  const std::function<void(const letter& l, std::string_view line)>& take);
 
-void say_error(std::string_view what);
-
 }  // namespace pl::host

@@ -116,6 +116,47 @@ void add_dead_letters(CLI::App& app, arguments& args, verb_function& verb) {
   add_retry(*letters, args, verb);
 }
 
+void add_replay(CLI::App& app, arguments& args, verb_function& verb) {
+  auto* replay = app.add_subcommand(
+      "replay", "Put a part of the past through a pipeline again, beside the host that runs it; or try rules on it");
+  add_configs(*replay, args);
+  auto& r = args.replay;
+  replay
+      ->add_option("--from", r.from,
+                   "Where to begin: a time (2026-11-24, 2026-11-24T18:10:23Z), how long ago (7d, 2h), an offset of each "
+                   "partition, or beginning")
+      ->required()
+      ->type_name("TIME|OFFSET");
+  replay
+      ->add_option("--to", r.until,
+                   "Where to end, before this (default: where the pipeline stands, so that nothing is read by both)")
+      ->type_name("TIME|OFFSET");
+  replay->add_option("--partition", r.partitions, "Only this partition (repeatable)")->type_name("N")->allow_extra_args(false);
+  replay->add_option("--stream", r.streams, "Only this stream: iot-stream/3 (repeatable)")
+      ->type_name("STREAM")
+      ->allow_extra_args(false);
+  replay
+      ->add_option("--sink", r.sinks,
+                   "Into this sink (repeatable; default: each sink where it leaves no duplicates)")
+      ->type_name("NAME")
+      ->allow_extra_args(false);
+  replay->add_option("--pipeline", r.pipeline, "Which pipeline, where the configuration has several")->type_name("NAME");
+  replay->add_option("--source", r.source, "Which source, where the pipeline has several")->type_name("NAME");
+  replay->add_flag("--dry-run", r.dry_run,
+                   "Read and check, but write nothing anywhere: how many records, what would be stored, rejected, and "
+                   "which alerts the rules would have raised");
+  replay->add_option("--format", r.format, "Of the alerts of a dry run: text or ndjson")
+      ->check(CLI::IsMember({"text", "ndjson"}))
+      ->type_name("FORMAT");
+  replay->add_flag("--order", r.order,
+                   "Read nothing: reset the group's offsets, while no host runs, so that the next start reads on from "
+                   "there, into all sinks");
+  replay->add_flag("--yes", r.yes, "Don't ask");
+  add_plugin_dirs(*replay, args);
+  add_logging(*replay, args);
+  replay->callback([&] { verb = pl::host::replay; });
+}
+
 // CLI11 says only that a verb is missing.
 bool is_unknown_verb(const CLI::App& app, std::string_view word) {
   if (word.starts_with('-')) return false;
@@ -172,6 +213,7 @@ int main(int argc, char** argv) {
   plugins->callback([&] { verb = describe->parsed() ? pl::host::describe_plugin : pl::host::list_plugins; });
 
   add_dead_letters(app, args, verb);
+  add_replay(app, args, verb);
 
   auto* schema = app.add_subcommand("schema", "Print the JSON Schema of configurations, for editors");
   add_plugin_dirs(*schema, args);

@@ -15,5 +15,6 @@ int print_completion(const arguments& args);
 int list_dead_letters(const arguments& args);
 int show_dead_letter(const arguments& args);
 int retry_dead_letters(const arguments& args);
+int replay(const arguments& args);
 
 }  // namespace pl::host

@@ -192,7 +192,7 @@ class new_lines final : public pl::files::line_chooser {
 
 }  // namespace
 
-class file_sink final : public pl::sink, public pl::columns_aware {
+class file_sink final : public pl::sink, public pl::columns_aware, public pl::rewritable {
  public:
   using options = ::file_sink::options;
 
@@ -237,6 +237,13 @@ class file_sink final : public pl::sink, public pl::columns_aware {
       if (!pl::find_column(*in, options_.unique_by[i]))
         return pl::bad_option("unique_by[" + std::to_string(i) + "]", missing(options_.unique_by[i], *in));
     return nullptr;
+  }
+
+  pl::result<void> may_rewrite() override {
+    if (!options_.unique_by.empty()) return {};
+    return pl::bad_option("unique_by",
+                          "lines that are there already would be appended once more; 'unique_by' names the columns by "
+                          "which they are told apart");
   }
 
   pl::result<void> write(const pl::batch_list& batches) override {

@@ -216,7 +216,7 @@ void consumer::report(std::string_view statistics_json) {
       p->lag.set(static_cast<double>(s.lag));
 }
 
-partition* consumer::reading(const rd_kafka_message_t& message) const {
+partition* consumer::reading(const rd_kafka_message_t& message) {
   auto* p = table_.find(rd_kafka_topic_name(message.rkt), message.partition);
   return p != nullptr && p->now == phase::reading ? p : nullptr;
 }

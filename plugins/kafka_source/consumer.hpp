@@ -5,6 +5,7 @@
 #include "committer.hpp"
 #include "fetch_queue.hpp"
 #include "group_watch.hpp"
+#include "message_origin.hpp"
 #include "offset_lookup.hpp"
 #include "options.hpp"
 #include "partition.hpp"
@@ -33,13 +34,13 @@ struct consumer_settings {
   std::string user, password;
 };
 
-class consumer {
+class consumer final : public message_origin {
  public:
   // Joins the group, as far as that goes without waiting. Callbacks are set in `conf`.
   static pl::result<std::unique_ptr<consumer>> join(consumer_settings settings, conf_ptr conf, pl::context ctx);
   consumer(const consumer&) = delete;
   consumer& operator=(const consumer&) = delete;
-  ~consumer();
+  ~consumer() override;
 
   // Serves rebalances, errors, statistics, answers to commits: keeps the membership alive.
   void serve(std::chrono::nanoseconds at_most);
@@ -49,12 +50,10 @@ class consumer {
   [[nodiscard]] std::optional<pl::failure> failure();
 
   [[nodiscard]] fetch_queue& fetched() noexcept { return fetched_; }
-  // The partition that a message belongs to; null where it isn't ours, or isn't being read at the moment.
-  [[nodiscard]] partition* reading(const rd_kafka_message_t& message) const;
-  [[nodiscard]] const partition_table& partitions() const noexcept { return table_; }
-  [[nodiscard]] std::uint64_t end_of(const partition& p, std::int64_t next) const noexcept;
-  // An event that came among the messages: the end of a partition, an offset out of range, an error.
-  void on_fetch_event(const rd_kafka_message_t& event);
+  [[nodiscard]] partition* reading(const rd_kafka_message_t& message) override;
+  [[nodiscard]] const partition_table& partitions() const noexcept override { return table_; }
+  [[nodiscard]] std::uint64_t end_of(const partition& p, std::int64_t next) const noexcept override;
+  void on_fetch_event(const rd_kafka_message_t& event) override;
 
   void seek(std::string_view stream, std::int64_t next);
   void settle(std::string_view stream, std::int64_t next);

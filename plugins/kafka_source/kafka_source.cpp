@@ -4,6 +4,7 @@
 #include "fetch_queue.hpp"
 #include "instance.hpp"
 #include "options.hpp"
+#include "replay.hpp"
 #include "row_assembler.hpp"
 #include "start_policy.hpp"
 
@@ -85,7 +86,7 @@ pl::option_table<source_options> source_options::table() {
   };
 }
 
-class kafka_source final : public pl::source {
+class kafka_source final : public pl::source, public pl::replayable {
  public:
   using options = source_options;
   static pl::description describe() {
@@ -116,7 +117,22 @@ class kafka_source final : public pl::source {
     return check_cluster(asking.value()->get());
   }
 
+  pl::result<std::vector<window>> windows(pl_bound from, pl_bound until) override {
+    if (auto ready = open_replay(); !ready.ok()) return ready.why();
+    if (auto there = check_cluster(replay_->handle()); !there.ok()) return there.why();
+    return replay_->windows(topics_, from, until);
+  }
+  pl::result<void> choose(std::vector<window> windows) override {
+    if (auto ready = open_replay(); !ready.ok()) return ready.why();
+    return replay_->choose(windows);
+  }
+  pl::result<void> order(const std::vector<window>& windows) override {
+    if (auto ready = open_replay(); !ready.ok()) return ready.why();
+    return replay_->order(windows, group());
+  }
+
   pl::result<void> start() override {
+    if (replay_) return {};
     if (auto fits = check(); !fits.ok()) return fits;
     membership_.emplace(join_as(options_.instance, ctx_, this_host(), topics_));
     kafka::properties properties(ctx_);
@@ -143,25 +159,19 @@ class kafka_source final : public pl::source {
     if (consumer_) consumer_->leave();
     consumer_.reset();
     membership_.reset();
+    replay_.reset();
     return {};
   }
 
   pl::result<pl::batch> poll(const pl::poll_request& request) override {
-    using clock = std::chrono::steady_clock;
+    if (replay_) return poll_replay(request);
     if (!consumer_) return pl::fatal("poll before start");
     if (request.max_rows == 0) return keep_alive(request.timeout);
-    const auto deadline = clock::now() + request.timeout;
-    while (true) {
+    return rows_until(request, consumer_->fetched(), *consumer_, [this]() -> std::optional<pl::failure> {
       consumer_->serve(std::chrono::nanoseconds(0));
       consumer_->tend();
-      if (auto why = consumer_->failure()) return *why;
-      if (auto rows = rows_.assemble(consumer_->fetched().take(request.max_rows, request.max_bytes), *consumer_))
-        return std::move(*rows);
-      const auto left = deadline - clock::now();
-      if (left <= clock::duration::zero()) return pl::nothing_yet();
-      // Never for long: partitions that wait to be placed, and commits, are due by the clock.
-      consumer_->fetched().wait(std::min<std::chrono::nanoseconds>(left, std::chrono::milliseconds(100)));
-    }
+      return consumer_->failure();
+    });
   }
 
   pl::result<void> seek(std::string_view stream, std::uint64_t next) override {
@@ -255,6 +265,44 @@ class kafka_source final : public pl::source {
     to.set("fetch.message.max.bytes", std::to_string(std::min(fetch, mib)));
   }
 
+  // Rows, or what `tend` has to say, or nothing when the time is over.
+  template <class Tend>
+  pl::result<pl::batch> rows_until(const pl::poll_request& request, fetch_queue& fetched, message_origin& from,
+                                   Tend&& tend) {
+    using clock = std::chrono::steady_clock;
+    const auto deadline = clock::now() + request.timeout;
+    while (true) {
+      if (auto why = tend()) return *why;
+      if (auto rows = rows_.assemble(fetched.take(request.max_rows, request.max_bytes), from)) return std::move(*rows);
+      const auto left = deadline - clock::now();
+      if (left <= clock::duration::zero()) return pl::nothing_yet();
+      // Never for long: partitions that wait to be placed, and commits, are due by the clock.
+      fetched.wait(std::min<std::chrono::nanoseconds>(left, std::chrono::milliseconds(100)));
+    }
+  }
+
+  pl::result<void> open_replay() {
+    if (replay_) return {};
+    kafka::properties properties(ctx_);
+    configure(properties);
+    auto opened = replay::open(properties.copy(), ctx_);
+    if (!opened.ok()) return opened.why();
+    replay_ = std::move(opened).value();
+    return {};
+  }
+
+  pl::result<pl::batch> poll_replay(const pl::poll_request& request) {
+    if (request.max_rows == 0) {
+      replay_->tend();
+      return pl::nothing_yet();
+    }
+    return rows_until(request, replay_->fetched(), *replay_, [this]() -> std::optional<pl::failure> {
+      replay_->tend();
+      if (replay_->done()) return pl::end_of_stream();
+      return std::nullopt;
+    });
+  }
+
   pl::result<void> check_cluster(rd_kafka_t* handle) const {
     std::vector<std::string> named;
     std::copy_if(topics_.begin(), topics_.end(), std::back_inserter(named), [](const auto& t) { return !is_regex(t); });
@@ -275,6 +323,7 @@ class kafka_source final : public pl::source {
   std::optional<membership> membership_;
   row_assembler rows_;
   std::unique_ptr<consumer> consumer_;
+  std::unique_ptr<replay> replay_;  // instead of it
 };
 
 }  // namespace kafka

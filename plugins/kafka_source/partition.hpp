@@ -9,6 +9,7 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <limits>
 #include <map>
 #include <memory>
 #include <string>
@@ -19,6 +20,7 @@
 namespace kafka {
 
 constexpr std::int64_t unknown_offset = -1;
+constexpr std::int64_t no_limit = std::numeric_limits<std::int64_t>::max();
 
 enum class phase {
   unplaced,     // nobody has said yet where to begin: messages that come are dropped
@@ -36,6 +38,8 @@ struct partition {
   std::int64_t next = unknown_offset;         // the first position not handed on yet
   std::int64_t fetch_from = unknown_offset;   // for phase::moving
   std::int64_t empty_until = unknown_offset;  // [next, empty_until) has no records for us (markers, retention)
+
+  std::int64_t until = no_limit;              // what lies there or beyond isn't wanted (the end of a replay's window)
 
   std::int64_t settled = unknown_offset;     // delivered up to here
   std::int64_t committed = unknown_offset;   // what the broker has, as far as we know

@@ -61,7 +61,7 @@ row_assembler::row_assembler(pl::context ctx, tombstones policy)
       skipped_tombstones_(ctx.counter("kafka_tombstones_skipped_total", "Records without a value that were left out")) {
 }
 
-std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> messages, consumer& from) {
+std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> messages, message_origin& from) {
   parts_.clear();
   const auto most = messages->messages().size();
   if (most == 0 && !any_empty_range(from.partitions())) return std::nullopt;
@@ -81,19 +81,20 @@ std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> 
   return std::move(builder).finish();
 }
 
-void row_assembler::fill(columns& to, message_array& from, consumer& events) {
+void row_assembler::fill(columns& to, message_array& from, message_origin& events) {
   const auto messages = from.messages();
   for (std::size_t i = 0; i < messages.size(); ++i)
     if (!take_message(to, *messages[i], events)) from.drop(i);
 }
 
 // False: it is no row.
-bool row_assembler::take_message(columns& to, const rd_kafka_message_t& message, consumer& from) {
+bool row_assembler::take_message(columns& to, const rd_kafka_message_t& message, message_origin& from) {
   if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
     from.on_fetch_event(message);
     return false;
   }
   const bool same = current_ < parts_.size() && parts_[current_].of->number == message.partition &&
+                    message.offset < parts_[current_].of->until &&
                     parts_[current_].of->topic == rd_kafka_topic_name(message.rkt);
   auto* p = same ? parts_[current_].of : from.reading(message);
   if (p == nullptr) return false;  // fetched before it was taken from us, or moved
@@ -127,7 +128,7 @@ row_assembler::part& row_assembler::part_of(columns& to, partition& p) {
 
 // A partition's end may lie behind markers of transactions, or behind records that retention has deleted: then the
 // range moves on without rows, so that the committed offset reaches the end.
-void row_assembler::add_empty_ranges(columns& to, consumer& from) {
+void row_assembler::add_empty_ranges(columns& to, message_origin& from) {
   from.partitions().each([&](partition& p) {
     if (p.empty_until == unknown_offset || p.now != phase::reading) return;
     if (p.empty_until > p.next) {
@@ -138,7 +139,7 @@ void row_assembler::add_empty_ranges(columns& to, consumer& from) {
   });
 }
 
-void row_assembler::set_ranges(columns& to, const consumer& from) {
+void row_assembler::set_ranges(columns& to, const message_origin& from) {
   const auto ranges = to.builder.allocate<pl_range>(parts_.size());
   for (std::size_t i = 0; i < parts_.size(); ++i) {
     const auto& p = *parts_[i].of;

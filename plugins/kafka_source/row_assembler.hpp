@@ -2,8 +2,8 @@
 // From messages to a batch, without copying them and without allocating for each.
 #pragma once
 
-#include "consumer.hpp"
 #include "fetch_queue.hpp"
+#include "message_origin.hpp"
 #include "options.hpp"
 
 #include <pipeline/batch.hpp>
@@ -23,8 +23,8 @@ class row_assembler {
   row_assembler(pl::context ctx, tombstones policy);
 
   // The messages that are ours, as rows, and the ranges that they cover; moves each partition's `next` on. Events among
-  // them go to the consumer. Nothing where nothing is left.
-  std::optional<pl::batch> assemble(std::unique_ptr<message_array> messages, consumer& from);
+  // them go to where they came from. Nothing where nothing is left.
+  std::optional<pl::batch> assemble(std::unique_ptr<message_array> messages, message_origin& from);
 
  private:
   // A partition that has part in the batch.
@@ -35,11 +35,11 @@ class row_assembler {
   };
   struct columns;
 
-  void fill(columns& to, message_array& from, consumer& events);
-  bool take_message(columns& to, const rd_kafka_message_t& message, consumer& from);
+  void fill(columns& to, message_array& from, message_origin& events);
+  bool take_message(columns& to, const rd_kafka_message_t& message, message_origin& from);
   part& part_of(columns& to, partition& p);
-  void add_empty_ranges(columns& to, consumer& from);
-  void set_ranges(columns& to, const consumer& from);
+  void add_empty_ranges(columns& to, message_origin& from);
+  void set_ranges(columns& to, const message_origin& from);
   [[nodiscard]] pl::cell headers_of(columns& to, const rd_kafka_message_t& message);
 
   pl::context ctx_;

@@ -112,7 +112,7 @@ struct mapped_column {
 
 }  // namespace
 
-class sqlite_sink final : public pl::sink, public pl::columns_aware {
+class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::rewritable {
  public:
   using options = sqlite::options;
 
@@ -180,6 +180,13 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware {
     forget_statement();
     db_.close();
     return {};
+  }
+
+  pl::result<void> may_rewrite() override {
+    if (options_.on_conflict != conflict_policy::reject) return {};
+    return pl::bad_option("on_conflict",
+                          "rows that are there already would be added once more; with 'key' and 'on_conflict: ignore' "
+                          "they are not");
   }
 
   pl::result<void> write(const pl::batch_list& batches) override {

@@ -416,6 +416,13 @@ pl::result<void> sink::load(std::string_view source, std::string_view stream, co
   return placed(book_->load(source, stream, each), conninfo_.shown());
 }
 
+pl::result<void> sink::may_rewrite() {
+  if (options_.conflict != conflict_policy::error) return {};
+  return pl::bad_option("conflict",
+                        "rows that are there already would be added once more; with 'conflict: ignore' and the 'key' "
+                        "by which rows are told apart (key: [device_id, time]) they are not");
+}
+
 }  // namespace timescale
 
 PL_EXPORT("0.1.0", timescale::sink)

@@ -20,7 +20,7 @@
 
 namespace timescale {
 
-class sink final : public pl::sink, public pl::columns_aware, public pl::position_store {
+class sink final : public pl::sink, public pl::columns_aware, public pl::position_store, public pl::rewritable {
  public:
   using options = timescale::options;
   static pl::description describe();
@@ -37,6 +37,8 @@ class sink final : public pl::sink, public pl::columns_aware, public pl::positio
   pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen,
                          pl_position wanted) override;
   pl::result<void> load(std::string_view source, std::string_view stream, const entry& each) override;
+
+  pl::result<void> may_rewrite() override;
 
  private:
   struct world {  // what the catalog said

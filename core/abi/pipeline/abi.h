@@ -363,6 +363,45 @@ typedef struct pl_host_state {
   void (*belongs)(void* ctx, pl_batch* batch, pl_str stream);
 } pl_host_state;
 
+/* Component, sources whose past can be read once more beside what they read now (`pipeline-host replay`). On an instance
+ * that was created and not started. It connects when it is first asked. */
+#define PL_EXT_REPLAY "replay/1"
+enum { /* pl_bound.kind */
+  PL_BOUND_NOW = 0,      /* up to where records are settled already: what comes after is read anyway */
+  PL_BOUND_POSITION = 1, /* value: a position of each stream */
+  PL_BOUND_TIME_NS = 2   /* value: the first record of this time or later (the source's time of a record) */
+};
+typedef struct pl_bound {
+  uint32_t kind;
+  uint32_t reserved;
+  int64_t value;
+} pl_bound;
+typedef struct pl_window {
+  pl_str stream;
+  uint64_t first, next;     /* to be read: [first, next), within what is there */
+  uint64_t oldest, newest;  /* what is there: [oldest, newest) */
+} pl_window;
+typedef void (*pl_window_entry)(void* to, const pl_window* window);
+typedef struct pl_ext_replay {
+  uint32_t size;
+  /* One window for each stream, empty ones too. `from` is not PL_BOUND_NOW. */
+  pl_status (*windows)(void* self, pl_bound from, pl_bound until, void* to, pl_window_entry entry);
+  /* Before `start`, which then opens these windows alone: poll ends with PL_END when they are read, and nothing is noted of
+   * it, whatever is settled. */
+  pl_status (*choose)(void* self, const pl_window* windows, uint32_t n);
+  /* Instead of a replay: an order that whoever reads the streams next begins at the windows' `first`. PL_FATAL while
+   * somebody reads them. NULL: not possible. */
+  pl_status (*order)(void* self, const pl_window* windows, uint32_t n);
+} pl_ext_replay;
+
+/* Component, sinks: PL_OK where, with its configuration, records that were written before can be written again and are there
+ * once. Else it says by `error` what would make it so. On an instance that was created and not started. */
+#define PL_EXT_REWRITE "rewrite/1"
+typedef struct pl_ext_rewrite {
+  uint32_t size;
+  pl_status (*rewritable)(void* self);
+} pl_ext_rewrite;
+
 #ifdef __cplusplus
 }
 #endif

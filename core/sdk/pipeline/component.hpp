@@ -80,6 +80,31 @@ class stateful {
   virtual result<void> snapshot(std::string_view stream) = 0;
 };
 
+// A source whose past can be read once more, beside what it reads now: "replay/1" in abi.h. These functions are called on an
+// instance that is not started, which connects when it is first asked.
+class replayable {
+ public:
+  virtual ~replayable() = default;
+  // A window of a stream: [first, next) of what is there, [oldest, newest).
+  struct window {
+    std::string stream;
+    std::uint64_t first, next, oldest, newest;
+  };
+  virtual result<std::vector<window>> windows(pl_bound from, pl_bound until) = 0;
+  // `start` then opens these alone; poll ends with end_of_stream(), and nothing is noted of it.
+  virtual result<void> choose(std::vector<window> windows) = 0;
+  // Whoever reads the streams next begins at `first`. Not while somebody reads them.
+  virtual result<void> order(const std::vector<window>& windows) = 0;
+};
+
+// A sink that can say whether, with its configuration, records can be written again and are there once: "rewrite/1".
+class rewritable {
+ public:
+  virtual ~rewritable() = default;
+  // bad_option("conflict", "..."): what would make it so.
+  virtual result<void> may_rewrite() = 0;
+};
+
 class component {
  public:
   virtual ~component() = default;

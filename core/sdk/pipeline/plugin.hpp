@@ -156,6 +156,32 @@ struct calls {
   static pl_status snapshot(void* self, pl_str stream) {
     return call<T>(self, [&](T& t, auto) { return t.snapshot(view(stream)); });
   }
+  static pl_status windows(void* self, pl_bound from, pl_bound until, void* to, pl_window_entry entry) {
+    return call<T>(self, [&](T& t, auto) -> result<void> {
+      const auto found = t.windows(from, until);
+      if (!found.ok()) return found.why();
+      for (const auto& w : *found) {
+        const pl_window raw{borrow(w.stream), w.first, w.next, w.oldest, w.newest};
+        entry(to, &raw);
+      }
+      return {};
+    });
+  }
+  static std::vector<replayable::window> windows_of(const pl_window* raw, std::uint32_t n) {
+    std::vector<replayable::window> all;
+    for (std::uint32_t i = 0; i < n; ++i)
+      all.push_back({std::string(view(raw[i].stream)), raw[i].first, raw[i].next, raw[i].oldest, raw[i].newest});
+    return all;
+  }
+  static pl_status choose(void* self, const pl_window* windows, std::uint32_t n) {
+    return call<T>(self, [&](T& t, auto) { return t.choose(windows_of(windows, n)); });
+  }
+  static pl_status order(void* self, const pl_window* windows, std::uint32_t n) {
+    return call<T>(self, [&](T& t, auto) { return t.order(windows_of(windows, n)); });
+  }
+  static pl_status may_rewrite(void* self) {
+    return call<T>(self, [](T& t, auto) { return t.may_rewrite(); });
+  }
   static const void* extension(void*, pl_str name) {
     if constexpr (std::derived_from<T, columns_aware>) {
       static constexpr pl_ext_columns table{sizeof(pl_ext_columns), &columns};
@@ -168,6 +194,14 @@ struct calls {
     if constexpr (std::derived_from<T, stateful>) {
       static constexpr pl_ext_state table{sizeof(pl_ext_state), &restore, &snapshot};
       if (view(name) == PL_EXT_STATE) return &table;
+    }
+    if constexpr (std::derived_from<T, replayable>) {
+      static constexpr pl_ext_replay table{sizeof(pl_ext_replay), &windows, &choose, &order};
+      if (view(name) == PL_EXT_REPLAY) return &table;
+    }
+    if constexpr (std::derived_from<T, rewritable>) {
+      static constexpr pl_ext_rewrite table{sizeof(pl_ext_rewrite), &may_rewrite};
+      if (view(name) == PL_EXT_REWRITE) return &table;
     }
     return nullptr;
   }

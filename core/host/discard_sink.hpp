@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: Apache-2.0
+// A sink that only counts, for dry runs. Linked in; not for configurations.
+#pragma once
+
+#include <pipeline/abi.h>
+
+#include <string_view>
+
+namespace pl::host {
+
+constexpr std::string_view discard_sink_name = "discard_sink";
+const pl_plugin& discard_sink_plugin();
+
+}  // namespace pl::host
