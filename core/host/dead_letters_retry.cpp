@@ -176,8 +176,8 @@ int put_through(const config::pipeline& settings, const std::string& source, con
     return exit_failed;
   }
   const auto retried = std::min<std::uint64_t>(done.totals.records_in, chosen.records.size()) - *again;
-  fmt::print("{} went through ({} stored), {} rejected again\n", plural(retried, "record"), plural(done.totals.records_stored, "row"),
-             *again);
+  fmt::print("{} went through ({} stored), {} rejected again\n", plural(retried, "record"),
+             plural(done.totals.records_stored, "row"), *again);
   if (done.totals.records_in < chosen.records.size())
     fmt::print("stopped: {} were not tried, and stay in the letters\n", chosen.records.size() - done.totals.records_in);
   if (retried != 0)

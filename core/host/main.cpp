@@ -122,25 +122,27 @@ void add_replay(CLI::App& app, arguments& args, verb_function& verb) {
   add_configs(*replay, args);
   auto& r = args.replay;
   replay
-      ->add_option("--from", r.from,
-                   "Where to begin: a time (2026-11-24, 2026-11-24T18:10:23Z), how long ago (7d, 2h), an offset of each "
-                   "partition, or beginning")
+      ->add_option(
+          "--from", r.from,
+          "Where to begin: a time (2026-11-24, 2026-11-24T18:10:23Z), how long ago (7d, 2h), an offset of each "
+          "partition, or beginning")
       ->required()
       ->type_name("TIME|OFFSET");
   replay
       ->add_option("--to", r.until,
                    "Where to end, before this (default: where the pipeline stands, so that nothing is read by both)")
       ->type_name("TIME|OFFSET");
-  replay->add_option("--partition", r.partitions, "Only this partition (repeatable)")->type_name("N")->allow_extra_args(false);
+  replay->add_option("--partition", r.partitions, "Only this partition (repeatable)")
+      ->type_name("N")
+      ->allow_extra_args(false);
   replay->add_option("--stream", r.streams, "Only this stream: iot-stream/3 (repeatable)")
       ->type_name("STREAM")
       ->allow_extra_args(false);
-  replay
-      ->add_option("--sink", r.sinks,
-                   "Into this sink (repeatable; default: each sink where it leaves no duplicates)")
+  replay->add_option("--sink", r.sinks, "Into this sink (repeatable; default: each sink where it leaves no duplicates)")
       ->type_name("NAME")
       ->allow_extra_args(false);
-  replay->add_option("--pipeline", r.pipeline, "Which pipeline, where the configuration has several")->type_name("NAME");
+  replay->add_option("--pipeline", r.pipeline, "Which pipeline, where the configuration has several")
+      ->type_name("NAME");
   replay->add_option("--source", r.source, "Which source, where the pipeline has several")->type_name("NAME");
   replay->add_flag("--dry-run", r.dry_run,
                    "Read and check, but write nothing anywhere: how many records, what would be stored, rejected, and "

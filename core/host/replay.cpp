@@ -52,9 +52,10 @@ std::optional<pl_bound> bound_of(std::string_view option, const std::string& tex
   if (text.empty()) return pl_bound{PL_BOUND_NOW, 0, 0};
   const auto bound = parse_bound(text);
   if (!bound)
-    say_error(fmt::format("{} {} is neither a time (2026-11-24, 2026-11-24T18:10:23Z, 7d for that long ago) nor an "
-                          "offset",
-                          option, shown(text)));
+    say_error(
+        fmt::format("{} {} is neither a time (2026-11-24, 2026-11-24T18:10:23Z, 7d for that long ago) nor an "
+                    "offset",
+                    option, shown(text)));
   return bound;
 }
 
@@ -134,9 +135,10 @@ bool choose_sinks(config::pipeline& p, const std::vector<std::string>& named, co
   if (std::ranges::none_of(p.sinks, chosen)) {
     std::string all;
     for (const auto& [name, why] : twice) all += fmt::format("\n  {}: {}", name, why);
-    say_error(fmt::format("every sink would have these records twice:{}\n  or name one with --sink to have them twice, or "
-                          "look with --dry-run",
-                          all));
+    say_error(
+        fmt::format("every sink would have these records twice:{}\n  or name one with --sink to have them twice, or "
+                    "look with --dry-run",
+                    all));
     return false;
   }
   for (const auto& s : p.sinks)

@@ -43,7 +43,8 @@ std::string progress_bar(std::uint64_t done, std::uint64_t all, std::chrono::dur
                          std::size_t columns) {
   const double part = all == 0 ? 1 : std::min(1.0, static_cast<double>(done) / static_cast<double>(all));
   const double rate = since.count() > 0 ? static_cast<double>(done) / since.count() : 0;
-  const auto left = done == 0 ? std::string("starting") : time_left(static_cast<double>(all - std::min(done, all)) / rate);
+  const auto left =
+      done == 0 ? std::string("starting") : time_left(static_cast<double>(all - std::min(done, all)) / rate);
   const auto numbers = fmt::format(" {:3.0f} %  {} of {}  {} rec/s  {}", part * 100, telemetry::format_count(done),
                                    telemetry::format_count(all), telemetry::format_rate(rate), left);
   constexpr std::size_t widest = 40, narrowest = 8;
@@ -97,8 +98,9 @@ struct alert_event {
 
 // Whatever has no other meaning says what the alert is about: "user_id u, device_id d7".
 std::string subject_of(const rapidjson::Document& row) {
-  static const std::set<std::string, std::less<>> others{"id",      "rule",   "state", "severity", "metric", "value", "threshold",
-                                                         "message", "labels", "since", "time",     "stream", "position"};
+  static const std::set<std::string, std::less<>> others{"id",    "rule",      "state",   "severity", "metric",
+                                                         "value", "threshold", "message", "labels",   "since",
+                                                         "time",  "stream",    "position"};
   std::string subject;
   for (const auto& m : row.GetObject()) {
     const std::string_view name(m.name.GetString(), m.name.GetStringLength());
@@ -175,8 +177,8 @@ int report_replay(const engine::pipeline& p, const run_outcome& done, std::uint6
              std::chrono::duration<double>(done.totals.uptime).count());
   print_written(stdout, p, "written");
   if (done.totals.rejected != 0)
-    fmt::print("rejected: {}; letters (those that weren't there yet) are in {}\n", plural(done.totals.rejected, "record"),
-               letters.string());
+    fmt::print("rejected: {}; letters (those that weren't there yet) are in {}\n",
+               plural(done.totals.rejected, "record"), letters.string());
   if (done.code != exit_ok)
     say_error("not everything was delivered; run it once more: what is there already is recognised");
   else if (done.stopped)

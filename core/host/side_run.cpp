@@ -61,8 +61,7 @@ result<std::string> choose_source(const config::pipeline& p, const std::string& 
     names += names.empty() ? s.name : ", " + s.name;
   }
   if (name.empty())
-    return fatal(
-        fmt::format("'{}' has several sources{}; choose one with --source: {}", p.name, why, names));
+    return fatal(fmt::format("'{}' has several sources{}; choose one with --source: {}", p.name, why, names));
   return fatal(fmt::format("'{}' has no source '{}'; it has: {}", p.name, shown(name), names));
 }
 

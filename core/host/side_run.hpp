@@ -51,7 +51,7 @@ class work_folder {
 };
 
 struct run_outcome {
-  int code = exit_ok;  // other: nothing is known of what was delivered
+  int code = exit_ok;    // other: nothing is known of what was delivered
   bool stopped = false;  // by a signal, before all was read
   telemetry::pipeline_progress totals;
 };

@@ -39,7 +39,7 @@ struct partition {
   std::int64_t fetch_from = unknown_offset;   // for phase::moving
   std::int64_t empty_until = unknown_offset;  // [next, empty_until) has no records for us (markers, retention)
 
-  std::int64_t until = no_limit;              // what lies there or beyond isn't wanted (the end of a replay's window)
+  std::int64_t until = no_limit;  // what lies there or beyond isn't wanted (the end of a replay's window)
 
   std::int64_t settled = unknown_offset;     // delivered up to here
   std::int64_t committed = unknown_offset;   // what the broker has, as far as we know

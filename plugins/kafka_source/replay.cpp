@@ -33,8 +33,7 @@ partition partition_of(const std::string& stream) {
   const auto slash = stream.rfind('/');
   p.stream = stream;
   p.topic = stream.substr(0, slash);
-  if (slash != std::string::npos)
-    std::from_chars(stream.data() + slash + 1, stream.data() + stream.size(), p.number);
+  if (slash != std::string::npos) std::from_chars(stream.data() + slash + 1, stream.data() + stream.size(), p.number);
   return p;
 }
 
@@ -57,17 +56,18 @@ replay::~replay() { client_->cut_log(); }
 pl::result<std::vector<partition>> replay::partitions_of(const std::vector<std::string>& topics) const {
   const rd_kafka_metadata_t* raw = nullptr;
   const auto code = rd_kafka_metadata(client_->get(), 1, nullptr, &raw, timeout_ms);
-  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return pl::retry("the brokers do not say which topics there are: " + text_of(code));
+  if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
+    return pl::retry("the brokers do not say which topics there are: " + text_of(code));
   const metadata_ptr all(raw);
   std::vector<partition> found;
   for (const auto& topic : std::span(all->topics, static_cast<std::size_t>(all->topic_cnt))) {
     const std::string name = topic.topic;
     if (std::none_of(topics.begin(), topics.end(), [&](const auto& t) { return matches(t, name); })) continue;
-    for (int i = 0; i < topic.partition_cnt; ++i) found.push_back(partition_of(stream_name(name, topic.partitions[i].id)));
+    for (int i = 0; i < topic.partition_cnt; ++i)
+      found.push_back(partition_of(stream_name(name, topic.partitions[i].id)));
   }
-  std::sort(found.begin(), found.end(), [](const auto& a, const auto& b) {
-    return std::tie(a.topic, a.number) < std::tie(b.topic, b.number);
-  });
+  std::sort(found.begin(), found.end(),
+            [](const auto& a, const auto& b) { return std::tie(a.topic, a.number) < std::tie(b.topic, b.number); });
   return found;
 }
 
@@ -82,7 +82,8 @@ pl::result<std::vector<replay::window>> replay::windows(const std::vector<std::s
   return windows_of(*found, from, until);
 }
 
-pl::result<std::vector<replay::window>> replay::windows_of(std::vector<partition>& found, pl_bound from, pl_bound until) {
+pl::result<std::vector<replay::window>> replay::windows_of(std::vector<partition>& found, pl_bound from,
+                                                           pl_bound until) {
   std::vector<window> all;
   for (auto& p : found) {
     const auto ends = offsets_.ends(p);
@@ -131,8 +132,7 @@ pl::result<void> replay::assign() {
   const auto list = make_partition_list();
   table_.each([&](partition& p) {
     p.delivering = false;
-    if (open_.contains(&p))
-      rd_kafka_topic_partition_list_add(list.get(), p.topic.c_str(), p.number)->offset = p.next;
+    if (open_.contains(&p)) rd_kafka_topic_partition_list_add(list.get(), p.topic.c_str(), p.number)->offset = p.next;
   });
   const auto code = rd_kafka_assign(client_->get(), list.get());
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return pl::fatal("librdkafka did not take the partitions: " + text_of(code));
@@ -200,7 +200,8 @@ void replay::repair(partition& p) {
                " were deleted on the broker before they were read");
   p.now = phase::reading;
   p.next = target;
-  if (target == p.until || ends->high < target) return finish(p);  // the topic was cut off or created anew: no more comes
+  if (target == p.until || ends->high < target)
+    return finish(p);  // the topic was cut off or created anew: no more comes
   if (const auto assigned = assign(); !assigned.ok()) ctx_.warn(assigned.why().message);
 }
 
@@ -215,7 +216,8 @@ pl::result<void> replay::order(const std::vector<window>& windows, const std::st
   const auto list = make_partition_list(static_cast<int>(windows.size()));
   for (const auto& w : windows) {
     const auto p = partition_of(w.stream);
-    rd_kafka_topic_partition_list_add(list.get(), p.topic.c_str(), p.number)->offset = static_cast<std::int64_t>(w.first);
+    rd_kafka_topic_partition_list_add(list.get(), p.topic.c_str(), p.number)->offset =
+        static_cast<std::int64_t>(w.first);
   }
   auto code = rd_kafka_commit(client_->get(), list.get(), 0);
   for (const auto& entry : std::span(list->elems, static_cast<std::size_t>(list->cnt)))

@@ -38,7 +38,7 @@ class replay final : public message_origin {
   pl::result<void> order(const std::vector<window>& windows, const std::string& group);
 
   [[nodiscard]] fetch_queue& fetched() noexcept { return fetched_; }
-  void tend();                                                  // serves the client; repairs what stopped
+  void tend();                               // serves the client; repairs what stopped
   [[nodiscard]] bool done() const noexcept;  // all windows are read, and their last ranges handed on
   [[nodiscard]] rd_kafka_t* handle() const noexcept { return client_->get(); }
 

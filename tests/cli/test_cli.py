@@ -43,7 +43,7 @@ dead_letters: {plugin: file_sink, path: dead.ndjson}
 def test_every_verb_has_help() -> None:
     top = run("--help")
     assert top.returncode == 0
-    for verb in ("run", "validate", "plugins", "dead-letters", "schema", "completion"):
+    for verb in ("run", "validate", "plugins", "dead-letters", "replay", "schema", "completion"):
         assert verb in top.stdout
         help_text = run(verb, "--help")
         assert help_text.returncode == 0
@@ -81,6 +81,8 @@ def test_version() -> None:
         (["dead-letters", "list", "x.ndjson", "--since", "yesterday"], "--since yesterday is no time"),
         (["dead-letters", "show", "x.ndjson", "s", "first"], "position 'first' is no number"),
         (["dead-letters", "retry"], "config is required"),
+        (["replay", "p.yaml"], "--from is required"),
+        (["replay", "nowhere.yaml", "--from", "7d"], "nowhere.yaml"),
     ],
 )
 def test_a_wrong_command_line_is_2(arguments: list[str], said: str) -> None:
@@ -471,7 +473,7 @@ def test_several_sources_must_be_chosen_from(tmp_path: Path) -> None:
     assert len(letters_of(tmp_path)) == 2
     wrong = run("dead-letters", "retry", "p.yaml", "--yes", *FIXED, cwd=tmp_path)
     assert wrong.returncode == 2
-    assert "'p' has several sources, and a letter doesn't say which it came from; choose one with --source" in wrong.stderr
+    assert "'p' has several sources, and a letter doesn't say which it came from (--stream chooses its letters); choose one with --source" in wrong.stderr
     assert "lines, more" in wrong.stderr
     done = run("dead-letters", "retry", "p.yaml", "--yes", "--source", "more", "--set", "transforms.other.invalid=extra", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
