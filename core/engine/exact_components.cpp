@@ -265,12 +265,15 @@ class exact_sink final : public pl::sink, public pl::position_store {
     const auto& at = world_->database.positions[id(source, stream)];
     return pl_position{at.next, at.epoch};
   }
-  pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen,
-                         pl_position wanted) override {
+  pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
+                         const pl_mark& mark) override {
     std::scoped_lock lock(world_->database.mutex);
     auto& at = world_->database.positions[id(source, stream)];
     if (at.next != seen.next || at.epoch != seen.epoch) return false;
     at = {wanted.next, wanted.epoch, 0};
+    auto& state = world_->database.state;
+    const std::tuple key{name_, std::string(stream), std::string(), std::string(pl::view(mark.key))};
+    if (mark.rule == (state.contains(key) ? PL_MARK_AGAIN : PL_MARK_FIRST)) state[key] = pl::view(mark.value);
     return true;
   }
   pl::result<void> load(std::string_view, std::string_view stream, const entry& each) override {

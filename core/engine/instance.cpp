@@ -329,10 +329,11 @@ outcome instance::position(std::string_view source, std::string_view stream, pl_
   return call("position", left, [&] { return table->position(self_, borrow(source), borrow(stream), &out); });
 }
 
-outcome instance::claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted) {
+outcome instance::claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
+                        const pl_mark& mark) {
   yield left;
   const auto* table = extension<pl_ext_store>(PL_EXT_STORE);
-  return call("claim", left, [&] { return table->claim(self_, borrow(source), borrow(stream), seen, wanted); });
+  return call("claim", left, [&] { return table->claim(self_, borrow(source), borrow(stream), seen, wanted, mark); });
 }
 
 outcome instance::load(std::string_view source, std::string_view stream, const entry& each) {

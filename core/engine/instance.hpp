@@ -120,7 +120,8 @@ class instance {
   // For sinks with "store/1".
   [[nodiscard]] bool keeps_positions() const;
   outcome position(std::string_view source, std::string_view stream, pl_position& out);
-  outcome claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted);
+  outcome claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
+                const pl_mark& mark);
   using entry = std::function<void(std::string_view node, std::string_view key, std::string_view value)>;
   outcome load(std::string_view source, std::string_view stream, const entry& each);
   // For sources with "replay/1".

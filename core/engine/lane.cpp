@@ -18,9 +18,12 @@ constexpr auto poll_timeout = 50ms;             // bounds how long settled news 
 constexpr auto tick_interval = 100ms;           // promised in abi.h
 constexpr auto snapshot_interval = 2s;          // of state: what is read again by transforms after a crash, at the most
 constexpr std::size_t light_snapshot = 20'000;  // changes; more of them come less often, so that they cost little
-// Under which key a snapshot notes up to where it has seen the records; its node's name is empty.
-constexpr std::string_view seen_until = "seen_until";
 constexpr auto lost_timeout = 10s;  // a rebalance mustn't wait longer for what is in flight
+
+// How far transforms have seen a stream, as a change of its state.
+state_change seen_until(std::string_view stream, std::uint64_t next) {
+  return {{}, std::string(stream), std::string(seen_until_key), std::to_string(next), false};
+}
 
 std::vector<batch_ref> one(batch_ref b) {
   std::vector<batch_ref> all;
@@ -262,6 +265,7 @@ void lane::restart_source() {
   }
   stray_ = {};
   streams_.clear();
+  held_.clear();
   changes_.clear();
   lag_ = 0;
   rejoin_because_ = nullptr;
@@ -420,7 +424,7 @@ void lane::take_snapshot(const std::string& name, tracked& t) {
 
 void lane::write_snapshot(const std::string& name, tracked& t) {
   std::move(t.snapshot.begin(), t.snapshot.end(), std::back_inserter(changes_));
-  changes_.push_back({{}, name, std::string(seen_until), std::to_string(t.seen_until), false});
+  changes_.push_back(seen_until(name, t.seen_until));
   t.snapshot.clear();
   t.snapshot_waits = false;
 }
@@ -680,6 +684,7 @@ void lane::halve(transform_slot& slot, record_batch& batch, const outcome& refus
 // -------------------------------------------------------------------------------------------------------- streams ---
 
 pl_status lane::stream_announced(std::string_view name) {
+  if (const auto before = held_.find(name); before != held_.end()) held_.erase(before);
   return answer(graph_.positions.look(source_->node(), name), name);
 }
 
@@ -694,7 +699,7 @@ pl_status lane::stream_assigned(std::string_view name, begin why, std::uint64_t&
   if (!claimed.has_state && keeps_state()) {
     // With the very first records: transforms have seen nothing before these.
     t.seen_until = claimed.start;
-    changes_.push_back({{}, std::string(name), std::string(seen_until), std::to_string(claimed.start), false});
+    changes_.push_back(seen_until(name, claimed.start));
   }
   next = claimed.start;
   return PL_OK;
@@ -703,23 +708,33 @@ pl_status lane::stream_assigned(std::string_view name, begin why, std::uint64_t&
 outcome lane::claim(std::string_view name, begin why, std::uint64_t proposed, claimed_stream& claimed) {
   claimed.start = claimed.settled = proposed;
   outcome done;
-  if (!graph_.positions.empty()) done = graph_.positions.claim(source_->node(), name, why, proposed, claimed);
+  const auto before = held_.find(name);
+  const auto held = before == held_.end() ? 0 : before->second;
+  if (!graph_.positions.empty())
+    done = graph_.positions.claim(source_->node(), name, why, proposed, held, keeps_state(), claimed);
   if (done.ok() && keeps_state()) done = restore(name, why, claimed);
   return done;
 }
 
-// Transforms get back what they knew of the stream, and reading begins where they knew it. After an order it doesn't: what
-// comes then is new to them, whatever its positions.
+// Transforms get back what they knew of the stream, and reading begins where they knew it: all before was settled when that
+// was written. After an order, what comes is new to them, whatever its positions; and where the group has forgotten its
+// offset, positions may mean other records now.
 outcome lane::restore(std::string_view name, begin why, claimed_stream& claimed) {
   for (auto& slot : graph_.slots) (void)slot->unit->drop(name);
   const bool moved = why == begin::by_order;
+  const bool first = !graph_.positions.empty() && claimed.epoch == 1;
   bool found = false;
   const auto each = [&](std::string_view node, std::string_view key, std::string_view value) {
-    if (node.empty() && key == seen_until) {
+    if (node.empty() && key == seen_until_key) {
       std::uint64_t until = 0;
       std::from_chars(value.data(), value.data() + value.size(), until);
       found = true;
-      if (!moved) claimed.start = std::min(claimed.start, until);
+      if (why == begin::by_progress && !first) {
+        claimed.start = until;
+        claimed.settled = std::max(claimed.settled, until);
+      } else if (!moved) {
+        claimed.start = std::min(claimed.start, until);
+      }
     }
     for (auto& slot : graph_.slots)
       if (slot->unit->node() == node) return slot->unit->restore(name, key, value);
@@ -735,6 +750,8 @@ outcome lane::restore(std::string_view name, begin why, claimed_stream& claimed)
       graph_.state.reset();
       loaded = {};
     }
+    // The order is marked at the broker next, and is none any more after a crash.
+    if (found && moved) write_locally({seen_until(name, claimed.start)});
   }
   // The first sink keeps it, or the one that has kept it before that one was configured.
   for (std::size_t i = 0; i < graph_.positions.accounts().size() && !found && loaded.ok(); ++i) {
@@ -743,7 +760,7 @@ outcome lane::restore(std::string_view name, begin why, claimed_stream& claimed)
   }
   for (auto& slot : graph_.slots)
     if (loaded.ok()) loaded = slot->unit->restored(name, moved);
-  claimed.has_state = found && !moved;
+  claimed.has_state = found;
   return loaded;
 }
 
@@ -751,6 +768,7 @@ outcome lane::restore(std::string_view name, begin why, claimed_stream& claimed)
 pl_status lane::answer(const outcome& claimed, std::string_view stream) {
   if (claimed.ok()) return PL_OK;
   if (claimed.code == PL_FATAL) return fail(*source_, claimed.text()), PL_FATAL;
+  if (claimed.code == PL_FENCED) rejoin_because_ = "another host has claimed a stream of ours";
   const auto why = fmt::format("{} can't be claimed: {}", stream, claimed.text());
   state_.waiting_for(why);
   source_->log(telemetry::log_level::warn, why + "; it is tried again");
@@ -761,6 +779,7 @@ std::uint64_t lane::stream_lost(std::string_view name) {
   const auto at = streams_.find(name);
   if (at == streams_.end()) return PL_UNKNOWN;
   const auto state = at->second.state;
+  held_.insert_or_assign(state->name(), at->second.claimed.epoch);
   const auto until = clock::now() + lost_timeout;
   const bool was_hurried = hurried_;
   hurry_sinks(true);

@@ -154,6 +154,7 @@ class lane final : private stream_listener {
     bool snapshot_waits = false;
   };
   std::map<std::string, tracked, std::less<>> streams_;
+  std::map<std::string, std::uint64_t, std::less<>> held_;  // epochs of streams that were lost and not announced again
   settlement_inbox inbox_;
   std::uint64_t in_flight_ = 0;
   clock::time_point next_tick_{}, next_snapshot_{};

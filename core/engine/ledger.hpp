@@ -25,6 +25,9 @@ struct account {
   std::unique_ptr<instance> store;  // its "store/1": an instance beside the writers, never started
 };
 
+// Under which key the stream's state says up to where transforms have seen the records; its node's name is empty.
+constexpr std::string_view seen_until_key = "seen_until";
+
 // How one stream was claimed.
 struct claimed_stream {
   std::uint64_t start = 0;          // where reading begins: from here on transforms need the records
@@ -45,14 +48,18 @@ class ledger {
 
   // (a): where the sinks stand, before the source looks where its group stands.
   outcome look(std::string_view source, std::string_view stream);
-  // (c) and (d). PL_RETRY: somebody was faster, or a sink is away: begin again with `look`.
-  outcome claim(std::string_view source, std::string_view stream, begin why, std::uint64_t proposed,
-                claimed_stream& out);
+  // (c) and (d). PL_RETRY: somebody was faster, or a sink is away: begin again with `look`. PL_FENCED: it was not looked up,
+  // for it was ours under `held`, and now it is another's.
+  // marked: state is kept; the claim notes from where on transforms see the records.
+  outcome claim(std::string_view source, std::string_view stream, begin why, std::uint64_t proposed, std::uint64_t held,
+                bool marked, claimed_stream& out);
   // The stream's state as one account has it.
   using entry = std::function<outcome(std::string_view node, std::string_view key, std::string_view value)>;
   outcome load(std::string_view source, std::string_view stream, std::size_t account, const entry& each);
 
  private:
+  [[nodiscard]] static std::uint64_t lowest_next(const std::vector<pl_position>& seen);
+
   std::vector<account> accounts_;
   std::map<std::string, std::vector<pl_position>, std::less<>> seen_;  // by stream, as looked up
 };

@@ -7,6 +7,7 @@
 #include <rapidjson/document.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <map>
 #include <set>
@@ -31,7 +32,7 @@ constexpr auto terminal_interval = 200ms;
 constexpr auto log_interval = 10s;
 
 std::string time_left(double seconds) {
-  const auto whole = static_cast<std::uint64_t>(std::clamp(seconds, 0.0, 1e9) + 0.5);
+  const auto whole = static_cast<std::uint64_t>(std::llround(std::clamp(seconds, 0.0, 1e9)));
   if (whole < 60) return fmt::format("{} s left", whole);
   if (whole < 3600) return fmt::format("{} min {:02} s left", whole / 60, whole % 60);
   return fmt::format("{} h {:02} min left", whole / 3600, whole / 60 % 60);
@@ -115,9 +116,8 @@ std::optional<alert_event> parse_event(std::string_view line) {
   d.Parse(line.data(), line.size());
   if (d.HasParseError() || !d.IsObject()) return std::nullopt;
   const auto text = [&](const char* name) {
-    const auto at = d.FindMember(name);
-    return at != d.MemberEnd() && at->value.IsString() ? std::string(at->value.GetString(), at->value.GetStringLength())
-                                                       : std::string();
+    if (!d.HasMember(name) || !d[name].IsString()) return std::string();
+    return std::string(d[name].GetString(), d[name].GetStringLength());
   };
   return alert_event{text("rule"), text("state"), text("severity"), text("time"), text("message"), subject_of(d)};
 }

@@ -29,7 +29,7 @@ struct key_node {
   std::uint16_t slots = 0;
   std::uint16_t scope = 0;   // which rules match it
   bool changed = false;      // since it was last put away; then it is in its stream's list
-  bool reread = false;       // put back, and its records since then are still to come: older ones are in it already
+  bool reread = false;       // put back from a timer, and its records since then are still to come: older ones are in it already
   bool unconfirmed = false;  // put away by a timer, beside the snapshots
 
   [[nodiscard]] reading& slot(std::size_t i) noexcept { return readings()[i]; }

@@ -51,7 +51,8 @@ pl::result<void> memory::restore_key(evaluator::stream_state& s, std::string_vie
   if (!alerts.ok()) return alerts.why();
   auto& n = evaluator_.node(s, key);
   threshold_alert::restore(rules_, trace.value(), alerts.value(), n);
-  n.reread = n.position != PL_UNKNOWN && !moved;
+  // Records come again from the last snapshot on. What a timer put is newer than that: it has seen some of them.
+  n.reread = by_timer && n.position != PL_UNKNOWN && !moved;
   n.unconfirmed = by_timer;
   evaluator_.restored(s, n);
   if (by_timer) evaluator_.tell_again(s, n);

@@ -182,8 +182,23 @@ pl::result<pl_position> position_book::position(std::string_view source, std::st
   return at;
 }
 
+namespace {
+
+std::string mark_sql(const position_tables& where, std::string_view source, std::string_view stream,
+                     const pl_mark& mark) {
+  const auto key = bytes_literal(pl::view(mark.key)), value = bytes_literal(pl::view(mark.value));
+  if (mark.rule == PL_MARK_AGAIN)
+    return "UPDATE " + where.state.sql() + " SET value = " + value + " WHERE " + row_of(where, source, stream) +
+           " AND node = '' AND key = " + key;
+  return "INSERT INTO " + where.state.sql() + " (pipeline, sink, source, stream, node, key, value) VALUES (" +
+         literal(where.pipeline) + ',' + literal(where.sink) + ',' + literal(source) + ',' + literal(stream) + ",''," +
+         key + ',' + value + ") ON CONFLICT DO NOTHING";
+}
+
+}  // namespace
+
 pl::result<bool> position_book::claim(std::string_view source, std::string_view stream, pl_position seen,
-                                      pl_position wanted) {
+                                      pl_position wanted, const pl_mark& mark) {
   bool claimed = false;
   auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
     const auto next = std::to_string(wanted.next), epoch = std::to_string(wanted.epoch);
@@ -197,6 +212,7 @@ pl::result<bool> position_book::claim(std::string_view source, std::string_view 
                                " AND next = " + std::to_string(seen.next) +
                                " AND epoch = " + std::to_string(seen.epoch) + " RETURNING 1";
     claimed = !tx.exec(sql).empty();
+    if (claimed && mark.rule != PL_MARK_NOTHING) tx.exec(mark_sql(where_, source, stream, mark));
     return {};
   });
   if (!asked.ok()) return asked.why();

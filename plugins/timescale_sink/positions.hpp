@@ -62,7 +62,7 @@ class position_book {
 
   [[nodiscard]] pl::result<pl_position> position(std::string_view source, std::string_view stream);
   [[nodiscard]] pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen,
-                                       pl_position wanted);
+                                       pl_position wanted, const pl_mark& mark);
   [[nodiscard]] pl::result<void> load(std::string_view source, std::string_view stream,
                                       const pl::position_store::entry& each);
 

@@ -408,8 +408,9 @@ pl::result<pl_position> sink::position(std::string_view source, std::string_view
   return placed(book_->position(source, stream), conninfo_.shown());
 }
 
-pl::result<bool> sink::claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted) {
-  return placed(book_->claim(source, stream, seen, wanted), conninfo_.shown());
+pl::result<bool> sink::claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
+                             const pl_mark& mark) {
+  return placed(book_->claim(source, stream, seen, wanted, mark), conninfo_.shown());
 }
 
 pl::result<void> sink::load(std::string_view source, std::string_view stream, const entry& each) {

@@ -34,8 +34,8 @@ class sink final : public pl::sink, public pl::columns_aware, public pl::positio
   pl::result<void> write(const pl::batch_list& batches) override;
 
   pl::result<pl_position> position(std::string_view source, std::string_view stream) override;
-  pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen,
-                         pl_position wanted) override;
+  pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
+                         const pl_mark& mark) override;
   pl::result<void> load(std::string_view source, std::string_view stream, const entry& each) override;
 
   pl::result<void> may_rewrite() override;

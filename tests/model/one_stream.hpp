@@ -47,11 +47,10 @@ struct rules {
   bool start_marked_first = true;  // where the group had no offset, the start is marked before the first record
   bool changes_dropped = true;     // what waits in changes_ goes when its stream goes
   bool serial_in_write = true;     // a write that moves no position is compared with the one before it
-  // Proposals.
-  bool state_in_one = false;        // the first sink keeps the state for all, and its claim writes seen_until
-  bool begins_at_state = false;     // all below seen_until is settled: reading begins there
-  bool new_sink_at_lowest = false;  // a new sink begins where the furthest behind of the others stands
-  bool back_under_claim = false;    // go_back compares with the epoch that the lane holds
+  bool state_in_one = true;        // the first sink keeps the state for all, and its claim writes seen_until
+  bool begins_at_state = true;     // all below seen_until is settled: reading begins there
+  bool new_sink_at_lowest = true;  // a new sink begins where the furthest behind of the others stands
+  bool back_under_claim = true;    // go_back compares with the epoch that the lane holds
 };
 
 enum class phase : byte { idle, dead, look, fetch, claim, load, mark, run };

@@ -333,11 +333,22 @@ typedef struct pl_position {
   uint64_t epoch; /* of the claim; 0: the stream was never claimed */
 } pl_position;
 typedef void (*pl_entry)(void* to, pl_str node, pl_str key, pl_str value);
+enum {                 /* pl_mark.rule */
+  PL_MARK_NOTHING = 0, /* key and value are empty */
+  PL_MARK_FIRST = 1,   /* where there is no such entry */
+  PL_MARK_AGAIN = 2    /* only in the place of one that is there */
+};
+typedef struct pl_mark {
+  uint32_t rule;
+  uint32_t reserved;
+  pl_str key, value;
+} pl_mark;
 typedef struct pl_ext_store {
   uint32_t size;
   pl_status (*position)(void* self, pl_str source, pl_str stream, pl_position* out);
-  /* From `seen` to `wanted`, whose epoch is greater. PL_AGAIN: it isn't as seen any more: look again. */
-  pl_status (*claim)(void* self, pl_str source, pl_str stream, pl_position seen, pl_position wanted);
+  /* From `seen` to `wanted`, whose epoch is greater. PL_AGAIN: it isn't as seen any more: look again. In the same
+   * transaction mark.value becomes the entry (node "", key mark.key) of the stream's state, as mark.rule says. */
+  pl_status (*claim)(void* self, pl_str source, pl_str stream, pl_position seen, pl_position wanted, pl_mark mark);
   pl_status (*load)(void* self, pl_str source, pl_str stream, void* to, pl_entry entry); /* all state of a stream */
 } pl_ext_store;
 

@@ -63,9 +63,9 @@ class position_store {
  public:
   virtual ~position_store() = default;
   virtual result<pl_position> position(std::string_view source, std::string_view stream) = 0;
-  // True: claimed. False: it wasn't as seen any more.
-  virtual result<bool> claim(std::string_view source, std::string_view stream, pl_position seen,
-                             pl_position wanted) = 0;
+  // True: claimed, and what `mark` asks for done in the same transaction. False: it wasn't as seen any more.
+  virtual result<bool> claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
+                             const pl_mark& mark) = 0;
   using entry = std::function<void(std::string_view node, std::string_view key, std::string_view value)>;
   virtual result<void> load(std::string_view source, std::string_view stream, const entry& each) = 0;
 };

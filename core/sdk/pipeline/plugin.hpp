@@ -132,9 +132,9 @@ struct calls {
       return {};
     });
   }
-  static pl_status claim(void* self, pl_str source, pl_str stream, pl_position seen, pl_position wanted) {
+  static pl_status claim(void* self, pl_str source, pl_str stream, pl_position seen, pl_position wanted, pl_mark mark) {
     return call<T>(self, [&](T& t, auto) -> result<void> {
-      auto claimed = t.claim(view(source), view(stream), seen, wanted);
+      auto claimed = t.claim(view(source), view(stream), seen, wanted, mark);
       if (!claimed.ok()) return claimed.why();
       return *claimed ? result<void>{} : nothing_yet();
     });

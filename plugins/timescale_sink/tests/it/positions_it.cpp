@@ -40,8 +40,8 @@ class store {
     CHECK(ext_->position(self(), pl::borrow("src"), pl::borrow("s/0"), &at) == PL_RETRY);
     return sink_.host.error_text();
   }
-  pl_status claim(pl_position seen, pl_position wanted, std::string_view stream = "s/0") {
-    return ext_->claim(self(), pl::borrow("src"), pl::borrow(stream), seen, wanted);
+  pl_status claim(pl_position seen, pl_position wanted, std::string_view stream = "s/0", const pl_mark& mark = {}) {
+    return ext_->claim(self(), pl::borrow("src"), pl::borrow(stream), seen, wanted, mark);
   }
   entries load(std::string_view stream = "s/0") {
     entries all;
