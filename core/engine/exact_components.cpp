@@ -162,11 +162,8 @@ class every_tenth final : public pl::transform, public pl::stateful {
     std::vector<std::uint32_t> tenth;
     for (const auto row : in.selection()) {
       auto& seen = seen_[std::string(in.stream(row))];
-      if (seen.known && in.position(row) < seen.until) continue;
-      seen.known = true;
-      seen.until = in.position(row) + 1;
       if (bytes_of(in.at(0, row)).ends_with("5")) ctx_.reject(in, row, "ends in 5");
-      if (++seen.count % 10 == 0 && !bytes_of(in.at(0, row)).ends_with("5")) tenth.push_back(row);
+      if (++seen % 10 == 0 && !bytes_of(in.at(0, row)).ends_with("5")) tenth.push_back(row);
     }
     auto b = ctx_.derive(in, &in.schema(), in.rows());
     b.share_column(0, in.column(0));
@@ -178,27 +175,19 @@ class every_tenth final : public pl::transform, public pl::stateful {
   }
   void drop(std::string_view stream) override { seen_.erase(std::string(stream)); }
   pl::result<void> restore(std::string_view stream, std::string_view key, std::string_view value) override {
-    auto& s = seen_[std::string(stream)];
-    s.known = true;
-    std::from_chars(value.data(), value.data() + value.size(), key == "count" ? s.count : s.until);
+    if (key == "count") std::from_chars(value.data(), value.data() + value.size(), seen_[std::string(stream)]);
     return {};
   }
   pl::result<void> snapshot(std::string_view stream) override {
-    const auto& s = seen_[std::string(stream)];
-    if (!s.known) return {};
-    ctx_.put(stream, "count", std::to_string(s.count));
-    ctx_.put(stream, "until", std::to_string(s.until));
+    if (const auto at = seen_.find(std::string(stream)); at != seen_.end())
+      ctx_.put(stream, "count", std::to_string(at->second));
     return {};
   }
 
  private:
-  struct progress {
-    std::uint64_t count = 0, until = 0;
-    bool known = false;
-  };
   std::shared_ptr<world> world_;
   pl::context ctx_;
-  std::map<std::string, progress> seen_;
+  std::map<std::string, std::uint64_t> seen_;  // records of a stream
 };
 
 class exact_sink final : public pl::sink, public pl::position_store {

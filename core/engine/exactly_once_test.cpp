@@ -204,6 +204,38 @@ TEST_CASE("an operator's order is obeyed once, by all sinks") {
   }
 }
 
+TEST_CASE("after an order transforms see its records once, whenever the host dies") {
+  const auto seed = std::random_device{}();
+  CAPTURE(seed);
+  std::mt19937 random(seed);
+  auto w = new_world("w");
+  fill(*w, 1, 4000);
+  host h;
+  auto p = h.build(yaml(store + tenths));
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  w->broker.reset("t/0", 2000);
+  for (int round = 0; round < 30 && !all_settled(*w); ++round) {
+    p = h.build(yaml(store + tenths));
+    p->start();
+    std::this_thread::sleep_for(std::chrono::microseconds(random() % 4000));
+    p->stop();
+    p->abandon();
+    p->join();
+    p.reset();
+  }
+  p = h.build(yaml(store + tenths));
+  p->start();
+  CHECK(eventually([&] { return all_settled(*w); }));
+  end(p);
+  for (std::uint64_t i = 0; i < 4000; ++i) {
+    CHECK(w->database.times("store", "t/0", i) == (i < 2000 ? 1 : 2));
+    if (w->database.times("tenths", "t/0", i) != (i % 10 != 9 ? 0 : i < 2000 ? 1 : 2))
+      FAIL_CHECK(i << " is " << w->database.times("tenths", "t/0", i) << " times in tenths");
+  }
+}
+
 TEST_CASE("rows that the database refuses are letters before the rest is committed") {
   auto w = new_world("w");
   fill(*w, 2, 500);

@@ -154,6 +154,27 @@ TEST_CASE("no right to make the tables: what to grant, or to make, is told") {
   CHECK(has(why, "CREATE TABLE IF NOT EXISTS"));
 }
 
+TEST_CASE("claims: the mark is an entry of the state, in the claim's transaction") {
+  database db;
+  db.run("CREATE TABLE t (n bigint)");
+  store book(db.name("t"));
+  const auto mark = [](std::uint32_t rule, std::string_view value) {
+    return pl_mark{rule, 0, pl::borrow("key's"), pl::borrow(value)};
+  };
+  const auto kept = [&] { return book.load()[{"", "key's"}]; };
+  CHECK(book.claim({}, {0, 1}, "s/0", mark(PL_MARK_AGAIN, "1")) == PL_OK);
+  CHECK(kept().empty());  // there is none to take the place of
+  CHECK(book.claim({0, 1}, {0, 2}, "s/0", mark(PL_MARK_FIRST, "2")) == PL_OK);
+  CHECK(kept() == "2");
+  CHECK(book.claim({0, 2}, {0, 3}, "s/0", mark(PL_MARK_FIRST, "3")) == PL_OK);
+  CHECK(kept() == "2");
+  CHECK(book.claim({0, 2}, {0, 9}, "s/0", mark(PL_MARK_AGAIN, "4")) == PL_AGAIN);
+  CHECK(kept() == "2");  // a claim that is refused changes nothing
+  CHECK(book.claim({0, 3}, {7, 4}, "s/0", mark(PL_MARK_AGAIN, "5")) == PL_OK);
+  CHECK(kept() == "5");
+  CHECK(book.load("s/1").empty());
+}
+
 TEST_CASE("claims: what was seen must still be so") {
   database db;
   db.run("CREATE TABLE t (n bigint)");
