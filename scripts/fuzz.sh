@@ -24,13 +24,13 @@ run_one() {
     -artifact_prefix="$runs/$target/" "$runs/$target/corpus" "$corpus" >"$runs/$target/log" 2>&1
 }
 
-# The smallest inputs that reach what both corpora reach take the place of the committed ones only where those don't.
+# Few and small: only inputs that reach branches which the committed ones don't, whatever the counts.
 merge_one() {
   local target=$1 corpus=$2
-  "build/fuzz/bin/$target" -merge=1 -max_len=1024 "$corpus" "$runs/$target/corpus"
+  "build/fuzz/bin/$target" -set_cover_merge=1 -use_counters=0 -max_len=1024 "$corpus" "$runs/$target/corpus"
 }
 
-# A line of the table: target, executions, executions a second, outcome.
+# A line of the table: target, executions, outcome.
 report_one() {
   local target=$1 log=$runs/$1/log outcome=clean executed
   executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
