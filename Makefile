@@ -34,7 +34,7 @@ test-faults: ## Kill, cut and stall everything, for longer than `make test` does
 
 fuzz: ## Any bytes to every parser, under sanitizers (TIME=300 seconds for each; clang)
 	@scripts/install-deps.sh build test
-	@JOBS=$(JOBS) scripts/fuzz.sh
+	@JOBS=$(JOBS) scripts/fuzz.sh $(TARGETS)
 
 bench: ## Throughput against the raw limits of this machine, in the same run
 	@scripts/install-deps.sh build test

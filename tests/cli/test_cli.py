@@ -150,6 +150,39 @@ def test_a_missing_file(tmp_path: Path) -> None:
     assert "nowhere.yaml" in wrong.stderr
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file holds no pipeline: it is empty or all comments"),
+        (b"\n# nothing\n", "the file holds no pipeline: it is empty or all comments"),
+        (b"\0" * 100, "the file isn't text: it holds NUL bytes"),
+        ("name: p".encode("utf-16"), "the file is UTF-16; save it as UTF-8"),
+        (b"name: \xff\n", "UTF-8"),
+        (b"name: p\n\tsources: {}\n", "tab"),
+        (b"[" * 1_000_000, "nested too deeply: more than 64 levels"),
+        (b"- " * 500_000, "nested too deeply: more than 64 levels"),
+        (b"name: " + b"x" * 5_000_000, "the file is larger than 4 MiB"),
+        (b"a: &a0 [x]\n" + b"".join(b"b%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 30)),
+         "too many values"),
+        (b'{"user_id": "u1", "temperature": 20}\n', "unknown option 'user_id'"),
+    ],
+    ids=["empty", "comments", "NUL", "UTF-16", "not UTF-8", "tabs", "brackets", "dashes", "large", "bomb", "telemetry"],
+)
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "p.yaml").write_bytes(content)
+    got = run("validate", "p.yaml", cwd=tmp_path)
+    assert got.returncode == 2
+    assert said in got.stderr
+    assert got.stderr.startswith("p.yaml:")
+    assert len(got.stderr) < 5000
+
+
+def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
+    got = run("validate", ".", cwd=tmp_path)
+    assert got.returncode == 2
+    assert "is a directory; name a file in it" in got.stderr
+
+
 def test_secrets_are_never_printed(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("hunter2\n")
     configuration(

@@ -184,6 +184,26 @@ TEST_CASE("rows without a topic of their own are rejected, with the reason") {
   CHECK(problem(pl::text_cell("a"), pl::text_cell(long_id)).find("the topic would be 70006 bytes long") == 0);
 }
 
+TEST_CASE("templates that are none are refused with the reason") {
+  const auto why = [](std::string_view source) {
+    const auto t = mqtt::topic_template::parse(source, mqtt::unsafe_ids::escape);
+    return t.ok() ? "taken" : t.why().message;
+  };
+  CHECK(why("users/{user_id}") == "taken");
+  CHECK(why("{{a}}/{b}") == "taken");
+  CHECK(why("") == "a topic can't be empty");
+  CHECK(why("a/{b") == "'{' at character 3 is not closed; write '{{' for a brace");
+  CHECK(why("a}/b") == "'}' at character 2 has no '{' before it; write '}}' for a brace");
+  CHECK(why("a/{}") == "empty '{}' at character 3; write the name of a column inside");
+  CHECK(why("a/#") == "'#' is a wildcard: it can't stand in a topic that is published to");
+  CHECK(why("+/{a}") == "'+' is a wildcard: it can't stand in a topic that is published to");
+  CHECK(why("a\nb") == "the topic has a control character");
+  CHECK(why(std::string_view("a\0b", 3)) == "the topic has a control character");
+  CHECK(why("a/\xFF") == "the topic is not valid UTF-8");
+  CHECK(why("a/{b\xD4}") == "the topic is not valid UTF-8");
+  CHECK(why(std::string(70'000, 'x')) == "the topic is 70000 bytes long; MQTT allows 65,535");
+}
+
 TEST_CASE("options that can't be are named") {
   CHECK(error_of(options_for("broker")).find("url: the URL has no scheme; write e.g. mqtt://") == 0);
   CHECK(error_of({{"url", "mqtt://h"}, {"topic", "a/+/b"}}) ==
