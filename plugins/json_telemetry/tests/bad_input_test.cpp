@@ -164,6 +164,8 @@ TEST_CASE("bad input: texts") {
          {"surrogates the wrong way round", with(R"("a":"\ude00\ud83d")"), "half of a surrogate pair"},
          {"\\u0000 in a text", with(R"("a":"x\u0000y")"), "holds \\u0000, which PostgreSQL can't store; nul: strip"},
          {"\\u0000 in a key", with(R"("a\u0000":1)"), "holds \\u0000"},
+         {"\\u0000 in a long key", with("\"" + std::string(58, 'k') + "\xC3\xBC\xC3\xBC\\u0000\":1"),
+          "the field \"" + std::string(58, 'k') + "\xC3\xBC...\" holds \\u0000"},
          {"\\u0000 in an id", device("d\\u0000"), "'device_id' holds \\u0000"},
          {"NUL itself", with("\"a\":\"x\0y\""s), "a control character in a text, found \"\\x00\""},
          {"line break in a text", with("\"a\":\"x\ny\""), "a control character in a text, found \"\\x0A\""},

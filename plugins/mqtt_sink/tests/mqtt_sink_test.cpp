@@ -125,6 +125,11 @@ TEST_CASE("URLs") {
        {"broker:1883", "http://h", "mqtt://", "mqtt://h:0", "mqtt://h:70000", "mqtt://h:1x", "mqtt://h:", "mqtt://::1",
         "mqtt://[::1", "mqtt://h/path", "mqtt://a:%zz@h", "mqtt://a%00:b@h"})
     CHECK_MESSAGE(!mqtt::parse_broker_url(bad).ok(), bad);
+  // Nothing that may be a password is in a message: here the host was forgotten.
+  CHECK(mqtt::parse_broker_url("mqtt://user:hunter2")
+            .why()
+            .message.find("what stands behind the host's ':' is no port") == 0);
+  CHECK(mqtt::parse_broker_url("hunter2@mqtt://h").why().message.find("unknown scheme; there are") == 0);
   CHECK(mqtt::parse_broker_url("http://h")
             .why()
             .message.find("unknown scheme 'http'; there are mqtt, tcp, mqtts and ssl") == 0);
