@@ -125,7 +125,7 @@ class time_reader {
   }
   // In nanoseconds; what is smaller is left out.
   std::int64_t fraction() noexcept {
-    std::int64_t ns = digit() * 100'000'000;
+    std::int64_t ns = std::int64_t{digit()} * 100'000'000;
     for (std::int64_t unit = 10'000'000; good_ && at_digit(); unit /= 10) ns += digit() * unit;
     return ns;
   }

@@ -89,8 +89,9 @@ inline void append_json_string(std::string& out, std::string_view utf8) {
 inline void append_json_line(std::string& out, std::string_view json) {
   const auto begin = out.size();
   out += json;
-  for (auto at = out.find_first_of("\r\n", begin); at != std::string::npos; at = out.find_first_of("\r\n", at))
-    out[at] = ' ';
+  for (const char line_break : {'\r', '\n'})
+    for (auto at = out.find(line_break, begin); at != std::string::npos; at = out.find(line_break, at + 1))
+      out[at] = ' ';
 }
 
 // One cell, in one line. Times are RFC 3339 strings; bytes are a string if they are valid UTF-8, else {"base64": "..."}; reals are the
