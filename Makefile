@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 build := cmake --build --preset
 
-.PHONY: help demo build test test-unit test-faults bench lint format install reference clean
+.PHONY: help demo build test test-unit test-faults fuzz bench lint format install reference clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -31,6 +31,10 @@ test-faults: ## Kill, cut and stall everything, for longer than `make test` does
 	cmake --preset dev -DPIPELINE_BUILD_BENCH=OFF && $(build) dev -j $(JOBS)
 	cmake --preset release && $(build) release -j $(JOBS)
 	ROUNDS=$${ROUNDS:-5} python3 -m pytest -q --tb=short -rP tests/faults
+
+fuzz: ## Any bytes to every parser, under sanitizers (TIME=300 seconds for each; clang)
+	@scripts/install-deps.sh build test
+	@JOBS=$(JOBS) scripts/fuzz.sh $(TARGETS)
 
 bench: ## Throughput against the raw limits of this machine, in the same run
 	@scripts/install-deps.sh build test

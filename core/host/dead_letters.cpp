@@ -90,7 +90,7 @@ using groups = std::map<std::pair<std::string, std::string>, group>;  // of node
 using row = std::pair<std::pair<std::string, std::string>, group>;
 
 // To the second: that is what fits into a table.
-std::string short_time(const std::string& time) { return time.size() > 20 ? time.substr(0, 19) + "Z" : shown(time); }
+std::string short_time(const std::string& time) { return shown(time.size() > 20 ? time.substr(0, 19) + "Z" : time); }
 
 std::vector<row> most_frequent_first(const groups& all) {
   std::vector<row> rows(all.begin(), all.end());

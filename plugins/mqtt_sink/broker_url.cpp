@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "broker_url.hpp"
 
+#include <algorithm>
 #include <charconv>
 #include <optional>
 
@@ -34,6 +35,14 @@ pl::failure wrong(const std::string& what) {
   return pl::fatal(what + "; write e.g. mqtt://broker.example:1883 or mqtts://broker.example:8883");
 }
 
+// Only what is a scheme: anything else before a "://" may be part of a password.
+std::string named(std::string_view scheme) {
+  const bool is_one = !scheme.empty() && scheme.size() <= 10 && std::all_of(scheme.begin(), scheme.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '+' || c == '-';
+  });
+  return is_one ? " '" + std::string(scheme) + "'" : "";
+}
+
 pl::result<void> take_user(std::string_view info, broker_url& to) {
   const auto colon = info.find(':');
   auto user = percent_decode(info.substr(0, colon));
@@ -65,7 +74,7 @@ pl::result<void> take_host(std::string_view place, broker_url& to) {
   const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), to.port);
   if (port.front() != ':' || digits.empty() || error != std::errc{} || end != digits.data() + digits.size() ||
       to.port == 0)
-    return wrong(std::string(port) + " is no port; ports are 1 to 65535");
+    return wrong("what stands behind the host's ':' is no port, a number from 1 to 65535");  // a password it may be
   return {};
 }
 
@@ -88,7 +97,7 @@ pl::result<broker_url> parse_broker_url(std::string_view text) {
   if (scheme == "mqtts" || scheme == "ssl")
     url.tls = true;
   else if (scheme != "mqtt" && scheme != "tcp")
-    return wrong("unknown scheme '" + std::string(scheme) + "'; there are mqtt, tcp, mqtts and ssl");
+    return wrong("unknown scheme" + named(scheme) + "; there are mqtt, tcp, mqtts and ssl");
   url.port = url.tls ? 8883 : 1883;
   auto rest = text.substr(scheme_end + 3);
   if (const auto at = rest.rfind('@'); at != std::string_view::npos) {

@@ -132,7 +132,12 @@ TEST_CASE("keys: the same values however they are written, and never two differe
     CAPTURE(none);
     CHECK_FALSE(key(none));
   }
+  // Numbers that no double holds, in other columns and in these.
+  CHECK(key(R"({"a":"x","extra":{"y":[1e400,-1e400,)" + std::string(400, '9') + R"(]},"b":1})") == one);
+  CHECK(key(R"({"a":1e400,"b":1})"));
+  CHECK(key(R"({"a":1e400,"b":1})") != key(R"({"a":1e401,"b":1})"));
   const std::string deep(200'000, '[');
+  CHECK(key(R"({"a":"x","other":)" + deep + std::string(200'000, ']') + R"(,"b":1})") == one);
   CHECK_FALSE(key(deep));
   CHECK_FALSE(key("{\"a\":" + deep));
 }
