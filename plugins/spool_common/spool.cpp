@@ -156,6 +156,13 @@ pl::result<void> log::begin_segment(std::uint64_t first) {
   return {};
 }
 
+pl::result<void> log::go_on_at(std::uint64_t next) {
+  const std::scoped_lock lock(mutex_);
+  if (segments_.back().next >= next) return {};
+  durable_ = next;
+  return begin_segment(next);
+}
+
 // -------------------------------------------------------------------------------------------------------- appending ---
 
 pl::result<void> log::append(std::span<const std::string_view> body) {

@@ -68,6 +68,9 @@ class log {
   // Until there may be something to read from `next` on.
   void wait(std::uint64_t next, std::chrono::nanoseconds at_most);
 
+  // The next record's number is at least this from now on: whoever stores what is read has seen numbers below.
+  pl::result<void> go_on_at(std::uint64_t next);
+
   // Everything below is done with; files of which that is true go.
   void settle(std::uint64_t next);
 

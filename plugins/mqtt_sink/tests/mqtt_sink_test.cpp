@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "../broker_url.hpp"
+#include <mqtt_common/broker_url.hpp>
 #include "../topic.hpp"
 #include "broker.hpp"
 

@@ -133,6 +133,20 @@ TEST_CASE("settled files go, numbers go on") {
   CHECK(all(*o.log, 1000).at(1000) == "more");
 }
 
+TEST_CASE("numbers that others know already are not given again") {
+  folder f;
+  {
+    auto o = open(f);
+    append(*o.log, "a");
+    REQUIRE(o.log->go_on_at(1).ok());
+    append(*o.log, "b");
+    REQUIRE(o.log->go_on_at(100).ok());
+    append(*o.log, "c");
+  }
+  auto o = open(f);
+  CHECK(all(*o.log) == std::map<std::uint64_t, std::string>{{0, "a"}, {1, "b"}, {100, "c"}});
+}
+
 TEST_CASE("a torn last record is cut off, at whichever byte, and all before is there") {
   folder f;
   {

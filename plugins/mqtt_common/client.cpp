@@ -216,6 +216,8 @@ struct client::connecting {
   std::string message;
   std::uint32_t receive_maximum = 65'535;
   std::uint64_t max_packet_size = largest_packet;
+  bool session_present = false;
+  std::vector<int> codes;  // of the answer to a subscription
 
   void finish(bool success, int c, const char* text) {
     const std::scoped_lock lock(mutex);
@@ -233,7 +235,10 @@ struct client::connecting {
 
   // Has Paho report here how the attempt with these options ends.
   static void report_3(MQTTAsync_connectOptions& o) {
-    o.onSuccess = [](void* context, MQTTAsync_successData*) { of(context).finish(true, 0, nullptr); };
+    o.onSuccess = [](void* context, MQTTAsync_successData* data) {
+      of(context).session_present = data != nullptr && data->alt.connect.sessionPresent != 0;
+      of(context).finish(true, 0, nullptr);
+    };
     o.onFailure = [](void* context, MQTTAsync_failureData* data) {
       of(context).finish(false, data->code, data->message);
     };
@@ -248,6 +253,7 @@ struct client::connecting {
       };
       take(MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, r.receive_maximum);
       take(MQTTPROPERTY_CODE_MAXIMUM_PACKET_SIZE, r.max_packet_size);
+      r.session_present = data->alt.connect.sessionPresent != 0;
       r.finish(true, 0, nullptr);
     };
     o.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
@@ -291,8 +297,11 @@ pl::result<MQTTAsync> client::create() {
     options.MQTTVersion = MQTTVERSION_3_1_1;
   options.maxBufferedMessages = static_cast<int>(settings_.max_in_flight) + 1;
   MQTTAsync fresh = nullptr;
-  const int code = MQTTAsync_createWithOptions(&fresh, uri_.c_str(), settings_.client_id.c_str(),
-                                               MQTTCLIENT_PERSISTENCE_NONE, nullptr, &options);
+  const bool stores = !settings_.store.empty();
+  const int code = MQTTAsync_createWithOptions(
+      &fresh, uri_.c_str(), settings_.client_id.c_str(),
+      stores ? MQTTCLIENT_PERSISTENCE_DEFAULT : MQTTCLIENT_PERSISTENCE_NONE,
+      stores ? const_cast<char*>(settings_.store.c_str()) : nullptr, &options);
   if (code != MQTTASYNC_SUCCESS)
     return pl::fatal("cannot make a client for " + name_ + ": " + MQTTAsync_strerror(code));
   return fresh;
@@ -307,6 +316,15 @@ void client::set_callbacks(MQTTAsync fresh) {
     static_cast<flight*>(f)->lose("the broker closed the connection: " + reason_text(code) + hint,
                                   !is_about_a_message(code));
   });
+  if (take_)
+    MQTTAsync_setMessageArrivedCallback(fresh, this, [](void* self, char* topic, int length, MQTTAsync_message* m) {
+      const std::string_view name(topic, length > 0 ? static_cast<std::size_t>(length) : std::strlen(topic));
+      const std::string_view payload(static_cast<const char*>(m->payload), static_cast<std::size_t>(m->payloadlen));
+      static_cast<client*>(self)->take_({name, payload, m->qos, m->retained != 0, m->dup != 0});
+      MQTTAsync_freeMessage(&m);
+      MQTTAsync_free(topic);
+      return 1;
+    });
   // Paho reconnects an idle client by itself. What was on its way is not sent again by it, but by the next write.
   MQTTAsync_setConnected(fresh, &flight_, [](void* f, char*) { static_cast<flight*>(f)->regain(); });
 }
@@ -330,6 +348,7 @@ pl::result<void> client::connect() {
   const bool answered = result.wait(settings_.connect_timeout);
   if (answered && result.ok) {
     window_ = std::max(1U, std::min(settings_.max_in_flight, result.receive_maximum));
+    session_present_ = result.session_present;
     max_packet_size_ = result.max_packet_size;
     return {};
   }
@@ -353,7 +372,7 @@ int client::begin_connect(MQTTAsync fresh, connecting& result) {
 
   o.keepAliveInterval = static_cast<int>(settings_.keep_alive.count());
   o.connectTimeout = static_cast<int>(std::chrono::ceil<std::chrono::seconds>(settings_.connect_timeout).count());
-  o.automaticReconnect = 1;
+  o.automaticReconnect = settings_.reconnects ? 1 : 0;
   o.minRetryInterval = 1;
   o.maxRetryInterval = 30;
   o.context = &result;
@@ -375,6 +394,8 @@ int client::begin_connect(MQTTAsync fresh, connecting& result) {
     if (settings_.session_expiry.count() > 0)
       properties.add_number(MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
                             static_cast<std::uint32_t>(settings_.session_expiry.count()));
+    if (take_)
+      properties.add_number(MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, std::min(settings_.max_in_flight, 65'535U));
     o.connectProperties = properties.get();
     connecting::report_5(o);
   } else {
@@ -436,6 +457,59 @@ std::string client::unreachable(const std::string& detail) const {
   }
   return "no MQTT connection to " + name_ + ": " + detail +
          "; is it an MQTT broker, and does this port want TLS (mqtts://)?";
+}
+
+pl::result<void> client::subscribe(const std::vector<std::string>& filters, int qos) {
+  std::vector<char*> names;
+  for (const auto& f : filters) names.push_back(const_cast<char*>(f.c_str()));
+  std::vector<int> levels(filters.size(), qos);
+  connecting answer;
+  answer.codes.assign(filters.size(), 0);
+  MQTTAsync_responseOptions options = MQTTAsync_responseOptions_initializer;
+  options.context = &answer;
+  // Paho gives the codes of one filter in another place than those of several.
+  if (settings_.version == protocol::v5) {
+    options.onSuccess5 = [](void* context, MQTTAsync_successData5* data) {
+      auto& a = connecting::of(context);
+      for (std::size_t i = 0; i < a.codes.size(); ++i)
+        a.codes[i] = a.codes.size() == 1 ? static_cast<int>(data->reasonCode) : data->alt.sub.reasonCodes[i];
+      a.finish(true, 0, nullptr);
+    };
+    options.onFailure5 = [](void* context, MQTTAsync_failureData5* data) {
+      connecting::of(context).finish(false, data->reasonCode != 0 ? data->reasonCode : data->code, data->message);
+    };
+  } else {
+    options.onSuccess = [](void* context, MQTTAsync_successData* data) {
+      auto& a = connecting::of(context);
+      for (std::size_t i = 0; i < a.codes.size(); ++i)
+        a.codes[i] = a.codes.size() == 1 ? data->alt.qos : data->alt.qosList[i];
+      a.finish(true, 0, nullptr);
+    };
+    options.onFailure = [](void* context, MQTTAsync_failureData* data) {
+      connecting::of(context).finish(false, data->code, data->message);
+    };
+  }
+  const int code =
+      MQTTAsync_subscribeMany(handle_, static_cast<int>(names.size()), names.data(), levels.data(), &options);
+  if (code != MQTTASYNC_SUCCESS) return pl::retry("cannot subscribe at " + name_ + ": " + MQTTAsync_strerror(code));
+  if (!answer.wait(settings_.connect_timeout)) {
+    abandon();  // before the answer's memory goes
+    return pl::retry(name_ + " did not answer to the subscription");
+  }
+  if (!answer.ok && answer.code < 0x80)
+    return pl::retry(name_ + " did not take the subscription: " + (answer.message.empty() ? "the connection was lost" : answer.message));
+  if (!answer.ok) answer.codes.assign(filters.size(), answer.code);
+  return granted(filters, answer.codes);
+}
+
+pl::result<void> client::granted(const std::vector<std::string>& filters, const std::vector<int>& codes) const {
+  for (std::size_t i = 0; i < filters.size(); ++i)
+    if (codes[i] >= 0x80)
+      return pl::bad_option("topics[" + std::to_string(i) + "]",
+                            name_ + " refuses the subscription to " + filters[i] + ": " +
+                                (settings_.version == protocol::v5 ? reason_text(codes[i]) : std::string("not allowed")) +
+                                "; may this user read it, and is the filter right?");
+  return {};
 }
 
 void client::disconnect() {

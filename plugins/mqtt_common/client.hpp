@@ -11,6 +11,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <mutex>
 #include <optional>
@@ -42,7 +43,9 @@ struct connection_settings {
   bool clean_session = true;
   std::chrono::seconds session_expiry{0}, keep_alive{60};
   std::chrono::nanoseconds connect_timeout = std::chrono::seconds(10);
-  std::uint32_t max_in_flight = 100;
+  std::uint32_t max_in_flight = 100;  // for subscribers with MQTT 5: what the broker may send unacknowledged
+  bool reconnects = true;             // by itself, while it is idle
+  std::string store;                  // a folder in which QoS 2 messages survive between their two steps; empty: none
   tls_settings tls;  // where the URL asks for it
   std::optional<will_message> will;
 };
@@ -94,6 +97,13 @@ struct message {
   MQTTProperties properties;  // MQTT 5; borrowed
 };
 
+// A message that the broker sent. Borrowed.
+struct arrival {
+  std::string_view topic, payload;
+  int qos;
+  bool retained, duplicate;
+};
+
 class client {
  public:
   explicit client(connection_settings settings);
@@ -108,6 +118,13 @@ class client {
   void abandon() noexcept;  // what is on its way will not touch its tickets any more
   [[nodiscard]] bool connected() const;
 
+  // Subscribes; waits for the answer. Fatal where the broker refuses a filter.
+  pl::result<void> subscribe(const std::vector<std::string>& filters, int qos);
+  // Called by Paho's thread for each message; the broker hears that it has arrived (QoS 1 and 2) once this has returned. Set
+  // before connecting.
+  void on_message(std::function<void(const arrival&)> take) { take_ = std::move(take); }
+  [[nodiscard]] bool session_present() const noexcept { return session_present_; }  // the broker knew us
+
   // Hands one message over; its ticket is settled by Paho's thread. Answers Paho's code.
   int publish(const message& m, flight::ticket& t);
 
@@ -121,6 +138,7 @@ class client {
   struct connecting;
   pl::result<MQTTAsync> create();
   void set_callbacks(MQTTAsync fresh);
+  [[nodiscard]] pl::result<void> granted(const std::vector<std::string>& filters, const std::vector<int>& codes) const;
   int begin_connect(MQTTAsync fresh, connecting& result);
   void fill_ssl(MQTTAsync_SSLOptions& ssl);
   static int note_tls_error(const char* text, std::size_t n, void* self);
@@ -133,8 +151,10 @@ class client {
   std::string uri_;
   MQTTAsync handle_ = nullptr;
   flight flight_;
+  std::function<void(const arrival&)> take_;
   std::uint32_t window_;
   std::uint64_t max_packet_size_;
+  bool session_present_ = false;
   std::mutex tls_mutex_;
   std::string tls_error_;
 };
