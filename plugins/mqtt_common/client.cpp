@@ -298,10 +298,9 @@ pl::result<MQTTAsync> client::create() {
   options.maxBufferedMessages = static_cast<int>(settings_.max_in_flight) + 1;
   MQTTAsync fresh = nullptr;
   const bool stores = !settings_.store.empty();
-  const int code = MQTTAsync_createWithOptions(
-      &fresh, uri_.c_str(), settings_.client_id.c_str(),
-      stores ? MQTTCLIENT_PERSISTENCE_DEFAULT : MQTTCLIENT_PERSISTENCE_NONE,
-      stores ? const_cast<char*>(settings_.store.c_str()) : nullptr, &options);
+  const int code = MQTTAsync_createWithOptions(&fresh, uri_.c_str(), settings_.client_id.c_str(),
+                                               stores ? MQTTCLIENT_PERSISTENCE_DEFAULT : MQTTCLIENT_PERSISTENCE_NONE,
+                                               stores ? const_cast<char*>(settings_.store.c_str()) : nullptr, &options);
   if (code != MQTTASYNC_SUCCESS)
     return pl::fatal("cannot make a client for " + name_ + ": " + MQTTAsync_strerror(code));
   return fresh;
@@ -394,8 +393,7 @@ int client::begin_connect(MQTTAsync fresh, connecting& result) {
     if (settings_.session_expiry.count() > 0)
       properties.add_number(MQTTPROPERTY_CODE_SESSION_EXPIRY_INTERVAL,
                             static_cast<std::uint32_t>(settings_.session_expiry.count()));
-    if (take_)
-      properties.add_number(MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, std::min(settings_.max_in_flight, 65'535U));
+    if (take_) properties.add_number(MQTTPROPERTY_CODE_RECEIVE_MAXIMUM, std::min(settings_.max_in_flight, 65'535U));
     o.connectProperties = properties.get();
     connecting::report_5(o);
   } else {
@@ -497,7 +495,8 @@ pl::result<void> client::subscribe(const std::vector<std::string>& filters, int 
     return pl::retry(name_ + " did not answer to the subscription");
   }
   if (!answer.ok && answer.code < 0x80)
-    return pl::retry(name_ + " did not take the subscription: " + (answer.message.empty() ? "the connection was lost" : answer.message));
+    return pl::retry(name_ + " did not take the subscription: " +
+                     (answer.message.empty() ? "the connection was lost" : answer.message));
   if (!answer.ok) answer.codes.assign(filters.size(), answer.code);
   return granted(filters, answer.codes);
 }
@@ -505,10 +504,10 @@ pl::result<void> client::subscribe(const std::vector<std::string>& filters, int 
 pl::result<void> client::granted(const std::vector<std::string>& filters, const std::vector<int>& codes) const {
   for (std::size_t i = 0; i < filters.size(); ++i)
     if (codes[i] >= 0x80)
-      return pl::bad_option("topics[" + std::to_string(i) + "]",
-                            name_ + " refuses the subscription to " + filters[i] + ": " +
-                                (settings_.version == protocol::v5 ? reason_text(codes[i]) : std::string("not allowed")) +
-                                "; may this user read it, and is the filter right?");
+      return pl::bad_option(
+          "topic", name_ + " refuses the subscription to " + filters[i] + ": " +
+                       (settings_.version == protocol::v5 ? reason_text(codes[i]) : std::string("not allowed")) +
+                       "; may this user read it, and is the filter right?");
   return {};
 }
 
