@@ -31,7 +31,7 @@ from itertools import accumulate, groupby, islice
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from .base import ServiceError
+from .base import PATIENCE, ServiceError
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -459,7 +459,7 @@ class Admin(_Client):
     def __init__(self, brokers: str) -> None:
         super().__init__(_PRODUCER, brokers, {})
 
-    def partitions(self, timeout: float = 10.0) -> dict[str, int]:
+    def partitions(self, timeout: float = 60.0) -> dict[str, int]:
         """The topics whose partitions all have a leader, with their number of partitions."""
         pointer = POINTER(_Metadata)()
         milliseconds = int(timeout * 1000)
@@ -516,7 +516,7 @@ class Admin(_Client):
         """The first offset that is kept and the next that will be given."""
         low, high = c_int64(), c_int64()
         code = self._lib.rd_kafka_query_watermark_offsets(
-            self.handle, topic.encode(), partition, byref(low), byref(high), 10_000
+            self.handle, topic.encode(), partition, byref(low), byref(high), 60_000
         )
         _check(code, f"offsets of {topic} [{partition}]")
         return low.value, high.value
