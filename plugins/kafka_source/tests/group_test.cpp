@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int16_t heartbeat_request = 12;
 constexpr std::int16_t offset_fetch_request = 9;
+constexpr std::int16_t sync_group_request = 14;
 
 // Settles what it reads at once, as a fast sink would, and tells the source so when a stream is taken away.
 struct settling_reader : reader {
@@ -88,6 +89,30 @@ TEST_CASE("an instance that the broker has fenced says so") {
   CHECK(status == PL_FENCED);
   CHECK(r.host.error_text().find("another live process has joined the group 'g' as instance 'pod-1.") == 0);
   CHECK(r.source->stop() == PL_OK);
+}
+
+TEST_CASE("ended between the answer to JoinGroup and the first assignment") {
+  const auto let_in = [](const reader& r) {
+    const auto logs = r.host.logs();
+    return std::any_of(logs.begin(), logs.end(), [](const auto& line) {
+      return line.message.find("changed join state wait-metadata -> wait-sync") != std::string::npos;
+    });
+  };
+  for (const bool orderly : {true, false}) {
+    CAPTURE(orderly);
+    mock_kafka kafka;
+    scratch_directory state;
+    kafka.create("t", 1);
+    rd_kafka_mock_broker_push_request_error_rtts(kafka.cluster(), 1, sync_group_request, 1, RD_KAFKA_RESP_ERR_NO_ERROR,
+                                                 30'000);
+    reader r(kafka.servers(),
+             {{"topic", "t"}, {"instance", "dynamic"}, {"properties", pl::testing::object({{"debug", "cgrp"}})}},
+             state.path());
+    r.start();
+    REQUIRE(r.poll_until([&] { return let_in(r); }));
+    CHECK(owned(r) == 0);
+    if (orderly) CHECK(r.source->stop() == PL_OK);
+  }
 }
 
 TEST_CASE("committed offsets that can't be had yet: nothing is read before they are known") {
