@@ -265,6 +265,7 @@ def test_11_zombie_writes_nothing(stage: Stage) -> None:
                 stage.wait_for_all()
                 before = epochs(stage)
                 proxy.aim(WRITE_COMMIT, Harm.HOLD)
+                stage.load.next += 300_000  # another chunk: who makes it has a lock on it until COMMIT
                 stage.load.produce(20_000)
                 proxy.wait_for_hit()
                 first.signal(signal.SIGSTOP)

@@ -122,6 +122,17 @@ TEST_CASE("a server that falls silent is given up by us") {
   CHECK(t.db.one("SELECT count(*) FROM t") == "10");
 }
 
+TEST_CASE("a host that stands still in the middle of a transaction is given up by the server") {
+  database db;
+  db.run(
+      "CREATE TABLE t (n bigint, v double precision, patience text DEFAULT "
+      "current_setting('idle_in_transaction_session_timeout'))");
+  sink s(db.name("t"), {{"stall_timeout", std::chrono::nanoseconds(45s)}});
+  s.start();
+  s.write_all(numbered(s.host, some(1)));
+  CHECK(db.one("SELECT patience FROM t") == "45s");
+}
+
 TEST_CASE("somebody else's lock on the table") {
   database db;
   db.run("CREATE TABLE t (n bigint, v double precision)");
