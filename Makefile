@@ -30,7 +30,7 @@ test-faults: ## Kill, cut and stall everything, for longer than `make test` does
 	@scripts/install-deps.sh build test
 	cmake --preset dev -DPIPELINE_BUILD_BENCH=OFF && $(build) dev -j $(JOBS)
 	cmake --preset release && $(build) release -j $(JOBS)
-	ROUNDS=$${ROUNDS:-5} python3 -m pytest -q --tb=short -rP tests/faults
+	ROUNDS=$${ROUNDS:-5} python3 -m pytest -v --tb=short -rP -o faulthandler_timeout=1800 tests/faults
 
 fuzz: ## Any bytes to every parser, under sanitizers (TIME=300 seconds for each; clang)
 	@scripts/install-deps.sh build test

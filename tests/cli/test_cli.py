@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 from pipeline_host import PROGRAM, SOURCE, PipelineHost, ndjson, run  # noqa: E402
 
-from services import wait_until  # noqa: E402
+from services import PATIENCE, wait_until  # noqa: E402
 
 SHIPPED = {
     "console_sink": "sink", "file_sink": "sink", "file_source": "source", "json_telemetry": "transform",
@@ -574,7 +574,7 @@ def test_a_retry_that_is_stopped_moves_what_was_through(rejected: Path) -> None:
     )  # fmt: skip
     wait_until(lambda: process.poll() is not None or (again.exists() and again.stat().st_size > 0), "rows")
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     retried = ndjson(rejected / "dead/p.retried.ndjson")
     left = letters_of(rejected)
@@ -595,7 +595,7 @@ def test_a_retry_that_can_not_write_is_stopped_with_3(rejected: Path) -> None:
         assert process.stderr
         assert "is locked by another program" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert "all letters stay where they are" in said
     assert letters_of(rejected) == before

@@ -340,10 +340,10 @@ TEST_CASE("a million lines are read in bounded time and memory") {
   MESSAGE(rows << " lines (" << (fs::file_size(dir / "out.ndjson") >> 20U) << " MiB) read in " << took / 1ms << " ms, "
                << (after.ru_maxrss - before.ru_maxrss) / 1024 << " MiB more memory");
   CHECK(sink.repeated() == 3);
-  CHECK(took < 150s);
+  CHECK(took < 240s);
   const auto next = std::chrono::steady_clock::now();
   REQUIRE(sink.write("s", {rows, rows + 1}) == PL_OK);
-  CHECK(std::chrono::steady_clock::now() - next < 1s);  // not read again
+  CHECK(std::chrono::steady_clock::now() - next < took / 2);  // not read again
 }
 
 TEST_CASE("columns that don't come in are found before anything runs; names that can't be are refused") {

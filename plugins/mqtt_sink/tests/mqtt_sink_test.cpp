@@ -45,13 +45,14 @@ struct running {
   }
   // As the host does it: a start that failed for now is tried again.
   running& started() {
+    const auto until = std::chrono::steady_clock::now() + 120s;
     auto status = sink.start();
-    for (int tries = 1; status == PL_RETRY && tries < 5; ++tries) status = sink.start();
+    while (status == PL_RETRY && std::chrono::steady_clock::now() < until) status = sink.start();
     REQUIRE_MESSAGE(status == PL_OK, host.error_text());
     return *this;
   }
   // As the host does it: again and again, a little later each time.
-  pl_status write_until_done(pl::batch_view b, std::chrono::seconds within = 30s) {
+  pl_status write_until_done(pl::batch_view b, std::chrono::seconds within = 120s) {
     const auto until = std::chrono::steady_clock::now() + within;
     for (;;) {
       const auto s = sink.write(b);
