@@ -31,6 +31,7 @@ struct key_node {
   bool changed = false;      // since it was last put away; then it is in its stream's list
   bool reread = false;       // put back from a timer, and its records since then are still to come: older ones are in it already
   bool unconfirmed = false;  // put away by a timer, beside the snapshots
+  bool alerts_kept = false;  // there is an entry of alerts in the sink; most keys have none
 
   [[nodiscard]] reading& slot(std::size_t i) noexcept { return readings()[i]; }
   [[nodiscard]] const reading& slot(std::size_t i) const noexcept { return const_cast<key_node*>(this)->readings()[i]; }
