@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 build := cmake --build --preset
 
-.PHONY: help demo build test test-unit test-faults bench lint format install reference clean
+.PHONY: help demo build test test-unit test-faults bench lint format install deb reference clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,11 @@ format: ## Format all sources in place
 
 install: build ## Install to PREFIX (default /usr/local)
 	cmake --install build/release --prefix $${PREFIX:-/usr/local}
+
+deb: ## Debian packages, in build/release/packages
+	@scripts/install-deps.sh build package
+	cmake --preset release -DPIPELINE_BUILD_TESTS=OFF && $(build) release -j $(JOBS)
+	rm -f build/release/packages/*.deb && cpack --config build/release/CPackConfig.cmake
 
 reference: build ## Regenerate docs/reference from the declarations
 	scripts/generate-reference.sh build/release
