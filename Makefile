@@ -4,7 +4,7 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 build := cmake --build --preset
 
-.PHONY: help demo build test test-unit test-faults bench lint format install deb reference clean
+.PHONY: help demo build test test-unit test-faults fuzz bench lint format install deb reference clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -30,7 +30,11 @@ test-faults: ## Kill, cut and stall everything, for longer than `make test` does
 	@scripts/install-deps.sh build test
 	cmake --preset dev -DPIPELINE_BUILD_BENCH=OFF && $(build) dev -j $(JOBS)
 	cmake --preset release && $(build) release -j $(JOBS)
-	ROUNDS=$${ROUNDS:-5} python3 -m pytest -q --tb=short -rP tests/faults
+	ROUNDS=$${ROUNDS:-5} python3 -m pytest -v --tb=short -rP -o faulthandler_timeout=1800 tests/faults
+
+fuzz: ## Any bytes to every parser, under sanitizers (TIME=300 seconds for each; clang)
+	@scripts/install-deps.sh build test
+	@JOBS=$(JOBS) scripts/fuzz.sh $(TARGETS)
 
 bench: ## Throughput against the raw limits of this machine, in the same run
 	@scripts/install-deps.sh build test

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
 # Unit tests in the sanitized build, then all tests (the unit tests once more, optimised) in the release build, on real
-# servers; the fault tests kill hosts of both builds. Ends with one line: "tests: N passed, M failed".
+# servers; last the short round of the fault tests, which kill hosts of both builds (FAULT_SEED=... for the dice of an
+# earlier run). Ends with one line: "tests: N passed, M failed".
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=${JOBS:-$(nproc)}
@@ -24,7 +25,8 @@ build dev -DPIPELINE_BUILD_BENCH=OFF
 run --test-dir build/dev -L unit -j "$jobs"
 build release -DPIPELINE_BUILD_TESTS=ON -DPIPELINE_BUILD_BENCH=ON
 run --test-dir build/release -L unit -j "$jobs"
-run --test-dir build/release -LE 'unit|faults'  # those: make test-faults
+run --test-dir build/release -LE 'unit|faults'
+ROUNDS=1 run --test-dir build/release -L faults -j "$jobs"
 
 echo "tests: $passed passed, $failed failed"
 [ "$failed" -eq 0 ]

@@ -52,7 +52,7 @@ const std::string quick = ", batch: {rows: 50, delay: 2ms}, retry: {initial: 1ms
 const std::string store = "  store: {plugin: exact_sink, from: in, world: w" + quick;
 const std::string tenths = "  tenths: {plugin: exact_sink, from: tenth, world: w" + quick;
 
-bool eventually(const std::function<bool()>& true_soon, std::chrono::milliseconds patience = 20s) {
+bool eventually(const std::function<bool()>& true_soon, std::chrono::milliseconds patience = 2min) {
   const auto until = std::chrono::steady_clock::now() + patience;
   while (!true_soon()) {
     if (std::chrono::steady_clock::now() > until) return false;

@@ -52,22 +52,42 @@ std::optional<std::vector<letter_place>> places_of(const arguments& args) {
   return places;
 }
 
+namespace {
+
+// A file that was there when it was listed may have been rotated away since: then under another name, beside the others.
+void follow_rotation(std::vector<fs::path>& files, std::size_t at) {
+  std::error_code ignored;
+  if (fs::exists(files[at], ignored)) return;
+  for (auto& file : with_rotated(files[at]))
+    if (std::ranges::count(files, file) == 0) files.push_back(std::move(file));
+  if (at + 1 < files.size()) files.erase(files.begin() + static_cast<std::ptrdiff_t>(at));
+}
+
+bool each_letter_in(const fs::path& file, const std::string& pipeline, const letter_filter& filter,
+                    const std::function<void(const letter& l, std::string_view line)>& take) {
+  std::uint64_t strange = 0;
+  const auto read = each_line(file, [&](std::string_view line) {
+    const auto l = parse_letter(line);
+    if (!l)
+      ++strange;
+    else if ((pipeline.empty() || l->pipeline == pipeline) && filter.fits(*l))
+      take(*l, line);
+  });
+  if (!read.ok()) return say_error(read.why().message), false;
+  if (strange != 0)
+    fmt::print(stderr, "{}: {} {} no dead {}\n", file.string(), strange, strange == 1 ? "line is" : "lines are",
+               strange == 1 ? "letter" : "letters");
+  return true;
+}
+
+}  // namespace
+
 bool each_letter(const std::vector<letter_place>& places, const letter_filter& filter,
                  const std::function<void(const letter& l, std::string_view line)>& take) {
-  for (const auto& place : places)
-    for (const auto& file : place.files) {
-      std::uint64_t strange = 0;
-      const auto read = each_line(file, [&](std::string_view line) {
-        const auto l = parse_letter(line);
-        if (!l)
-          ++strange;
-        else if ((place.pipeline.empty() || l->pipeline == place.pipeline) && filter.fits(*l))
-          take(*l, line);
-      });
-      if (!read.ok()) return say_error(read.why().message), false;
-      if (strange != 0)
-        fmt::print(stderr, "{}: {} {} no dead {}\n", file.string(), strange, strange == 1 ? "line is" : "lines are",
-                   strange == 1 ? "letter" : "letters");
+  for (auto place : places)
+    for (std::size_t i = 0; i < place.files.size(); ++i) {
+      follow_rotation(place.files, i);
+      if (!each_letter_in(place.files[i], place.pipeline, filter, take)) return false;
     }
   return true;
 }
@@ -90,7 +110,7 @@ using groups = std::map<std::pair<std::string, std::string>, group>;  // of node
 using row = std::pair<std::pair<std::string, std::string>, group>;
 
 // To the second: that is what fits into a table.
-std::string short_time(const std::string& time) { return time.size() > 20 ? time.substr(0, 19) + "Z" : shown(time); }
+std::string short_time(const std::string& time) { return shown(time.size() > 20 ? time.substr(0, 19) + "Z" : time); }
 
 std::vector<row> most_frequent_first(const groups& all) {
   std::vector<row> rows(all.begin(), all.end());

@@ -2,33 +2,25 @@
 #include "host/letters.hpp"
 
 #include <pipeline/json.hpp>
+#include <pipeline/json_members.hpp>
 #include <pipeline/text_template.hpp>
 
 #include <fmt/format.h>
-#include <rapidjson/document.h>
-#include <rapidjson/stringbuffer.h>
-#include <rapidjson/writer.h>
 
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
-#include <cstdio>
 #include <fstream>
 #include <system_error>
+#include <utility>
 
 namespace pl::host {
 
 namespace fs = std::filesystem;
 
 namespace {
-
-std::string as_json(const rapidjson::Value& v) {
-  rapidjson::StringBuffer text;
-  rapidjson::Writer<rapidjson::StringBuffer> writer(text);
-  v.Accept(writer);
-  return {text.GetString(), text.GetSize()};
-}
 
 std::optional<std::string> from_base64(std::string_view text) {
   static constexpr std::string_view digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
@@ -47,16 +39,48 @@ std::optional<std::string> from_base64(std::string_view text) {
   return bytes;
 }
 
-std::string_view text_of(const rapidjson::Value& v) { return {v.GetString(), v.GetStringLength()}; }
+// A line's members in their original text: whatever a record held, it is read back as it was written.
+class members {
+ public:
+  static std::optional<members> of(std::string_view line) {
+    members m;
+    const bool whole = is_utf8(line) && each_json_member(line, [&](std::string_view key, std::string_view value) {
+                         m.all_.emplace_back(json_text(key).value_or(std::string()), value);
+                       });
+    return whole ? std::optional(std::move(m)) : std::nullopt;
+  }
 
-// See append_json: text, or {"base64": "..."} for what isn't UTF-8.
-std::optional<std::string> bytes_of(const rapidjson::Value& v) {
-  if (v.IsNull()) return std::nullopt;
-  if (v.IsString()) return std::string(text_of(v));
-  if (v.IsObject() && v.MemberCount() == 1 && v.HasMember("base64") && v["base64"].IsString())
-    if (auto bytes = from_base64(text_of(v["base64"]))) return bytes;
-  return as_json(v);
-}
+  // Of one that is there twice the first. Empty: missing or null.
+  [[nodiscard]] std::string_view raw(std::string_view name) const {
+    const auto at = std::find_if(all_.begin(), all_.end(), [&](const auto& m) { return m.first == name; });
+    return at == all_.end() || at->second == "null" ? std::string_view{} : at->second;
+  }
+  [[nodiscard]] std::string text(std::string_view name) const { return json_text(raw(name)).value_or(std::string()); }
+  [[nodiscard]] std::optional<std::uint64_t> position(std::string_view name) const {
+    const auto digits = raw(name);
+    std::int64_t n = 0;
+    const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), n);
+    if (error != std::errc{} || end != digits.data() + digits.size() || n < 0) return std::nullopt;
+    return static_cast<std::uint64_t>(n);
+  }
+  // See append_json: text, or {"base64": "..."} for what isn't UTF-8.
+  [[nodiscard]] std::optional<std::string> bytes(std::string_view name) const {
+    const auto value = raw(name);
+    if (value.empty()) return std::nullopt;
+    if (auto text = json_text(value)) return text;
+    std::string_view coded;
+    std::size_t count = 0;
+    const bool object = each_json_member(value, [&](std::string_view key, std::string_view inner) {
+      if (++count == 1 && key == "\"base64\"") coded = inner;
+    });
+    const auto base64 = object && count == 1 ? json_text(coded) : std::nullopt;
+    auto decoded = base64 ? from_base64(*base64) : std::nullopt;
+    return decoded ? std::move(decoded) : std::optional(std::string(value));
+  }
+
+ private:
+  std::vector<std::pair<std::string, std::string_view>> all_;
+};
 
 void append_name(std::string& path, std::string_view name) {
   for (const char c : name) path.push_back(c == '/' || c == '\0' ? '_' : c);
@@ -80,6 +104,54 @@ result<fs::path> expand(const text_template& path, const config::pipeline& p, st
   return fs::path(text);
 }
 
+// Steps over a time; once something doesn't fit, nothing does.
+class time_reader {
+ public:
+  explicit time_reader(std::string_view text) noexcept : rest_(text) {}
+  [[nodiscard]] bool good() const noexcept { return good_; }
+  [[nodiscard]] bool done() const noexcept { return rest_.empty(); }
+
+  bool any_of(std::string_view characters) noexcept {
+    if (done() || characters.find(rest_[0]) == std::string_view::npos) return false;
+    rest_.remove_prefix(1);
+    return true;
+  }
+  // Of exactly so many digits, and what must follow.
+  int number(int digits, char then = '\0') noexcept {
+    int n = 0;
+    for (; digits > 0; --digits) n = n * 10 + digit();
+    if (then != '\0') good_ = any_of({&then, 1}) && good_;
+    return n;
+  }
+  // In nanoseconds; what is smaller is left out.
+  std::int64_t fraction() noexcept {
+    std::int64_t ns = std::int64_t{digit()} * 100'000'000;
+    for (std::int64_t unit = 10'000'000; good_ && at_digit(); unit /= 10) ns += digit() * unit;
+    return ns;
+  }
+  // Seconds east of UTC.
+  int zone() noexcept {
+    if (any_of("Zz")) return 0;
+    const bool west = !done() && rest_[0] == '-';
+    good_ = any_of("+-") && good_;
+    const int hours = number(2, ':'), minutes = number(2);
+    good_ = good_ && hours < 24 && minutes < 60;
+    return (hours * 3600 + minutes * 60) * (west ? -1 : 1);
+  }
+
+ private:
+  [[nodiscard]] bool at_digit() const noexcept { return !done() && rest_[0] >= '0' && rest_[0] <= '9'; }
+  int digit() noexcept {
+    good_ = good_ && at_digit();
+    if (!good_) return 0;
+    const int d = rest_[0] - '0';
+    rest_.remove_prefix(1);
+    return d;
+  }
+  std::string_view rest_;
+  bool good_ = true;
+};
+
 // out.20261124T182806.123456Z.ndjson, of out.ndjson
 bool is_rotated(const fs::path& file, std::string_view name) {
   static constexpr std::string_view shape = "00000000T000000.000000Z";
@@ -95,59 +167,41 @@ bool is_rotated(const fs::path& file, std::string_view name) {
 }  // namespace
 
 std::optional<letter> parse_letter(std::string_view line) {
-  rapidjson::Document d;
-  constexpr unsigned how =
-      rapidjson::kParseIterativeFlag | rapidjson::kParseFullPrecisionFlag | rapidjson::kParseValidateEncodingFlag;
-  d.Parse<how>(line.data(), line.size());
-  if (d.HasParseError() || !d.IsObject()) return std::nullopt;
-  const auto at = [&](const char* name) { return d.HasMember(name) && !d[name].IsNull() ? &d[name] : nullptr; };
-  const auto text = [&](const char* name) {
-    const auto* v = at(name);
-    return v != nullptr && v->IsString() ? std::string(text_of(*v)) : std::string();
-  };
-  letter l{
-      text("time"), text("pipeline"), text("node"), text("reason"), text("stream"), {}, {}, {}, {}, {}, {}, {}, {}};
+  if (line.starts_with("\xEF\xBB\xBF")) line.remove_prefix(3);  // left by an editor
+  const auto m = members::of(line);
+  if (!m) return std::nullopt;
+  letter l;
+  l.node = m->text("node");
+  l.reason = m->text("reason");
   if (l.node.empty() || l.reason.empty()) return std::nullopt;
+  l.time = m->text("time");
+  l.pipeline = m->text("pipeline");
+  l.stream = m->text("stream");
   l.time_ns = parse_time(l.time);
-  if (const auto own = text("record_time"); !own.empty()) l.record_time_ns = parse_time(own);
-  if (const auto* v = at("position"); v != nullptr && v->IsUint64()) l.position = v->GetUint64();
-  if (const auto* v = at("topic")) l.topic = bytes_of(*v);
-  if (const auto* v = at("key")) l.key = bytes_of(*v);
-  if (const auto* v = at("value")) l.value = bytes_of(*v);
-  if (const auto* v = at("headers")) l.headers = as_json(*v);
-  if (const auto* v = at("record")) l.record = as_json(*v);
+  l.record_time_ns = parse_time(m->text("record_time"));
+  l.position = m->position("position");
+  if (auto topic = m->bytes("topic"); topic && is_utf8(*topic)) l.topic = std::move(topic);
+  l.key = m->bytes("key");
+  l.value = m->bytes("value");
+  l.headers = m->raw("headers");
+  l.record = m->raw("record");
   return l;
 }
 
 std::optional<std::int64_t> parse_time(std::string_view text) {
   using namespace std::chrono;
-  const std::string copy(text);
-  int y = 0, read = 0;
-  unsigned m = 0, d = 0, h = 0, min = 0, s = 0;
-  if (std::sscanf(copy.c_str(), "%4d-%2u-%2u%n", &y, &m, &d, &read) != 3 || read != 10) return std::nullopt;
-  const year_month_day date{year(y), month(m), day(d)};
-  if (!date.ok() || y < 1678 || y > 2261) return std::nullopt;
+  time_reader in(text);
+  const int y = in.number(4, '-'), m = in.number(2, '-'), d = in.number(2);
+  const year_month_day date{year(y), month(static_cast<unsigned>(m)), day(static_cast<unsigned>(d))};
+  if (!in.good() || !date.ok() || y < 1678 || y > 2261) return std::nullopt;
   const auto midnight = sys_days(date).time_since_epoch() / nanoseconds(1);
-  if (copy.size() == 10) return midnight;
-  if (std::sscanf(copy.c_str() + 10, "%*1[Tt ]%2u:%2u:%2u%n", &h, &min, &s, &read) != 3 || read != 9)
-    return std::nullopt;
-  if (h > 23 || min > 59 || s > 60) return std::nullopt;
-  auto rest = text.substr(19);
-  std::int64_t ns = 0, unit = 100'000'000;
-  if (rest.starts_with('.'))
-    for (rest.remove_prefix(1); !rest.empty() && rest[0] >= '0' && rest[0] <= '9'; rest.remove_prefix(1), unit /= 10)
-      ns += (rest[0] - '0') * unit;
-  std::int64_t offset = 0;
-  if (rest != "Z" && rest != "z") {
-    unsigned oh = 0, om = 0;
-    const std::string zone(rest);
-    if (zone.size() != 6 || (zone[0] != '+' && zone[0] != '-') ||
-        std::sscanf(zone.c_str() + 1, "%2u:%2u", &oh, &om) != 2)
-      return std::nullopt;
-    offset = (std::int64_t{oh} * 3600 + std::int64_t{om} * 60) * (zone[0] == '-' ? -1 : 1);
-  }
-  const auto seconds = std::int64_t{h} * 3600 + std::int64_t{min} * 60 + std::int64_t{s} - offset;
-  return midnight + seconds * 1'000'000'000 + ns;
+  if (in.done()) return midnight;
+  if (!in.any_of("Tt ")) return std::nullopt;
+  const int h = in.number(2, ':'), min = in.number(2, ':'), s = in.number(2);
+  const auto ns = in.any_of(".") ? in.fraction() : 0;
+  const auto offset = in.zone();
+  if (!in.good() || !in.done() || h > 23 || min > 59 || s > 60) return std::nullopt;
+  return midnight + (h * 3600 + min * 60 + s - offset) * std::int64_t{1'000'000'000} + ns;
 }
 
 bool letter_filter::fits(const letter& l) const {

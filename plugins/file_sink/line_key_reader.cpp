@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "line_keys.hpp"
 
+#include <pipeline/json_members.hpp>
+
 #include <rapidjson/memorystream.h>
 #include <rapidjson/reader.h>
 
@@ -73,54 +75,54 @@ class line_key_reader::scanner : public rapidjson::BaseReaderHandler<rapidjson::
   // Null where a value is missing.
   const std::vector<std::string>* scan(std::string_view line) {
     for (auto& v : values_) v.clear();
-    depth_ = 0;
-    to_ = nullptr;
-    rapidjson::MemoryStream stream(line.data(), line.size());
-    constexpr unsigned how = rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag;
-    if (reader_.Parse<how>(stream, *this).IsError()) return nullptr;
+    const bool whole = each_json_member(line, [&](std::string_view key, std::string_view value) {
+      if (auto* const to = wanted(key)) read(value, *to);
+    });
+    if (!whole) return nullptr;
     for (const auto& v : values_)
       if (v.empty()) return nullptr;
     return &values_;
   }
 
-  bool Null() { return take("0", {}); }
-  bool Bool(bool b) { return take(b ? "t" : "f", {}); }
-  bool RawNumber(const char* p, rapidjson::SizeType n, bool /*copy*/) { return take("n", {p, n}); }
-  bool String(const char* p, rapidjson::SizeType n, bool /*copy*/) { return take("s", {p, n}); }
-  bool Key(const char* p, rapidjson::SizeType n, bool /*copy*/) {
-    const std::string_view name(p, n);
-    if (depth_ > 1) return append("k", name), true;
-    to_ = nullptr;
-    for (std::size_t i = 0; i < columns_.size(); ++i)
-      if (columns_[i] == name) to_ = &values_[i];
-    if (to_ != nullptr) to_->clear();
-    return true;
-  }
-  bool StartObject() { return ++depth_, append("{", {}), true; }
-  bool EndObject(rapidjson::SizeType /*n*/) {
-    if (--depth_ > 0) append("}", {});
-    return true;
-  }
-  bool StartArray() { return append("[", {}), ++depth_ > 1; }  // a line that is an array is no row
-  bool EndArray(rapidjson::SizeType /*n*/) { return append("]", {}), --depth_, true; }
+  bool Null() { return append("0", {}); }
+  bool Bool(bool b) { return append(b ? "t" : "f", {}); }
+  bool RawNumber(const char* p, rapidjson::SizeType n, bool /*copy*/) { return append("n", {p, n}); }
+  bool String(const char* p, rapidjson::SizeType n, bool /*copy*/) { return append("s", {p, n}); }
+  bool Key(const char* p, rapidjson::SizeType n, bool /*copy*/) { return append("k", {p, n}); }
+  bool StartObject() { return append("{", {}); }
+  bool EndObject(rapidjson::SizeType /*n*/) { return append("}", {}); }
+  bool StartArray() { return append("[", {}); }
+  bool EndArray(rapidjson::SizeType /*n*/) { return append("]", {}); }
 
  private:
-  bool take(const char* kind, std::string_view text) {
-    if (depth_ == 1 && *kind == '0') return true;  // null is as good as missing
-    append(kind, text);
-    return depth_ > 0;
+  std::string* wanted(std::string_view raw_key) {
+    const bool escaped = raw_key.find('\\') != std::string_view::npos;
+    const auto decoded = escaped ? json_text(raw_key) : std::nullopt;
+    const auto name = decoded ? std::string_view(*decoded) : raw_key.substr(1, raw_key.size() - 2);
+    for (std::size_t i = 0; i < columns_.size(); ++i)
+      if (columns_[i] == name) return &values_[i];
+    return nullptr;
   }
-  void append(const char* kind, std::string_view text) {
-    if (to_ == nullptr) return;
+  void read(std::string_view raw, std::string& to) {
+    to.clear();
+    to_ = &to;
+    if (raw == "null") return;  // as good as missing
+    rapidjson::MemoryStream stream(raw.data(), raw.size());
+    constexpr unsigned how = rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag;
+    if (!reader_.Parse<how>(stream, *this).IsError()) return;
+    to.clear();  // JSON it is, but with a number or an escape that RapidJSON doesn't take: it counts as it is written
+    append("r", raw);
+  }
+  bool append(const char* kind, std::string_view text) {
     *to_ += kind;
     append_number(*to_, text.size());
     *to_ += text;
+    return true;
   }
 
   const std::vector<std::string> columns_;
   std::vector<std::string> values_;
   std::string* to_ = nullptr;
-  std::size_t depth_ = 0;
   rapidjson::Reader reader_;
 };
 

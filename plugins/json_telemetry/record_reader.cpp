@@ -242,7 +242,7 @@ bool record_reader::assign(const path_target& target, const json_value& value) {
 bool record_reader::leave_over(std::string_view raw_key, bool key_has_nul, const json_value& value) {
   if (covered_ > 0 || !plan_.has_extra) return true;
   if ((key_has_nul || value.has_nul) && plan_.nul == on_nul::reject)
-    return reject(reject_cause::nul, "the field " + std::string(raw_key.substr(0, 60)) +
+    return reject(reject_cause::nul, "the field " + shown_key(raw_key) +
                                          " holds \\u0000, which PostgreSQL can't store; nul: strip would take it away");
   extra_.member(raw_key, value);
   return true;

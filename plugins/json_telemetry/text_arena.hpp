@@ -41,7 +41,7 @@ class text_arena {
   }
 
  private:
-  static constexpr std::size_t smallest_block = 256, largest_block = 64 * 1024;
+  static constexpr std::size_t smallest_block = 256, largest_block = std::size_t{64} * 1024;
 
   void grow(std::size_t bytes) {
     left_ = std::max(bytes, next_block_);

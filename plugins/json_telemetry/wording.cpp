@@ -3,6 +3,8 @@
 
 #include <pipeline/json.hpp>
 
+#include <algorithm>
+
 namespace json_telemetry {
 
 namespace {
@@ -42,6 +44,16 @@ std::string quoted(std::string_view bytes) {
   out.push_back('"');
   if (at < bytes.size()) out += "... (" + std::to_string(bytes.size()) + " bytes)";
   return out;
+}
+
+std::string shown_key(std::string_view raw_key) {
+  if (raw_key.size() <= longest) return std::string(raw_key);
+  std::size_t end = 0;
+  while (end < longest) {  // neither a character nor an escape is cut
+    const std::size_t escape = raw_key[end + 1] == 'u' ? 6 : 2;
+    end += raw_key[end] == '\\' ? escape : std::max<std::size_t>(1, pl::utf8_sequence(raw_key, end));
+  }
+  return std::string(raw_key.substr(0, end)) + "...\"";
 }
 
 std::string described(const json_value& value) {

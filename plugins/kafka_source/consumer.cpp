@@ -109,7 +109,8 @@ void consumer::leave() {
   };
   // A rebalance that is under way would refuse the last offsets.
   const auto deadline = clock::now() + 3s;
-  while (watch_->joining() && !uncommitted().empty() && !failure() && clock::now() < deadline) serve(50ms);
+  const auto soon = [&] { return half_joined() || (watch_->joining() && !uncommitted().empty()); };
+  while (soon() && !failure() && clock::now() < deadline) serve(50ms);
   committer_.commit_now(uncommitted());
   leaving_ = true;
   close();
@@ -128,6 +129,14 @@ void consumer::close() {
     ctx_.warn("the group '" + settings_.group + "' did not let go within 10 seconds; the client is abandoned");
     client_->abandon();
   }
+  if (half_joined()) client_->abandon();
+}
+
+// The coordinator has let us in, and given us nothing yet. Before 2.3 librdkafka aborts the process when it destroys a
+// handle in that state, closed or not: a cooperative assignor has no state before the first assignment, and is asked to
+// free it.
+bool consumer::half_joined() const noexcept {
+  return rd_kafka_version() < 0x02030000 && !assigned_ && watch_->answered();
 }
 
 // ---------------------------------------------------------------------------------------------------------- events ---
@@ -162,10 +171,12 @@ void consumer::on_rebalance(rd_kafka_t*, rd_kafka_resp_err_t code, rd_kafka_topi
   auto& self = owner(opaque);
   const auto thrown = contained([&] {
     self.rebalances_.add();
-    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS)
+    if (code == RD_KAFKA_RESP_ERR__ASSIGN_PARTITIONS) {
+      self.assigned_ = true;
       self.assigned(*list);
-    else
+    } else {
       self.revoked(*list);
+    }
     self.owned_.set(static_cast<double>(self.table_.size()));
   });
   if (thrown) self.failure_ = pl::fatal("while partitions were given or taken: " + *thrown);

@@ -78,6 +78,7 @@ class consumer final : public message_origin {
   void report(std::string_view statistics_json);
 
   void close();
+  [[nodiscard]] bool half_joined() const noexcept;
   [[nodiscard]] bool destroyed() const noexcept { return left_ && !leaving_; }
 
   pl::result<void> place(const std::vector<partition*>& those);
@@ -102,8 +103,9 @@ class consumer final : public message_origin {
   committer committer_;
   partition_table table_;
   std::optional<pl::failure> failure_;
-  bool left_ = false;     // closed, or closing
-  bool leaving_ = false;  // in an orderly way
+  bool left_ = false;      // closed, or closing
+  bool leaving_ = false;   // in an orderly way
+  bool assigned_ = false;  // partitions, or none of them: the group was joined once
   std::chrono::steady_clock::time_point place_at_{};
   std::size_t not_reading_ = 0;  // partitions that tend() has to do with
   rate_limit warnings_{std::chrono::seconds(10)};

@@ -18,11 +18,17 @@ class group_watch {
  public:
   void install(rd_kafka_conf_t* conf);
   // Partitions were given up: librdkafka will join again at once.
-  void expect_join() noexcept { joining_ = true; }
-  [[nodiscard]] bool joining() const noexcept { return joining_; }
+  void expect_join() noexcept { state_.joining = true; }
+  [[nodiscard]] bool joining() const noexcept { return state_.joining; }
+  // The coordinator has answered a request to join, with whatever.
+  [[nodiscard]] bool answered() const noexcept { return state_.answered; }
+
+  struct state {
+    std::atomic<bool> joining{false}, answered{false};
+  };
 
  private:
-  std::atomic<bool> joining_{false};
+  state state_;
 };
 
 }  // namespace kafka

@@ -1,27 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "options.hpp"
 
-#include <unistd.h>
-
-#include <filesystem>
-#include <system_error>
-
 namespace mqtt {
-
-pl::option_table<tls_options> tls_options::table() {
-  return {
-      pl::option(&tls_options::ca, "ca",
-                 "PEM file of the authorities that may have signed the broker's certificate. Default: the system's.")
-          .example("/etc/ssl/broker-ca.pem"),
-      pl::option(&tls_options::cert, "cert",
-                 "PEM file of the client's own certificate, where the broker asks for one."),
-      pl::option(&tls_options::key, "key", "PEM file of the key of `cert`, if it isn't in the same file."),
-      pl::option(&tls_options::key_password, "key_password", "Password of `key`.").secret(),
-      pl::option(
-          &tls_options::verify, "verify",
-          "Whether the broker must prove that it is the host in `url`. Without it, anybody in between can read and "
-          "change everything.")};
-}
 
 pl::option_table<will_options> will_options::table() {
   return {
@@ -106,45 +86,7 @@ pl::option_table<options> options::table() {
 
 namespace {
 
-// The same on each start of this pipeline on this machine, another on any other machine.
-std::string default_client_id(const pl::context& ctx) {
-  std::array<char, 256> host{};
-  ::gethostname(host.data(), host.size() - 1);
-  std::error_code ignored;
-  const auto place =
-      std::string(host.data()) + ":" + std::filesystem::absolute(std::string(ctx.state_dir()), ignored).string();
-  std::uint64_t hash = 0xCBF29CE484222325ULL;  // FNV-1a: must not change with the standard library
-  for (const char c : place) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001B3ULL;
-  std::string id(ctx.pipeline());
-  id.append("-").append(ctx.node()).append("-").append(std::to_string(ctx.lane())).append("-");
-  for (int i = 0; i < 8; ++i, hash >>= 4U) id.push_back("0123456789abcdef"[hash & 15U]);
-  return id;
-}
-
-std::string expand_client_id(const std::string& source, const pl::context& ctx) {
-  if (source.empty()) return default_client_id(ctx);
-  auto parsed = pl::text_template::parse(source);
-  if (!parsed.ok()) throw pl::invalid_options("client_id", parsed.why().message);
-  std::string id;
-  bool numbered = false;
-  for (const auto& piece : parsed->pieces()) {
-    if (piece.is_column && piece.text != "writer")
-      throw pl::invalid_options("client_id", "unknown name {" + piece.text + "} in the client id; there is {writer}");
-    id += piece.is_column ? std::to_string(ctx.lane()) : piece.text;
-    numbered |= piece.is_column;
-  }
-  if (ctx.lanes() > 1 && !numbered)
-    throw pl::invalid_options("client_id", "with " + std::to_string(ctx.lanes()) +
-                                               " writers each needs an id of its own; put {writer} into it");
-  if (!pl::is_utf8(id) || id.size() > 65'535 || id.find('\0') != std::string::npos)
-    throw pl::invalid_options("client_id", "a client id is at most 65,535 bytes of text");
-  return id;
-}
-
-void check_together(const options& o, const broker_url& url) {
-  if (o.tls && !url.tls)
-    throw pl::invalid_options("tls",
-                              "`tls` is set, but the URL asks for a connection without it; write mqtts:// in `url`");
+void check_together(const options& o) {
   if (o.qos == 2 && !o.clean_session)
     throw pl::invalid_options(
         "clean_session",
@@ -162,27 +104,17 @@ void check_together(const options& o, const broker_url& url) {
 
 }  // namespace
 
-std::chrono::seconds whole_seconds(std::chrono::nanoseconds d) { return std::chrono::ceil<std::chrono::seconds>(d); }
-
 connection_settings connection_of(const options& o, const pl::context& ctx) {
-  auto url = parse_broker_url(o.url);
-  if (!url.ok()) throw pl::invalid_options("url", url.why().message);
-  check_together(o, *url);
+  check_together(o);
   connection_settings c;
-  if (!o.user.empty() && !url->user.empty())
-    throw pl::invalid_options("user", "the user stands in `url` and in `user`; leave one out");
-  c.user = o.user.empty() ? url->user : o.user;
-  c.password = o.password.empty() ? url->password : o.password;
-  if (!c.password.empty() && c.user.empty()) throw pl::invalid_options("password", "a password needs a `user`");
-  c.url = std::move(*url);
+  log_in(c, {o.url, o.user, o.password, o.tls});
   c.version = o.version;
-  c.client_id = expand_client_id(o.client_id, ctx);
+  c.client_id = client_id_of(o.client_id, "writer", ctx);
   c.clean_session = o.clean_session;
   c.session_expiry = whole_seconds(o.session_expiry);
   c.keep_alive = whole_seconds(o.keep_alive);
   c.connect_timeout = o.connect_timeout;
   c.max_in_flight = o.max_in_flight.value_or(o.qos == 2 ? 20 : 100);
-  if (o.tls) c.tls = {o.tls->ca, o.tls->cert, o.tls->key, o.tls->key_password, o.tls->verify};
   if (o.will) {
     if (auto problem = topic_problem(o.will->topic)) throw pl::invalid_options("will.topic", *problem);
     c.will = will_message{o.will->topic, o.will->payload, o.will->qos, o.will->retain};

@@ -2,10 +2,11 @@
 // The options of mqtt_sink, and what follows from them.
 #pragma once
 
-#include "client.hpp"
 #include "topic.hpp"
 
 #include <pipeline/plugin.hpp>
+
+#include <mqtt_common/settings.hpp>
 
 #include <array>
 #include <chrono>
@@ -19,19 +20,9 @@
 namespace mqtt {
 using namespace std::chrono_literals;  // NOLINT: within our own namespace
 
-constexpr std::array<std::pair<std::string_view, protocol>, 2> choices(protocol) {
-  return {{{"3.1.1", protocol::v3_1_1}, {"5", protocol::v5}}};
-}
 constexpr std::array<std::pair<std::string_view, unsafe_ids>, 2> choices(unsafe_ids) {
   return {{{"escape", unsafe_ids::escape}, {"reject", unsafe_ids::reject}}};
 }
-
-struct tls_options {
-  std::string ca, cert, key, key_password;
-  bool verify = true;
-
-  static pl::option_table<tls_options> table();
-};
 
 struct will_options {
   std::string topic, payload;
@@ -63,8 +54,6 @@ struct options {
 
   static pl::option_table<options> table();
 };
-
-[[nodiscard]] std::chrono::seconds whole_seconds(std::chrono::nanoseconds d);  // rounded up
 
 // These throw pl::invalid_options, naming the option at fault.
 connection_settings connection_of(const options& o, const pl::context& ctx);

@@ -94,6 +94,7 @@ bool append_escaped(std::string& out, std::string_view value) {
 }
 
 pl::result<topic_template> topic_template::parse(std::string_view source, unsafe_ids policy) {
+  if (!pl::is_utf8(source)) return pl::fatal("the topic is not valid UTF-8");  // names of columns are in messages
   topic_template t;
   t.policy_ = policy;
   auto parsed = pl::text_template::parse(source);

@@ -142,6 +142,8 @@ std::string limits::sql() const {
   std::string text;
   if (statement.count() != 0) text += "SET LOCAL statement_timeout = " + milliseconds(statement) + ';';
   if (lock.count() != 0) text += "SET LOCAL lock_timeout = " + milliseconds(lock) + ';';
+  // A host that is frozen in the middle holds locks (on a chunk that it has just made, for one) that others wait for.
+  text += "SET LOCAL idle_in_transaction_session_timeout = " + milliseconds(stall) + ';';
   return text;
 }
 

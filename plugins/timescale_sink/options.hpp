@@ -157,9 +157,11 @@ struct options {
                    "How long the database may wait for a lock on the table (somebody's ALTER TABLE) before it gives up "
                    "and the write is tried again; 0: the server's own setting.")
             .range(0, 86400),
-        pl::option(&o::stall_timeout, "stall_timeout",
-                   "How long the connection may be silent before it is taken for dead and opened anew; longer than "
-                   "statement_timeout.")
+        pl::option(
+            &o::stall_timeout, "stall_timeout",
+            "How long the connection may be silent before it is taken for dead and opened anew, and how long the "
+            "database waits in the middle of a transaction for a host that stands still; longer than "
+            "statement_timeout.")
             .range(1, 86400)};
   }
 };

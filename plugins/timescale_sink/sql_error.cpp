@@ -34,9 +34,10 @@ std::string described(const sql_error& error) {
 }
 
 std::string_view advice(std::string_view sqlstate) {
-  static constexpr std::array<std::pair<std::string_view, std::string_view>, 16> known{{
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 17> known{{
       {"0A000", "the table, or one of its chunks, can't be written to with COPY"},
       {"25006", "the server is read-only: a standby, or a primary out of disk; point 'url' at the primary"},
+      {"25P03", "we stood still in the middle of a transaction for longer than 'stall_timeout'"},
       {"40001", "another transaction was in the way"},
       {"40P01", "another transaction was in the way"},
       {"42501", "grant the user of 'url' INSERT on the table and USAGE on its schema"},

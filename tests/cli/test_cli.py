@@ -17,7 +17,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[1] / "integration"))
 from pipeline_host import PROGRAM, SOURCE, PipelineHost, ndjson, run  # noqa: E402
 
-from services import wait_until  # noqa: E402
+from services import PATIENCE, wait_until  # noqa: E402
 
 SHIPPED = {
     "console_sink": "sink", "file_sink": "sink", "file_source": "source", "json_telemetry": "transform",
@@ -150,6 +150,39 @@ def test_a_missing_file(tmp_path: Path) -> None:
     wrong = run("run", "nowhere.yaml", cwd=tmp_path)
     assert wrong.returncode == 2
     assert "nowhere.yaml" in wrong.stderr
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"", "the file holds no pipeline: it is empty or all comments"),
+        (b"\n# nothing\n", "the file holds no pipeline: it is empty or all comments"),
+        (b"\0" * 100, "the file isn't text: it holds NUL bytes"),
+        ("name: p".encode("utf-16"), "the file is UTF-16; save it as UTF-8"),
+        (b"name: \xff\n", "UTF-8"),
+        (b"name: p\n\tsources: {}\n", "tab"),
+        (b"[" * 1_000_000, "nested too deeply: more than 64 levels"),
+        (b"- " * 500_000, "nested too deeply: more than 64 levels"),
+        (b"name: " + b"x" * 5_000_000, "the file is larger than 4 MiB"),
+        (b"a: &a0 [x]\n" + b"".join(b"b%d: &a%d [%s]\n" % (n, n, b",".join([b"*a%d" % (n - 1)] * 9)) for n in range(1, 30)),
+         "too many values"),
+        (b'{"user_id": "u1", "temperature": 20}\n', "unknown option 'user_id'"),
+    ],
+    ids=["empty", "comments", "NUL", "UTF-16", "not UTF-8", "tabs", "brackets", "dashes", "large", "bomb", "telemetry"],
+)
+def test_a_file_that_is_no_configuration(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "p.yaml").write_bytes(content)
+    got = run("validate", "p.yaml", cwd=tmp_path)
+    assert got.returncode == 2
+    assert said in got.stderr
+    assert got.stderr.startswith("p.yaml:")
+    assert len(got.stderr) < 5000
+
+
+def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
+    got = run("validate", ".", cwd=tmp_path)
+    assert got.returncode == 2
+    assert "is a directory; name a file in it" in got.stderr
 
 
 def test_secrets_are_never_printed(tmp_path: Path) -> None:
@@ -337,7 +370,8 @@ def test_a_letter_is_shown_with_its_original(rejected: Path) -> None:
 
 
 def test_a_letter_can_not_write_to_the_terminal(tmp_path: Path) -> None:
-    evil = {"node": "n", "reason": "\x1b[2Jgone\x9b", "stream": "s", "position": 1, "value": "a\x1b]0;b\nc"}
+    evil = {"time": "2026\x1b[2J" + "x" * 40, "node": "n", "reason": "\x1b[2Jgone\x9b", "stream": "s", "position": 1,
+            "value": "a\x1b]0;b\nc"}  # fmt: skip
     (tmp_path / "l.ndjson").write_text(json.dumps(evil) + "\n")
     for arguments in (["list", "l.ndjson"], ["list", "l.ndjson", "--each"], ["show", "l.ndjson", "s", "1"]):
         shown = run("dead-letters", *arguments, cwd=tmp_path)
@@ -346,6 +380,23 @@ def test_a_letter_can_not_write_to_the_terminal(tmp_path: Path) -> None:
         assert "\x1b" not in shown.stdout
         assert "\x9b" not in shown.stdout
     assert "a\\x1b]0;b\nc" in shown.stdout
+
+
+def test_a_letter_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    numbers = '[1e400,9007199254740993,18446744073709551617,1E-400,-0,' + "9" * 400 + "]"
+    deep = "[" * 100_000 + "]" * 100_000
+    start = '{"node":"n","reason":"r","stream":"s","position":'
+    (tmp_path / "l.ndjson").write_text(
+        f'{start}1,"record":{{"extra":{numbers}}}}}\n{start}2,"value":{{"x":{numbers}}}}}\n{start}3,"record":{deep}}}\n'
+        f'{start}4,"time":"2026-11-24T18:00:00+-1:-1","headers":[["a","1"]]}}\n'
+        + "\x00" * 100 + f'\n{start}5,"value":"torn'
+    )  # fmt: skip
+    for position, text in ((1, f'{{"extra":{numbers}}}'), (2, f'{{"x":{numbers}}}'), (3, deep), (4, '[["a","1"]]')):
+        shown = run("dead-letters", "show", "l.ndjson", "s", str(position), cwd=tmp_path)
+        assert shown.returncode == 0
+        assert text in shown.stdout
+        assert "l.ndjson: 1 line is no dead letter" in shown.stderr
+    assert run("dead-letters", "show", "l.ndjson", "s", "5", cwd=tmp_path).returncode == 1
 
 
 FIXED = ["--set", "transforms.parsed.invalid=extra"]
@@ -523,7 +574,7 @@ def test_a_retry_that_is_stopped_moves_what_was_through(rejected: Path) -> None:
     )  # fmt: skip
     wait_until(lambda: process.poll() is not None or (again.exists() and again.stat().st_size > 0), "rows")
     process.send_signal(signal.SIGINT)
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     retried = ndjson(rejected / "dead/p.retried.ndjson")
     left = letters_of(rejected)
@@ -544,7 +595,7 @@ def test_a_retry_that_can_not_write_is_stopped_with_3(rejected: Path) -> None:
         assert process.stderr
         assert "is locked by another program" in process.stderr.readline()
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=60)
+        _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 3
     assert "all letters stay where they are" in said
     assert letters_of(rejected) == before

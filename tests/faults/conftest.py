@@ -12,16 +12,22 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[1] / "integration"), str(Path(__file__).parent)]
 
-from stage import ROUNDS, SEED, Stage, own_timescale  # noqa: E402
+from stage import LONG, ROUNDS, SEED, Stage, own_timescale  # noqa: E402
 
 from services import Kafka, Timescale  # noqa: E402
 
-LONG = 5  # rounds
 collect_ignore = [] if ROUNDS >= LONG else ["test_big_kill.py"]
 
 
+def pytest_report_header() -> str:
+    return f"FAULT_SEED={SEED} ROUNDS={ROUNDS}"
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    terminalreporter.write_line(f"again with the same dice: FAULT_SEED={SEED} ROUNDS={ROUNDS}")
+    again = f"FAULT_SEED={SEED} ROUNDS={ROUNDS} python3 -m pytest"
+    for report in [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]:
+        terminalreporter.write_line(f"failed; again with the same dice: {again} '{report.nodeid}'")
+    terminalreporter.write_line(f"the same dice: {again} tests/faults")
 
 
 @pytest.fixture

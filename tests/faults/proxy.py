@@ -92,8 +92,8 @@ class Proxy:
             self._released.clear()
             self._aim, self._times, self.hits = (re.compile(pattern, re.DOTALL), harm), times, 0
 
-    def wait_for_hit(self, count: int = 1, timeout: float = 30) -> None:
-        wait_until(lambda: self.hits >= count, f"message {count} that was aimed at", timeout)
+    def wait_for_hit(self, count: int = 1) -> None:
+        wait_until(lambda: self.hits >= count, f"message {count} that was aimed at")
 
     def release(self) -> None:
         self._released.set()

@@ -4,8 +4,10 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import os
 import random
+import signal
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -14,9 +16,10 @@ from typing import Any
 
 from pipeline_host import BUILD, SOURCE, PipelineHost, configuration, dead_letters
 
-from services import Kafka, KafkaError, PgBouncer, Record, SqlError, Timescale, wait_until
+from services import PATIENCE, Kafka, KafkaError, PgBouncer, Record, SqlError, Timescale, wait_until
 
 ROUNDS = int(os.environ.get("ROUNDS", "1"))  # kills, records and durations grow with it
+LONG = 5  # from so many rounds on it takes its time
 SEED = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 FAULT_BUILD = Path(os.environ.get("PIPELINE_FAULT_BUILD_DIR", SOURCE / "build" / "dev"))  # has failpoints
 
@@ -189,7 +192,7 @@ class Stage:
     def progress(self) -> int:
         return sum(self.positions().values())
 
-    def wait_for_progress(self, beyond: int, timeout: float = 60) -> float:
+    def wait_for_progress(self, beyond: int, timeout: float = PATIENCE) -> float:
         """The seconds until rows are stored that were not."""
         started = time.monotonic()
         wait_until(lambda: self.progress() > beyond, f"rows beyond the first {beyond}", timeout)
@@ -204,10 +207,19 @@ class Stage:
     def buried(self) -> set[Place]:
         return {(int(letter["stream"].rpartition("/")[2]), letter["position"]) for letter in self.letters()}
 
-    def wait_for_all(self, timeout: float = 60) -> None:
+    def wait_for_all(self, timeout: float = PATIENCE) -> None:
         """Until all that was produced is settled."""
         wait_until(lambda: self.progress() >= sum(self.load.ends.values()), "all records", timeout)
-        wait_until(lambda: self.accepted.broken <= self.buried(), "all dead letters", min(timeout, 20))
+        wait_until(lambda: self.accepted.broken <= self.buried(), "all dead letters", timeout)
+
+    def feed_until_killed(self, host: PipelineHost) -> None:
+        """Enough records for the moment to come at which the host kills itself."""
+        deadline = time.monotonic() + PATIENCE
+        while host.process.poll() is None and time.monotonic() < deadline:
+            self.load.produce(200)
+            with contextlib.suppress(TimeoutError):
+                wait_until(lambda: host.process.poll() is not None, "its death", 0.2)
+        assert host.process.poll() == -signal.SIGKILL, f"it was to die:\n{host.log()}"
 
     # Judgement
 
@@ -237,7 +249,7 @@ class Stage:
         print(f"{self.name}: {len(self.accepted.good)} records, {len(self.accepted.broken)} broken ones: {verdict}")
         assert verdict.good, str(verdict)
 
-    def finish(self, *hosts: PipelineHost, timeout: float = 60) -> None:
+    def finish(self, *hosts: PipelineHost, timeout: float = PATIENCE) -> None:
         """Everything arrives, the hosts end well, nothing is lost, twice, or left behind."""
         self.wait_for_all(timeout)
         for host in hosts:

@@ -56,7 +56,7 @@ def test_a_million_records_and_230_kills(unique_name: str, tmp_path: Path, rng: 
                 if victim != "host" or rng.random() < 0.7:  # else the next one strikes before it has recovered
                     times[victim].append(stage.wait_for_progress(before))
             stage.load.produce(RECORDS - stage.load.next)
-            stage.finish(host, timeout=120)
+            stage.finish(host)
     print(f"{RECORDS:,} records, {', '.join(f'{n} kills of the {victim}' for victim, n in KILLS.items())}: "
           f"{time.monotonic() - began:.0f} s; {at_work} of the host's within a transaction")  # fmt: skip
     for victim, seconds in times.items():

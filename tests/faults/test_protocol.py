@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from pipeline_host import PipelineHost
 from proxy import WRITE_COMMIT, Harm, Proxy
-from stage import FAULT_BUILD, ROUNDS, Stage, order, own_timescale
+from stage import FAULT_BUILD, LONG, ROUNDS, Stage, order, own_timescale
 
 from services import Kafka, KafkaError, Timescale, wait_until
 
@@ -59,20 +59,12 @@ def armed(stage: Stage, point: str, moments: int) -> PipelineHost:
     )  # fmt: skip
 
 
-def dies(host: PipelineHost) -> None:
-    assert host.wait(60) == -signal.SIGKILL, host.log()
-
-
 @pytest.mark.parametrize("point", POINTS, ids=in_tests_own_words)
 def test_02_host_killed_exactly_at(stage: Stage, point: str) -> None:
     stage.load.produce(1000)
     for _ in range(KILLS):
         with armed(stage, point, POINTS[point]) as host:
-            while host.process.poll() is None:  # enough for each moment to come
-                stage.load.produce(200)
-                with contextlib.suppress(TimeoutError):
-                    wait_until(lambda host=host: host.process.poll() is not None, "death", 0.2)
-            dies(host)
+            stage.feed_until_killed(host)
     with stage.host(build=FAULT_BUILD, properties=QUICK) as host:
         stage.finish(host)
 
@@ -88,7 +80,7 @@ def test_02_host_killed_exactly_at_an_order(stage: Stage, point: str) -> None:
         stage.sql('DELETE FROM stored WHERE "offset" >= $1', to)
         order(stage, "--to-offset", str(to))
         with armed(stage, point, 4) as host:
-            dies(host)
+            assert host.wait() == -signal.SIGKILL, host.log()
     with stage.host(build=FAULT_BUILD, properties=QUICK) as host:
         wait_until(lambda: stage.rows() == len(stage.accepted.good), "the deleted rows to be back")
         stage.finish(host)
@@ -121,8 +113,9 @@ def test_03_database_killed_in_the_middle_of_a_copy(
                 database.kill()
                 locker.close()
                 time.sleep(5)  # it is down for a while
-                assert host.get("/health/ready")[0] == 503
-                assert max(waits(host)) >= 0.8 > 0.3 > min(waits(host)), "it waits longer each time"
+                host.wait_ready(False)
+                wait_until(lambda: max(waits(host), default=0) >= 0.8, "longer waits each time")
+                assert min(waits(host)) < 0.3
                 database.start()
                 stage.wait_for_all()
                 stage.load.produce(50_000)
@@ -193,42 +186,68 @@ def test_08_broker_stands_still(timescale: Timescale, unique_name: str, tmp_path
             stage.finish(host)
 
 
+class Storm:
+    """Hosts of one group: each runs, is frozen, or is down."""
+
+    def __init__(self, rng: random.Random, hosts: list[PipelineHost]) -> None:
+        self.rng, self.hosts = rng, hosts
+        self.down: set[PipelineHost] = set()
+        self.frozen: dict[PipelineHost, float] = {}  # since when
+        self.pauses: list[float] = []
+
+    def strike(self) -> None:
+        host = self.rng.choice(self.hosts)
+        if host in self.down:
+            host.start()
+            self.down.discard(host)
+        elif host in self.frozen:
+            self._thaw(host)
+        elif (what := self.rng.choice(["stop", "kill", "freeze"])) == "freeze":
+            host.signal(signal.SIGSTOP)
+            self.frozen[host] = time.monotonic()
+        else:
+            self._end(host, what)
+
+    def calm_down(self) -> None:
+        """All of them run again."""
+        for host in [*self.frozen]:
+            self._thaw(host)
+        for host in self.down:
+            host.start()
+
+    def _end(self, host: PipelineHost, how: str) -> None:
+        if how == "kill":
+            host.kill()
+        else:
+            host.wait_for_log("starts 1 pipeline")
+            assert host.stop() == 0
+        self.down.add(host)
+
+    def _thaw(self, host: PipelineHost) -> None:
+        host.signal(signal.SIGCONT)
+        self.pauses.append(time.monotonic() - self.frozen.pop(host))
+
+
 def test_10_rebalance_storm(kafka: Kafka, timescale: Timescale, unique_name: str, tmp_path: Path, rng: random.Random) -> None:
-    """Three hosts join, leave, die and freeze under load."""
+    """Three hosts join, leave, die and freeze under load: fifteen times, or for five minutes."""
     stage = Stage(kafka, timescale, unique_name, tmp_path, rng, partitions=8)
     hosts = [stage.host(name, properties=QUICK) for name in ("one", "two", "three")]
-    running: set[PipelineHost] = set()
-    frozen: set[PipelineHost] = set()
+    storm, strikes = Storm(rng, hosts), 0
     with contextlib.ExitStack() as ends:
         for host in hosts:
             ends.enter_context(host)
-            running.add(host)
-        for _ in range(15 * ROUNDS):
+        until = time.monotonic() + (300 if ROUNDS >= LONG else 0)
+        while strikes < 15 * ROUNDS or time.monotonic() < until:
             stage.load.produce(1000)
-            host = rng.choice(hosts)
-            if host not in running:
-                host.start()
-                running.add(host)
-            elif host in frozen:
-                host.signal(signal.SIGCONT)
-                frozen.discard(host)
-            elif (what := rng.choice(["stop", "kill", "freeze"])) == "freeze":
-                host.signal(signal.SIGSTOP)
-                frozen.add(host)
-            else:
-                if what == "kill":
-                    host.kill()
-                else:
-                    host.wait_for_log("starts 1 pipeline")
-                    assert host.stop() == 0
-                running.discard(host)
+            storm.strike()
+            strikes += 1
             time.sleep(rng.uniform(0, 1))
-        for host in frozen:
-            host.signal(signal.SIGCONT)
-        for host in set(hosts) - running:
-            host.start()
+        storm.calm_down()
         stage.load.produce(1000)
         stage.finish(*hosts)
+    given_up = sum(pause > 2 for pause in storm.pauses)  # longer than QUICK allows
+    print(f"{strikes} strikes, {len(storm.pauses)} pauses, {given_up} of them beyond the session")
+    assert given_up or ROUNDS < LONG
 
 
 def epochs(stage: Stage) -> int:
@@ -246,6 +265,7 @@ def test_11_zombie_writes_nothing(stage: Stage) -> None:
                 stage.wait_for_all()
                 before = epochs(stage)
                 proxy.aim(WRITE_COMMIT, Harm.HOLD)
+                stage.load.next += 300_000  # another chunk: who makes it has a lock on it until COMMIT
                 stage.load.produce(20_000)
                 proxy.wait_for_hit()
                 first.signal(signal.SIGSTOP)

@@ -21,6 +21,7 @@ from services import Kafka, PgBouncer, Timescale, wait_until
 MIB = 1 << 20
 HURRIED = {"stall_timeout": "3s", "statement_timeout": "2s", "lock_timeout": "1s"}
 QUICK = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 500, "max.poll.interval.ms": 4000}
+UNHURRIED = {**QUICK, "session.timeout.ms": 6000, "max.poll.interval.ms": 6000}  # a busy machine is no reason to be given up
 
 
 @contextlib.contextmanager
@@ -37,7 +38,7 @@ def test_05_database_unreachable(kafka: Kafka, unique_name: str, tmp_path: Path,
     with own_timescale() as database, Proxy(database.port) as proxy:
         stage = Stage(kafka, database, unique_name, tmp_path, rng)
         host = stage.host(
-            url=proxy.url(stage.url()), properties=QUICK, memory_limit="16MiB", store={**HURRIED, "connect_timeout": "2s"}
+            url=proxy.url(stage.url()), properties=UNHURRIED, memory_limit="16MiB", store={**HURRIED, "connect_timeout": "2s"}
         )
         with host:
             stage.load.produce(1000)
@@ -45,8 +46,8 @@ def test_05_database_unreachable(kafka: Kafka, unique_name: str, tmp_path: Path,
             rebalances = host.metric("pipeline_kafka_rebalances_total")
             with unreachable(how, stage, proxy):
                 stage.load.produce(150_000)
-                time.sleep(min(60, 8 * ROUNDS))  # longer than the group waits for a member that does not poll
-                assert host.get("/health/ready")[0] == 503
+                time.sleep(8 if ROUNDS == 1 else 60)  # longer than the group waits for a member that does not poll
+                host.wait_ready(False)
                 assert host.metric("pipeline_memory_bytes") <= 17 * MIB
             stage.wait_for_all()
             assert host.metric("pipeline_kafka_rebalances_total") == rebalances, "it stayed in the group"
@@ -88,7 +89,7 @@ def test_06_database_fails_for_a_while(stage: Stage, code: str, word: str) -> No
         before = stage.rows()
         stage.load.produce(2000)
         host.wait_for_log(word)
-        assert host.get("/health/ready")[0] == 503
+        host.wait_ready(False)
         assert stage.rows() == before
         stage.sql("TRUNCATE mood")
         stage.finish(host)
@@ -131,7 +132,7 @@ def test_06_server_becomes_read_only(stage: Stage) -> None:
                   " AND datname = current_database()")  # fmt: skip
         stage.load.produce(2000)
         host.wait_for_log("the server is read-only")
-        assert host.get("/health/ready")[0] == 503
+        host.wait_ready(False)
         set_read_only("off")
         stage.finish(host)
 
@@ -222,13 +223,13 @@ def test_15_one_sink_down_the_other_goes_on(stage: Stage, how: str) -> None:
             stage.load.produce(100_000 * ROUNDS)
             stage.wait_for_progress(before + 1000)
             if how == "down":
-                wait_until(lambda: stands_still(host), "the source to pause")
-                assert 4 * MIB < host.metric("pipeline_memory_bytes") <= 9 * MIB
+                wait_until(lambda: stands_still(host) and host.metric("pipeline_memory_bytes") > 4 * MIB, "the source to pause")
+                assert host.metric("pipeline_memory_bytes") <= 9 * MIB
                 assert stage.progress() < sum(stage.load.ends.values()), "it waits for the second one"
                 proxy.refuse(False)
             else:
                 proxy.delay = 0
-            wait_until(lambda: second_is_level(stage), "the second sink to catch up", 60)
+            wait_until(lambda: second_is_level(stage), "the second sink to catch up")
             stage.finish(host)
         second = stage.verdict(table="stored2")
         assert second.good, str(second)
@@ -290,11 +291,7 @@ def test_17_refused_rows_outlive_a_kill(stage: Stage, point: str) -> None:
     for _ in range(ROUNDS):
         failpoint = {"PIPELINE_FAILPOINT": f"{point.replace('_', '.')}:{stage.rng.randint(1, 5)}"}
         with stage.host(parsed={"nul": "keep"}, store=store, build=FAULT_BUILD, environment=failpoint) as host:
-            while host.process.poll() is None:
-                stage.load.produce(200)
-                with contextlib.suppress(TimeoutError):
-                    wait_until(lambda host=host: host.process.poll() is not None, "death", 0.2)
-            assert host.wait() == -signal.SIGKILL
+            stage.feed_until_killed(host)
     with stage.host(parsed={"nul": "keep"}, build=FAULT_BUILD) as host:
         stage.finish(host)
 
@@ -310,7 +307,7 @@ def test_18_stopped_under_full_load(stage: Stage, which: signal.Signals) -> None
             started = time.monotonic()
             host.signal(which)
             assert host.wait() == 0
-            assert time.monotonic() - started < 5
+            assert time.monotonic() - started < 20
             host.start()
         stage.finish(host)
 
@@ -325,7 +322,7 @@ def test_18_stopped_twice_while_the_database_hangs(stage: Stage) -> None:
         host.signal(signal.SIGTERM)
         host.wait_for_log("stopping: finishing what is in flight")
         host.signal(signal.SIGTERM)
-        assert host.wait(5) == 130
+        assert host.wait(20) == 130
         other.execute("COMMIT")
         host.start()
         stage.finish(host)
@@ -338,7 +335,7 @@ def test_18_stopped_with_too_little_time(stage: Stage) -> None:
         other.execute("BEGIN; LOCK stored IN ACCESS EXCLUSIVE MODE")
         stage.load.produce(20_000)
         wait_until(lambda: stage.sql("SELECT 1 FROM pg_locks WHERE NOT granted"), "a write that waits")
-        assert host.stop(15) == 3
+        assert host.stop(20) == 3
         other.execute("COMMIT")
         host.start()
         stage.finish(host)
@@ -363,7 +360,7 @@ def test_22_schema_changed_under_us(stage: Stage, what: str) -> None:
         stage.sql(change)
         stage.load.produce(2000)
         wait_until(lambda: any(word in m["message"] and m["level"] == "warn" for m in host.messages()), f"'{word}'")
-        assert host.get("/health/ready")[0] == 503
+        host.wait_ready(False)
         stage.sql(back)
         stage.finish(host)
 

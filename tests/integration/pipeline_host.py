@@ -15,7 +15,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from services import wait_until
+from services import PATIENCE, wait_until
 
 SOURCE = Path(os.environ.get("PIPELINE_SOURCE_DIR", Path(__file__).parents[2]))
 BUILD = Path(os.environ.get("PIPELINE_BUILD_DIR", SOURCE / "build" / "release"))
@@ -93,11 +93,11 @@ class PipelineHost:
     def signal(self, which: signal.Signals) -> None:
         self.process.send_signal(which)
 
-    def wait(self, timeout: float = 60) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """The exit code."""
         return self.process.wait(timeout)
 
-    def stop(self, timeout: float = 60) -> int:
+    def stop(self, timeout: float = PATIENCE) -> int:
         """SIGTERM, as systemd and Kubernetes send it, and the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
@@ -116,7 +116,7 @@ class PipelineHost:
         lines = self.log().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
-    def wait_for_log(self, text: str, timeout: float = 30) -> None:
+    def wait_for_log(self, text: str, timeout: float = PATIENCE) -> None:
         wait_until(lambda: text in self.log() or self._dead(), f"'{text}' in the log", timeout)
         assert text in self.log(), f"the host ended without saying '{text}':\n{self.log()}"
 
@@ -140,13 +140,15 @@ class PipelineHost:
         found = re.search(r"http://([\d.:]+)/", self.log())
         assert found
         try:
-            with urllib.request.urlopen(f"http://{found[1]}{path}", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{found[1]}{path}", timeout=30) as answer:
                 return answer.status, answer.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
-    def wait_ready(self, timeout: float = 60) -> None:
-        wait_until(lambda: self._dead() or self.get("/health/ready")[0] == 200, "readiness", timeout)
+    def wait_ready(self, ready: bool = True) -> None:
+        """Until it calls itself ready, or not ready."""
+        status = 200 if ready else 503
+        wait_until(lambda: self._dead() or self.get("/health/ready")[0] == status, f"{status} for /health/ready")
         assert not self._dead(), self.log()
 
     def metric(self, name: str, **labels: str) -> float:
@@ -163,7 +165,7 @@ class PipelineHost:
 
 
 def run(*arguments: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None,
-        timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
     """The program with other verbs: what it printed, and its exit code."""
     return subprocess.run(
         [str(PROGRAM), *arguments], cwd=cwd, env={**os.environ, "NO_COLOR": "1", **(environment or {})},

@@ -53,8 +53,8 @@ def test_every_good_message_is_stored_exactly_and_every_broken_one_is_a_dead_let
     servers.kafka.produce(servers.topic, [message(n) for n in range(good)])
     servers.kafka.produce(servers.topic, broken)
     with host(servers, tmp_path) as pipeline:
-        wait_until(lambda: servers.stored() == good, "all good messages in the table", 120)
-        wait_until(lambda: len(dead_letters(tmp_path, "iot")) == len(broken), "all broken ones outside", 30)
+        wait_until(lambda: servers.stored() == good, "all good messages in the table")
+        wait_until(lambda: len(dead_letters(tmp_path, "iot")) == len(broken), "all broken ones outside")
         assert pipeline.stop() == 0
     assert servers.stored() == good
 
@@ -85,7 +85,7 @@ def test_alerts_fire_and_resolve_on_the_topic_of_their_device(servers: Servers, 
             servers.kafka.produce(
                 servers.topic, [message(90 * n + 5, temperature=temperature)], partition=0
             )
-        wait_until(lambda: len(alerts.messages) >= 2, "an alert and its end", 60)
+        wait_until(lambda: len(alerts.messages) >= 2, "an alert and its end")
         assert pipeline.stop() == 0
         got = [(m.topic, json.loads(m.payload)) for m in alerts.messages]
     assert [topic for topic, _ in got] == [device, device]
@@ -99,11 +99,11 @@ def test_alerts_fire_and_resolve_on_the_topic_of_their_device(servers: Servers, 
 def test_a_restart_goes_on_where_the_last_one_stopped(servers: Servers, tmp_path: Path) -> None:
     servers.kafka.produce(servers.topic, [message(n) for n in range(10_000)])
     with host(servers, tmp_path) as pipeline:
-        wait_until(lambda: servers.stored() > 2_000, "a part of it", 60)
+        wait_until(lambda: servers.stored() > 2_000, "a part of it")
         assert pipeline.stop() == 0
     servers.kafka.produce(servers.topic, [message(n) for n in range(10_000, 15_000)])
     with host(servers, tmp_path) as pipeline:
-        wait_until(lambda: servers.stored() >= 15_000, "the rest", 60)
+        wait_until(lambda: servers.stored() >= 15_000, "the rest")
         assert pipeline.stop() == 0
     assert servers.query("SELECT count(*), count(DISTINCT (device_id, time)) FROM raw_telemetry") == [
         (15_000, 15_000)
@@ -121,11 +121,11 @@ def test_nothing_is_lost_and_nothing_stored_twice_when_it_is_killed(servers: Ser
     for _ in range(4):
         before = servers.stored()
         with host(servers, tmp_path) as pipeline:
-            wait_until(lambda b=before: servers.stored() > b or servers.stored() >= total, "progress", 60)
+            wait_until(lambda b=before: servers.stored() > b or servers.stored() >= total, "progress")
             pipeline.kill()
     with host(servers, tmp_path) as pipeline:
         count = "SELECT count(*), count(DISTINCT (device_id, time)) FROM raw_telemetry"
-        wait_until(lambda: servers.query(count)[0][1] == total, "every message", 120)
+        wait_until(lambda: servers.query(count)[0][1] == total, "every message")
         assert pipeline.stop() == 0
         assert servers.query(count) == [(total, total)]
 
@@ -141,7 +141,7 @@ def test_servers_that_are_down_are_waited_for(servers: Servers, tmp_path: Path) 
             assert "store" in body
             assert pipeline.get("/health/live")[0] == 200
             servers.pgbouncer.start()
-            wait_until(lambda: servers.stored() == 1000, "all of it once the database is back", 60)
+            wait_until(lambda: servers.stored() == 1000, "all of it once the database is back")
             pipeline.wait_ready()
             assert pipeline.stop() == 0
     finally:
@@ -152,11 +152,11 @@ def test_metrics_tell_records_lag_and_rejects(servers: Servers, tmp_path: Path) 
     servers.kafka.produce(servers.topic, [message(n) for n in range(5000)])
     servers.kafka.produce(servers.topic, [b"broken"])
     with host(servers, tmp_path) as pipeline:
-        wait_until(lambda: servers.stored() == 5000, "all of it", 60)
+        wait_until(lambda: servers.stored() == 5000, "all of it")
         wait_until(lambda: pipeline.metric("pipeline_rejected_total", node="parsed") == 1, "the reject")
         assert pipeline.metric("pipeline_records_out_total", node="telemetry") == 5001
         assert pipeline.metric("pipeline_records_out_total", node="store") == 5000
-        assert pipeline.metric("pipeline_lag_records", node="telemetry") == 0
+        wait_until(lambda: pipeline.metric("pipeline_lag_records", node="telemetry") == 0, "no lag")
         assert pipeline.metric("pipeline_write_seconds_count", node="store") > 0
         assert pipeline.stop() == 0
 
@@ -168,7 +168,7 @@ def test_a_reload_under_load_neither_loses_nor_doubles(servers: Servers, tmp_pat
     servers.kafka.produce(servers.topic, [message(n) for n in range(total // 2)])
     pipeline = PipelineHost(config, tmp_path, environment=servers.environment, sets=servers.sets)
     with pipeline:
-        wait_until(lambda: servers.stored() > 1000, "a start", 60)
+        wait_until(lambda: servers.stored() > 1000, "a start")
         config.write_text(IOT.read_text().replace("above: 80", "abov: 80"))
         pipeline.signal(signal.SIGHUP)
         pipeline.wait_for_log("configuration not reloaded")
@@ -177,7 +177,7 @@ def test_a_reload_under_load_neither_loses_nor_doubles(servers: Servers, tmp_pat
         servers.kafka.produce(servers.topic, [message(n) for n in range(total // 2, total)])
         pipeline.signal(signal.SIGHUP)
         pipeline.wait_for_log("configuration reloaded")
-        wait_until(lambda: servers.stored() >= total, "all of it", 120)
+        wait_until(lambda: servers.stored() >= total, "all of it")
         assert pipeline.stop() == 0
     assert servers.query("SELECT count(*), count(DISTINCT (device_id, time)) FROM raw_telemetry") == [(total, total)]
 
@@ -191,7 +191,7 @@ def test_a_second_signal_stops_at_once(servers: Servers, tmp_path: Path) -> None
             pipeline.signal(signal.SIGTERM)
             pipeline.wait_for_log("a second signal stops at once")
             pipeline.signal(signal.SIGTERM)
-            assert pipeline.wait(10) == 130
+            assert pipeline.wait(20) == 130
     finally:
         servers.pgbouncer.resume()
 
@@ -204,7 +204,7 @@ def test_another_sink_is_another_line(servers: Servers, tmp_path: Path, sink: st
     config.write_text(text[:begin] + f"  store: {{plugin: {sink}, from: parsed}}\n\n" + text[end:])
     servers.kafka.produce(servers.topic, [message(n) for n in range(1000)])
     with PipelineHost(config, tmp_path, environment=servers.environment, sets=servers.sets) as pipeline:
-        wait_until(lambda: pipeline.metric("pipeline_records_out_total", node="store") == 1000, "all of it", 60)
+        wait_until(lambda: pipeline.metric("pipeline_records_out_total", node="store") == 1000, "all of it")
         assert pipeline.stop() == 0
 
 

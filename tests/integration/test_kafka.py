@@ -17,7 +17,8 @@ from services import Kafka, Record, wait_until
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 KEEP = {"retention.ms": -1}  # records of last year would go within a second
-SHORT = {"session.timeout.ms": 3000, "heartbeat.interval.ms": 300}  # a static member that stopped is gone sooner
+# A static member that stopped is gone sooner, but none is given up because the machine is busy.
+SHORT = {"session.timeout.ms": 8000, "heartbeat.interval.ms": 300}
 QUICK = {"topic.metadata.refresh.interval.ms": 500, "statistics.interval.ms": 200}
 
 
@@ -72,9 +73,9 @@ def test_killed_again_and_again_nothing_is_lost(kafka: Kafka, topic: str, tmp_pa
             started = time.monotonic()
             copy.host.start()
             wait_until(lambda seen=seen: copy.count() > seen, "the first record after the kill")
-            # A static member is back at once; a dynamic one would wait until the session of the dead one is over.
-            assert time.monotonic() - started < 3
-        wait_until(lambda: set(copy.positions()) == everything(kafka, topic), "every record at least once", 60)
+            # A static member is back at once; a dynamic one would wait until the session of the dead one (45 s) is over.
+            assert time.monotonic() - started < 30
+        wait_until(lambda: set(copy.positions()) == everything(kafka, topic), "every record at least once")
         assert copy.host.stop() == 0
 
 
@@ -95,12 +96,12 @@ def test_hosts_of_one_group_share_the_partitions(kafka: Kafka, topic: str, tmp_p
         return copy.host.metric("pipeline_kafka_assigned_partitions")
 
     with first.host, second.host:
-        wait_until(lambda: more() and (owned(first), owned(second)) == (2, 2), "two partitions each", 60)
+        wait_until(lambda: more() and (owned(first), owned(second)) == (2, 2), "two partitions each")
         before = first.count(), second.count()
         wait_until(lambda: more() and first.count() > before[0] and second.count() > before[1], "records at both")
         assert second.host.stop() == 0
-        wait_until(lambda: more() and owned(first) == 4, "the first to take over", 60)
-        wait_until(lambda: first.count() + second.count() == produced, "every record", 60)
+        wait_until(lambda: more() and owned(first) == 4, "the first to take over")
+        wait_until(lambda: first.count() + second.count() == produced, "every record")
         assert first.host.stop() == 0
     times = collections.Counter(first.positions() + second.positions())
     assert set(times) == everything(kafka, topic)

@@ -143,9 +143,9 @@ def test_a_million_records_are_all_accounted_for(servers: Servers, tmp_path: Pat
     )
     stored = lambda: host.metric("pipeline_records_out_total", node="store")  # noqa: E731
     with servers.mosquitto.subscribe("users/+/devices/+/alerts") as subscription, host:
-        wait_until(lambda: stored() >= 300_000, "300,000 records", 60)
+        wait_until(lambda: stored() >= 300_000, "300,000 records", 600)
         early = host.peak_memory()
-        wait_until(lambda: stored() >= TOTAL - len(bad), "all good records", 120)
+        wait_until(lambda: stored() >= TOTAL - len(bad), "all good records", 600)
         wait_until(lambda: host.metric("pipeline_rejected_total") == len(bad), "all broken records")
         messages = subscription.wait_for(len(expected))
         peak = host.peak_memory()

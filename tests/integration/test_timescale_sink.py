@@ -27,7 +27,7 @@ def passes(url: str, direct: str) -> None:
     environment = {"DATABASE_URL": url, "DATABASE_DIRECT_URL": direct, "PIPELINE_PLUGIN_DIR": str(PLUGINS)}
     done = subprocess.run(
         [BUILD / "bin" / "timescale_sink_it"], env={**os.environ, **environment},
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
 

@@ -1,6 +1,6 @@
 """Real servers for tests and demos, each on a free loopback port: see README.md."""
 
-from .base import Service, ServiceError, free_port, stop_all, wait_until
+from .base import PATIENCE, Service, ServiceError, free_port, stop_all, wait_until
 from .kafka import Kafka
 from .libmosquitto import MqttMessage, Subscription
 from .libpq import Session, SqlError
@@ -10,6 +10,7 @@ from .postgres import Postgres, Timescale
 from .rdkafka import Committed, KafkaError, Message, Record
 
 __all__ = [
+    "PATIENCE",
     "Committed",
     "Kafka",
     "KafkaError",

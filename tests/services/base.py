@@ -22,13 +22,16 @@ from . import guardian, instances, processes
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
+# How long, in seconds, to wait for what must happen: much longer than it ever takes, since a machine that builds for many
+# is slow at times. Nothing waits that long unless it fails.
+PATIENCE = 180.0
 
 
 class ServiceError(RuntimeError):
     """A server, or a tool that speaks to it, did not do what it was asked to."""
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = 30.0) -> T:
+def wait_until(condition: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
     """Polls until `condition` gives something true, and returns that."""
     deadline = time.monotonic() + timeout
     pause = 0.005
@@ -85,7 +88,7 @@ def find_program(name: str) -> str:
     return path
 
 
-def run_tool(argv: Sequence[str | Path], timeout: float = 120.0) -> str:
+def run_tool(argv: Sequence[str | Path], timeout: float = PATIENCE) -> str:
     """Runs a helper program to its end and gives its output; a failure carries that output."""
     try:
         done = subprocess.run(
@@ -128,8 +131,8 @@ class Service(ABC):
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    start_timeout: ClassVar[float] = 120.0  # machines that build have little time for it
-    stop_timeout: ClassVar[float] = 30.0
+    start_timeout: ClassVar[float] = PATIENCE
+    stop_timeout: ClassVar[float] = PATIENCE
 
     def __init__(self, *, port: int | None = None) -> None:
         self.port = port or free_port()

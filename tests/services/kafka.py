@@ -7,7 +7,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from .base import HOST, Service, find_program, free_port, run_tool, wait_until
+from .base import HOST, PATIENCE, Service, find_program, free_port, run_tool, wait_until
 from .cache import Run, made_once
 from .rdkafka import Admin, Committed, Consumer, KafkaError, Message, Producer, Producible
 
@@ -28,6 +28,7 @@ _logging = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.coordinator.group=info",
 )
+_first_probe = 0.5  # seconds to wait for a sign of life
 _quick_start = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
@@ -50,6 +51,7 @@ class Kafka(Service):
     ) -> None:
         super().__init__(port=port)
         self._controller_port = free_port()
+        self._probe = _first_probe
         self._settings = dict(settings or {})
         self._java_options = java_options
 
@@ -103,7 +105,7 @@ class Kafka(Service):
         *,
         partition: int | None = None,
         config: Mapping[str, object] | None = None,
-        timeout: float = 120.0,
+        timeout: float = PATIENCE,
     ) -> int:
         """Produces messages and returns their number once the broker has acknowledged them all.
 
@@ -120,7 +122,7 @@ class Kafka(Service):
         topic: str,
         *,
         at_least: int = 0,
-        timeout: float = 60.0,
+        timeout: float = PATIENCE,
         config: Mapping[str, object] | None = None,
     ) -> list[Message]:
         """All committed messages of a topic; waits for more until there are `at_least` so many."""
@@ -178,9 +180,11 @@ class Kafka(Service):
     def _answers(self) -> bool:
         try:
             with Admin(self.brokers) as admin:
-                admin.partitions(timeout=0.5)
+                admin.partitions(timeout=self._probe)
         except KafkaError:
+            self._probe = min(self._probe * 1.2, 10)  # on a busy machine even an answer takes its time
             return False
+        self._probe = _first_probe
         return True
 
     @property

@@ -14,7 +14,7 @@ from functools import cache
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from .base import ServiceError
+from .base import PATIENCE, ServiceError
 
 
 class MqttMessage(NamedTuple):
@@ -244,7 +244,7 @@ class Subscription(_Client):
         with self._changed:
             return self._messages.copy()
 
-    def wait_for(self, count: int, timeout: float = 30.0) -> list[MqttMessage]:
+    def wait_for(self, count: int, timeout: float = PATIENCE) -> list[MqttMessage]:
         """Waits until there are `count` messages, and gives all there are."""
         with self._changed:
             self._wanted = count
@@ -254,7 +254,7 @@ class Subscription(_Client):
                 )
             return self._messages.copy()
 
-    def wait_until_subscribed(self, timeout: float = 10.0) -> None:
+    def wait_until_subscribed(self, timeout: float = PATIENCE) -> None:
         """Waits until the broker confirmed all topics on the present connection."""
         self._wait(lambda: self._granted >= len(self._topics), timeout, "the subscription")
 

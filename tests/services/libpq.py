@@ -14,7 +14,7 @@ from functools import cache
 from types import TracebackType
 from typing import Self
 
-from .base import ServiceError
+from .base import PATIENCE, ServiceError
 
 Value = str | int | float | bool | None
 Row = tuple[Value, ...]
@@ -78,7 +78,7 @@ _readers = {16: _boolean, 20: int, 21: int, 23: int, 26: int, 700: float, 701: f
 class Session:
     """One connection. Numbers and booleans come back as such, NULL as None, the rest as text."""
 
-    def __init__(self, url: str, timeout: float = 10.0) -> None:
+    def __init__(self, url: str, timeout: float = 60.0) -> None:
         self._lib = _library()
         separator = "&" if "?" in url else "?"
         self._connection = self._lib.PQconnectdb(
@@ -90,7 +90,7 @@ class Session:
             raise error
         self._lib.PQsetNoticeProcessor(self._connection, _ignore_notice, None)
 
-    def query(self, sql: str, *parameters: object, timeout: float = 60.0) -> list[Row]:
+    def query(self, sql: str, *parameters: object, timeout: float = PATIENCE) -> list[Row]:
         """The rows of the (last) statement. With parameters ($1, ...) it must be a single one."""
         self._send(sql, parameters)
         deadline = time.monotonic() + timeout
@@ -107,7 +107,7 @@ class Session:
             raise failure
         return rows
 
-    def execute(self, sql: str, *parameters: object, timeout: float = 60.0) -> None:
+    def execute(self, sql: str, *parameters: object, timeout: float = PATIENCE) -> None:
         """Runs statements whose rows, if any, are of no interest."""
         self.query(sql, *parameters, timeout=timeout)
 

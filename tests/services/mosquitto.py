@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from .base import HOST, Service, find_program, run_tool
+from .base import HOST, PATIENCE, Service, find_program, run_tool
 from .libmosquitto import Access, MqttMessage, Publisher, Subscription
 
 __all__ = ["Mosquitto", "MqttMessage", "Subscription"]
@@ -70,7 +70,7 @@ class Mosquitto(Service):
         *,
         qos: int = 1,
         retain: bool = False,
-        timeout: float = 60.0,
+        timeout: float = PATIENCE,
     ) -> int:
         """Publishes (topic, payload)s on one connection, waits until the broker has them all."""
         with Publisher(self._access()) as publisher:
@@ -144,7 +144,7 @@ class Mosquitto(Service):
     def _answers(self) -> bool:
         """An answer to CONNECT will do, even if it is no without a password."""
         try:
-            plain = socket.create_connection((HOST, self.port), timeout=1)
+            plain = socket.create_connection((HOST, self.port), timeout=5)
             with plain, self._wrapped(plain) as connection:
                 connection.sendall(_connect)
                 return connection.recv(4)[:1] == bytes([_connack])

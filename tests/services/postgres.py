@@ -33,7 +33,7 @@ class SqlEndpoint:
         name = quote(database or self.database, safe="")
         return f"postgresql://postgres{password}@{HOST}:{self.port}/{name}"
 
-    def session(self, database: str | None = None, timeout: float = 10.0) -> Session:
+    def session(self, database: str | None = None, timeout: float = 60.0) -> Session:
         """A connection that stays open, for transactions over several calls."""
         return Session(self.url(database), timeout)
 
@@ -48,8 +48,8 @@ class SqlEndpoint:
 
     def _replies(self, sql: str, database: str) -> bool:
         try:
-            with self.session(database, timeout=2) as session:
-                return bool(session.query(sql, timeout=2))
+            with self.session(database, timeout=5) as session:
+                return bool(session.query(sql, timeout=5))
         except SqlError:
             return False
 

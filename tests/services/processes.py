@@ -50,7 +50,7 @@ def tree(root: int) -> list[int]:
     return found
 
 
-def kill_tree(root: int, timeout: float = 10.0) -> None:
+def kill_tree(root: int, timeout: float = 60.0) -> None:
     """SIGKILL to a process and its descendants, and waits until none of them runs."""
     # Stopped first, it can neither start another child nor see the first of them die.
     send(root, signal.SIGSTOP)

@@ -31,7 +31,7 @@ from itertools import accumulate, groupby, islice
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
-from .base import ServiceError
+from .base import ServiceError, wait_until
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
@@ -72,6 +72,7 @@ _INVALID = -1001
 _QUEUE_LIMIT = 200_000
 _BATCH = 10_000
 _END_OF_PARTITION = -191
+_LEADERLESS = (5, 6)  # the metadata names a leader sooner than that one knows
 _VT_TOPIC, _VT_PARTITION, _VT_VALUE, _VT_KEY = 1, 3, 4, 5
 _VT_FLAGS, _VT_TIME, _VT_HEADER = 7, 8, 9
 
@@ -459,7 +460,7 @@ class Admin(_Client):
     def __init__(self, brokers: str) -> None:
         super().__init__(_PRODUCER, brokers, {})
 
-    def partitions(self, timeout: float = 10.0) -> dict[str, int]:
+    def partitions(self, timeout: float = 60.0) -> dict[str, int]:
         """The topics whose partitions all have a leader, with their number of partitions."""
         pointer = POINTER(_Metadata)()
         milliseconds = int(timeout * 1000)
@@ -513,12 +514,19 @@ class Admin(_Client):
             self._lib.rd_kafka_DeleteRecords_destroy(request)
 
     def watermarks(self, topic: str, partition: int) -> tuple[int, int]:
-        """The first offset that is kept and the next that will be given."""
+        """The first offset that is kept and the next that will be given, as the leader says."""
         low, high = c_int64(), c_int64()
-        code = self._lib.rd_kafka_query_watermark_offsets(
-            self.handle, topic.encode(), partition, byref(low), byref(high), 10_000
-        )
-        _check(code, f"offsets of {topic} [{partition}]")
+
+        def answered() -> bool:
+            code = self._lib.rd_kafka_query_watermark_offsets(
+                self.handle, topic.encode(), partition, byref(low), byref(high), 60_000
+            )
+            if code in _LEADERLESS:
+                return False
+            _check(code, f"offsets of {topic} [{partition}]")
+            return True
+
+        wait_until(answered, f"a leader of {topic} [{partition}]")
         return low.value, high.value
 
     @contextlib.contextmanager

@@ -85,7 +85,16 @@ inline void append_json_string(std::string& out, std::string_view utf8) {
   out.push_back('"');
 }
 
-// One cell. Times are RFC 3339 strings; bytes are a string if they are valid UTF-8, else {"base64": "..."}; reals are the
+// JSON in one line: line breaks of its own are white space between values, since texts can't hold them unescaped.
+inline void append_json_line(std::string& out, std::string_view json) {
+  const auto begin = out.size();
+  out += json;
+  for (const char line_break : {'\r', '\n'})
+    for (auto at = out.find(line_break, begin); at != std::string::npos; at = out.find(line_break, at + 1))
+      out[at] = ' ';
+}
+
+// One cell, in one line. Times are RFC 3339 strings; bytes are a string if they are valid UTF-8, else {"base64": "..."}; reals are the
 // shortest text that reads back as the same double.
 inline void append_json(std::string& out, const cell& c) {
   std::array<char, 32> text;
@@ -112,7 +121,7 @@ inline void append_json(std::string& out, const cell& c) {
       append_json_string(out, bytes_of(c));
       break;
     case PL_JSON:
-      out += bytes_of(c);
+      append_json_line(out, bytes_of(c));
       break;
     case PL_BYTES:
       if (is_utf8(bytes_of(c)))

@@ -334,6 +334,22 @@ TEST_CASE("the plugin: rows of batches as NDJSON, selections honoured, names in 
   CHECK(host.sum("file_sink_bytes_total") == static_cast<double>(read_file(dir / "test-node-0.ndjson").size()));
 }
 
+TEST_CASE("the plugin: a row is one line, whatever JSON is in it") {
+  temp_dir dir;
+  pl::testing::fake_host host;
+  pl::testing::instance sink(host, file_sink(), {{"path", dir / "out"}, {"unique_by", pl::testing::list({"extra"})}});
+  REQUIRE(sink.create() == PL_OK);
+  REQUIRE(sink.start() == PL_OK);
+  auto b = host.make_batch(
+      {{"extra", {pl::json_cell("{\r\n  \"a\": [1,\n\t2],\n  \"b\": \"c\\n\"\n}"), pl::json_cell("1e400")}},
+       {"n", {pl::int_cell(1), pl::int_cell(2)}}});
+  REQUIRE(sink.write(b.get()) == PL_OK);
+  REQUIRE(sink.write(b.get()) == PL_OK);
+  REQUIRE(sink.stop() == PL_OK);
+  CHECK(read_file(dir / "out") ==
+        "{\"extra\":{    \"a\": [1, \t2],   \"b\": \"c\\n\" },\"n\":1}\n{\"extra\":1e400,\"n\":2}\n");
+}
+
 TEST_CASE("the plugin: each fsync policy writes the same") {
   for (const char* policy : {"never", "batch", "interval"}) {
     CAPTURE(policy);

@@ -4,6 +4,7 @@
 #include "../tests/scanning.hpp"
 
 #include <pipeline/json.hpp>
+#include <pipeline/json_members.hpp>
 #include <pipeline/testing/fake_host.hpp>
 
 #include <cstdio>
@@ -93,5 +94,6 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const bool own_limit = why.find("surrogate") != std::string::npos || why.find("max_depth") != std::string::npos;
   if (expected != referee::unsure && !own_limit)
     must(why.empty() == (expected == referee::accepts), "RapidJSON agrees");
+  if (!own_limit) must(why.empty() == (pl::is_json(payload) && pl::is_utf8(payload)), "the SDK's reader agrees");
   return 0;
 }

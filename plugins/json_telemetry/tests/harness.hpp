@@ -53,6 +53,13 @@ class harness {
     for (const auto& p : payloads) cells.push_back(pl::bytes_cell(p));
     return read(columns{{"value", cells}});
   }
+  // The same, for who wants to look at the batch, too.
+  pl::batch_view output_of(const std::vector<std::string>& payloads) {
+    rows_ = read(payloads);
+    return output();
+  }
+  [[nodiscard]] const std::vector<std::string>& rows() const noexcept { return rows_; }
+
   // One message: its rows one per line, or the reason in brackets.
   std::string one(const std::string& payload) { return joined(read(std::vector{payload})); }
   std::string one(const columns& in) { return joined(read(in)); }
@@ -78,6 +85,7 @@ class harness {
   pl::testing::config_fields options_;
   pl::testing::instance instance_;
   pl::batch input_;
+  std::vector<std::string> rows_;
 };
 
 }  // namespace json_telemetry::testing

@@ -12,6 +12,7 @@ namespace {
 
 constexpr std::int16_t heartbeat_request = 12;
 constexpr std::int16_t offset_fetch_request = 9;
+constexpr std::int16_t sync_group_request = 14;
 
 // Settles what it reads at once, as a fast sink would, and tells the source so when a stream is taken away.
 struct settling_reader : reader {
@@ -40,7 +41,7 @@ TEST_CASE("a second member takes over a part, and the first gets it back: all ex
       {"properties", pl::testing::object({{"session.timeout.ms", 6000}, {"heartbeat.interval.ms", 200}})}};
   settling_reader a(kafka.servers(), options, state.path()), b(kafka.servers(), options, state.path());
   const auto both_until = [&](const std::function<bool()>& done) {
-    const auto deadline = std::chrono::steady_clock::now() + 60s;
+    const auto deadline = std::chrono::steady_clock::now() + 2min;
     while (!done()) {
       REQUIRE(std::chrono::steady_clock::now() < deadline);
       a.step();
@@ -83,11 +84,35 @@ TEST_CASE("an instance that the broker has fenced says so") {
   REQUIRE(r.poll_until([&] { return owned(r) == 1; }));
   rd_kafka_mock_push_request_errors(kafka.cluster(), heartbeat_request, 1, RD_KAFKA_RESP_ERR_FENCED_INSTANCE_ID);
   pl_status status = PL_AGAIN;
-  const auto deadline = std::chrono::steady_clock::now() + 20s;
+  const auto deadline = std::chrono::steady_clock::now() + 2min;
   while (status == PL_AGAIN && std::chrono::steady_clock::now() < deadline) status = r.poll();
   CHECK(status == PL_FENCED);
   CHECK(r.host.error_text().find("another live process has joined the group 'g' as instance 'pod-1.") == 0);
   CHECK(r.source->stop() == PL_OK);
+}
+
+TEST_CASE("ended between the answer to JoinGroup and the first assignment") {
+  const auto let_in = [](const reader& r) {
+    const auto logs = r.host.logs();
+    return std::any_of(logs.begin(), logs.end(), [](const auto& line) {
+      return line.message.find("changed join state wait-metadata -> wait-sync") != std::string::npos;
+    });
+  };
+  for (const bool orderly : {true, false}) {
+    CAPTURE(orderly);
+    mock_kafka kafka;
+    scratch_directory state;
+    kafka.create("t", 1);
+    rd_kafka_mock_broker_push_request_error_rtts(kafka.cluster(), 1, sync_group_request, 1, RD_KAFKA_RESP_ERR_NO_ERROR,
+                                                 30'000);
+    reader r(kafka.servers(),
+             {{"topic", "t"}, {"instance", "dynamic"}, {"properties", pl::testing::object({{"debug", "cgrp"}})}},
+             state.path());
+    r.start();
+    REQUIRE(r.poll_until([&] { return let_in(r); }));
+    CHECK(owned(r) == 0);
+    if (orderly) CHECK(r.source->stop() == PL_OK);
+  }
 }
 
 TEST_CASE("committed offsets that can't be had yet: nothing is read before they are known") {

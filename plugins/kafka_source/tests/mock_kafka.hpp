@@ -173,9 +173,9 @@ class reader {
     if (status == PL_OK) take(batch.get());
     return status;
   }
-  // Polls until it holds; false after 30 seconds.
+  // Polls until it holds; false after two minutes.
   bool poll_until(const std::function<bool()>& done, std::uint32_t max_rows = 1000) {
-    const auto deadline = std::chrono::steady_clock::now() + 30s;
+    const auto deadline = std::chrono::steady_clock::now() + 2min;
     while (!done()) {
       if (std::chrono::steady_clock::now() > deadline) return false;
       if (const auto status = poll(max_rows); status != PL_OK && status != PL_AGAIN) return false;

@@ -230,7 +230,7 @@ TEST_CASE("brokers that go down are waited for") {
   rd_kafka_mock_broker_set_down(topic.kafka.cluster(), -1);
   const auto begin = std::chrono::steady_clock::now();
   CHECK(r->source->stop() == PL_OK);
-  CHECK(std::chrono::steady_clock::now() - begin < 20s);
+  CHECK(std::chrono::steady_clock::now() - begin < 60s);
 }
 
 TEST_CASE("destroyed without a stop, in the middle of anything: nothing hangs, nothing is committed") {

@@ -97,7 +97,7 @@ void broker::start() {
     ::execl("/usr/sbin/mosquitto", "mosquitto", "-c", config.c_str(), nullptr);
     ::_exit(127);
   }
-  for (const auto until = std::chrono::steady_clock::now() + 10s; !answers(port_);) {
+  for (const auto until = std::chrono::steady_clock::now() + 60s; !answers(port_);) {
     int status = 0;
     if (::waitpid(pid_, &status, WNOHANG) == pid_) {
       pid_ = 0;
@@ -139,7 +139,7 @@ subscriber::subscriber(const broker& from, const std::string& filter, bool v5, c
   if (!v5) o.MQTTVersion = MQTTVERSION_3_1_1;
   if (MQTTAsync_connect(handle_, &o) != MQTTASYNC_SUCCESS) throw std::runtime_error("the subscriber cannot connect");
   std::unique_lock lock(mutex_);
-  if (!changed_.wait_for(lock, 10s, [this] { return subscribed_; }))
+  if (!changed_.wait_for(lock, 60s, [this] { return subscribed_; }))
     throw std::runtime_error("the subscriber cannot subscribe");
 }
 
@@ -194,7 +194,7 @@ int subscriber::arrived(void* self, char* topic, int n, MQTTAsync_message* m) {
 std::vector<received> subscriber::wait_until(const std::function<bool(const std::vector<received>&)>& enough) {
   std::unique_lock lock(mutex_);
   for (auto seen = all_.size(); !enough(all_); seen = all_.size())
-    if (!changed_.wait_for(lock, 10s, [&] { return all_.size() != seen; })) break;
+    if (!changed_.wait_for(lock, 60s, [&] { return all_.size() != seen; })) break;
   return all_;
 }
 std::vector<received> subscriber::wait_for(std::size_t n) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "../broker_url.hpp"
+#include <mqtt_common/broker_url.hpp>
 #include "../topic.hpp"
 #include "broker.hpp"
 
@@ -45,13 +45,14 @@ struct running {
   }
   // As the host does it: a start that failed for now is tried again.
   running& started() {
+    const auto until = std::chrono::steady_clock::now() + 120s;
     auto status = sink.start();
-    for (int tries = 1; status == PL_RETRY && tries < 5; ++tries) status = sink.start();
+    while (status == PL_RETRY && std::chrono::steady_clock::now() < until) status = sink.start();
     REQUIRE_MESSAGE(status == PL_OK, host.error_text());
     return *this;
   }
   // As the host does it: again and again, a little later each time.
-  pl_status write_until_done(pl::batch_view b, std::chrono::seconds within = 30s) {
+  pl_status write_until_done(pl::batch_view b, std::chrono::seconds within = 120s) {
     const auto until = std::chrono::steady_clock::now() + within;
     for (;;) {
       const auto s = sink.write(b);
@@ -125,6 +126,11 @@ TEST_CASE("URLs") {
        {"broker:1883", "http://h", "mqtt://", "mqtt://h:0", "mqtt://h:70000", "mqtt://h:1x", "mqtt://h:", "mqtt://::1",
         "mqtt://[::1", "mqtt://h/path", "mqtt://a:%zz@h", "mqtt://a%00:b@h"})
     CHECK_MESSAGE(!mqtt::parse_broker_url(bad).ok(), bad);
+  // Nothing that may be a password is in a message: here the host was forgotten.
+  CHECK(mqtt::parse_broker_url("mqtt://user:hunter2")
+            .why()
+            .message.find("what stands behind the host's ':' is no port") == 0);
+  CHECK(mqtt::parse_broker_url("hunter2@mqtt://h").why().message.find("unknown scheme; there are") == 0);
   CHECK(mqtt::parse_broker_url("http://h")
             .why()
             .message.find("unknown scheme 'http'; there are mqtt, tcp, mqtts and ssl") == 0);
@@ -182,6 +188,26 @@ TEST_CASE("rows without a topic of their own are rejected, with the reason") {
             .find("'device_id' is \"d\\x1B[31m\\xFF\": a control character") == 0);
   const std::string long_id(70'000, 'x');
   CHECK(problem(pl::text_cell("a"), pl::text_cell(long_id)).find("the topic would be 70006 bytes long") == 0);
+}
+
+TEST_CASE("templates that are none are refused with the reason") {
+  const auto why = [](std::string_view source) {
+    const auto t = mqtt::topic_template::parse(source, mqtt::unsafe_ids::escape);
+    return t.ok() ? "taken" : t.why().message;
+  };
+  CHECK(why("users/{user_id}") == "taken");
+  CHECK(why("{{a}}/{b}") == "taken");
+  CHECK(why("") == "a topic can't be empty");
+  CHECK(why("a/{b") == "'{' at character 3 is not closed; write '{{' for a brace");
+  CHECK(why("a}/b") == "'}' at character 2 has no '{' before it; write '}}' for a brace");
+  CHECK(why("a/{}") == "empty '{}' at character 3; write the name of a column inside");
+  CHECK(why("a/#") == "'#' is a wildcard: it can't stand in a topic that is published to");
+  CHECK(why("+/{a}") == "'+' is a wildcard: it can't stand in a topic that is published to");
+  CHECK(why("a\nb") == "the topic has a control character");
+  CHECK(why(std::string_view("a\0b", 3)) == "the topic has a control character");
+  CHECK(why("a/\xFF") == "the topic is not valid UTF-8");
+  CHECK(why("a/{b\xD4}") == "the topic is not valid UTF-8");
+  CHECK(why(std::string(70'000, 'x')) == "the topic is 70000 bytes long; MQTT allows 65,535");
 }
 
 TEST_CASE("options that can't be are named") {

@@ -19,7 +19,7 @@ import pytest
 
 sys.path.insert(0, str(Path(os.environ["PIPELINE_SOURCE_DIR"]) / "tests"))
 
-from services import Kafka, KafkaError, Record, wait_until  # noqa: E402
+from services import PATIENCE, Kafka, KafkaError, Record, wait_until  # noqa: E402
 from services.rdkafka import Consumer  # noqa: E402
 
 READER = Path(os.environ["PIPELINE_BUILD_DIR"]) / "bin" / "kafka_source_reader"
@@ -56,7 +56,7 @@ class Reader:
 
     def stop(self) -> int:
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(timeout=30)
+        return self.process.wait(timeout=PATIENCE)
 
     def lines(self) -> list[str]:
         return self.output.read_text().splitlines() if self.output.exists() else []
@@ -94,7 +94,7 @@ def test_a_million_records_of_every_codec(kafka: Kafka, tmp_path: Path) -> None:
         kafka.create_topic(name, partitions=2)
         kafka.produce(name, values(200_000), config={"compression.type": name.removeprefix("codec-")})
     reader = Reader(kafka, tmp_path, "all", {"topic": "^codec-"})
-    wait_until(lambda: reader.count() >= 1_000_000, "a million records", timeout=120)
+    wait_until(lambda: reader.count() >= 1_000_000, "a million records", timeout=600)
     assert reader.stop() == 0
     lines = reader.lines()
     assert len(lines) == 1_000_000
@@ -116,11 +116,11 @@ def test_killed_again_and_again(kafka: Kafka, topic: str, tmp_path: Path) -> Non
         killed = time.monotonic()
         seen = reader.count()
         reader.start()
-        wait_until(lambda seen=seen: reader.count() > seen, "the first record after the kill", timeout=10)
+        wait_until(lambda seen=seen: reader.count() > seen, "the first record after the kill")
         # Static membership: nobody waits for the old session (45 s) to time out.
-        assert time.monotonic() - killed < 5
+        assert time.monotonic() - killed < 30
         kafka.produce(topic, values(20_000))
-    wait_until(lambda: set(reader.lines()) >= everything(kafka, topic), "every record", timeout=60)
+    wait_until(lambda: set(reader.lines()) >= everything(kafka, topic), "every record")
     assert reader.stop() == 0
     assert set(reader.lines()) == everything(kafka, topic)
 
@@ -139,7 +139,7 @@ def test_members_come_and_go_under_load(kafka: Kafka, topic: str, tmp_path: Path
     kafka.produce(topic, values(20_000))
     readers = (first, second, third)
     whole = everything(kafka, topic)
-    wait_until(lambda: sum(r.count() for r in readers) >= len(whole), "every record", timeout=60)
+    wait_until(lambda: sum(r.count() for r in readers) >= len(whole), "every record")
     assert third.stop() == 0
     times = collections.Counter(line for reader in readers for line in reader.lines())
     assert set(times) == whole
@@ -169,7 +169,7 @@ def test_a_topic_created_anew(kafka: Kafka, topic: str, tmp_path: Path) -> None:
     kafka.create_topic(topic, partitions=4)
     kafka.produce(topic, values(10), partition=0)
     # Kafka forgets a deleted topic's committed offsets; an operator's tool, or a sink's positions, may bring them back.
-    wait_until(lambda: restore_offset(kafka, reader.group, topic, 1000), "the group to be empty", timeout=60)
+    wait_until(lambda: restore_offset(kafka, reader.group, topic, 1000), "the group to be empty")
     reader.start()
     wait_until(lambda: reader.count() == 1010, "the new topic's records")
     assert reader.stop() == 0
@@ -191,7 +191,7 @@ def test_two_with_one_name(kafka: Kafka, topic: str, tmp_path: Path) -> None:
     first = Reader(kafka, tmp_path, "one", options)
     wait_until(lambda: first.count() == 100, "a hundred records")
     second = Reader(kafka, tmp_path, "other", options)
-    assert first.process.wait(timeout=30) == FENCED
+    assert first.process.wait(timeout=PATIENCE) == FENCED
     assert f"another live process has joined the group '{first.group}' as instance 'pod-1." in first.log_text()
     kafka.produce(topic, values(50))
     wait_until(lambda: second.count() >= 50, "the other to go on")
@@ -205,7 +205,7 @@ def test_an_operators_reset_after_a_stop(kafka: Kafka, topic: str, tmp_path: Pat
     wait_until(lambda: reader.count() == 100, "a hundred records")
     assert reader.stop() == 0
     # A static member stays in the group until its session is over; till then the tool refuses.
-    wait_until(lambda: "assigned" not in reset(kafka, reader.group, topic), "the broker to allow the reset", timeout=30)
+    wait_until(lambda: "assigned" not in reset(kafka, reader.group, topic), "the broker to allow the reset")
     reader.start()
     wait_until(lambda: reader.count() == 110, "the last ten records again")
     assert reader.stop() == 0
@@ -240,6 +240,6 @@ def test_the_broker_is_killed(tmp_path: Path) -> None:
         own.kill()
         own.start()
         own.produce("t", values(50_000))
-        wait_until(lambda: set(reader.lines()) >= everything(own, "t"), "the records after", timeout=60)
+        wait_until(lambda: set(reader.lines()) >= everything(own, "t"), "the records after")
         assert reader.stop() == 0
         assert len(reader.lines()) == len(set(reader.lines())), "the reader lived on: nothing is read twice"

@@ -16,6 +16,7 @@
 #include <cstdlib>
 #include <string>
 #include <string_view>
+#include <thread>
 #include <vector>
 
 namespace timescale_test {
@@ -32,6 +33,8 @@ inline std::string direct_url() {
   const auto* direct = std::getenv("DATABASE_DIRECT_URL");
   return direct ? direct : url();
 }
+
+inline bool has(const std::string& text, std::string_view piece) { return text.find(piece) != std::string::npos; }
 
 class database {
  public:
@@ -130,6 +133,17 @@ class sink {
   }
   pl_status write(const pl::batch& b) { return write(std::vector{b.get()}); }
   void write_all(const pl::batch& b) { REQUIRE_MESSAGE(write(b) == PL_OK, host.error_text()); }
+  // As the host does, a little later each time. A pool may hand out several connections that were ended, one after the
+  // other, and how long it takes to notice is its own affair.
+  void write_at_last(const std::vector<pl::batch_view>& batches) {
+    const auto patience = std::chrono::steady_clock::now() + 2min;
+    for (auto status = write(batches); status != PL_OK; status = write(batches)) {
+      REQUIRE_MESSAGE(status == PL_RETRY, host.error_text());
+      CHECK(has(host.error_text(), " at "));
+      REQUIRE_MESSAGE(std::chrono::steady_clock::now() < patience, "still no success: ", host.error_text());
+      std::this_thread::sleep_for(5ms);
+    }
+  }
 
   fake_host host;
 
@@ -143,8 +157,6 @@ class sink {
  public:
   pl::testing::instance instance_;
 };
-
-inline bool has(const std::string& text, std::string_view piece) { return text.find(piece) != std::string::npos; }
 
 // Rows (n, v) with n = first, first + 1, ...
 inline pl::batch numbered(fake_host& host, const std::vector<pl::cell>& values, std::int64_t first = 0) {

@@ -33,17 +33,6 @@ class unruly_table {
 
 std::vector<pl::cell> some(std::size_t n) { return std::vector<pl::cell>(n, pl::real_cell(1.5)); }
 
-// As the host does. A pool may hand out several connections that were ended, one after the other.
-void write_at_last(sink& s, const pl::batch& b) {
-  for (int attempts = 1; attempts <= 50; ++attempts) {
-    const auto status = s.write(b);
-    if (status == PL_OK) return;
-    REQUIRE(status == PL_RETRY);
-    CHECK(has(s.host.error_text(), " at "));
-  }
-  FAIL("still no success: ", s.host.error_text());
-}
-
 }  // namespace
 
 TEST_CASE("a connection that was ended is opened anew") {
@@ -54,7 +43,7 @@ TEST_CASE("a connection that was ended is opened anew") {
   s.write_all(numbered(s.host, some(10)));
   db.end_writers();
   const auto b = numbered(s.host, some(10), 10);
-  write_at_last(s, b);
+  s.write_at_last({b.get()});
   CHECK(db.one("SELECT count(*), count(DISTINCT n) FROM t") == "20|20");
 }
 
@@ -129,8 +118,19 @@ TEST_CASE("a server that falls silent is given up by us") {
             "the server was silent for 1 s while waiting for an answer: the connection is given up"));
   t.db.end_writers();
   t.fail_by("");
-  write_at_last(s, b);
+  s.write_at_last({b.get()});
   CHECK(t.db.one("SELECT count(*) FROM t") == "10");
+}
+
+TEST_CASE("a host that stands still in the middle of a transaction is given up by the server") {
+  database db;
+  db.run(
+      "CREATE TABLE t (n bigint, v double precision, patience text DEFAULT "
+      "current_setting('idle_in_transaction_session_timeout'))");
+  sink s(db.name("t"), {{"stall_timeout", std::chrono::nanoseconds(45s)}});
+  s.start();
+  s.write_all(numbered(s.host, some(1)));
+  CHECK(db.one("SELECT patience FROM t") == "45s");
 }
 
 TEST_CASE("somebody else's lock on the table") {

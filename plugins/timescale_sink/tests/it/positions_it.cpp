@@ -124,15 +124,6 @@ struct fixture {
   store book;
 };
 
-void write_at_last(sink& s, const std::vector<pl::batch_view>& batches) {
-  for (int attempts = 1; attempts <= 50; ++attempts) {
-    const auto status = s.write(batches);
-    if (status == PL_OK) return;
-    REQUIRE_MESSAGE(status == PL_RETRY, s.host.error_text());
-  }
-  FAIL("still no success: ", s.host.error_text());
-}
-
 }  // namespace
 
 TEST_CASE("no right to make the tables: what to grant, or to make, is told") {
@@ -561,7 +552,7 @@ TEST_CASE("connections that are ended between writes and in them") {
   for (int i = 0; i < 5; ++i) {
     f.db.end_writers();
     const auto b = read(f.s.host, 100, i * 100, 1);
-    write_at_last(f.s, {b.get()});
+    f.s.write_at_last({b.get()});
     CHECK(f.book.at() == std::to_string((i + 1) * 100) + "@1");
   }
   CHECK(f.rows() == "500|500");

@@ -1,0 +1,63 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <pipeline/json.hpp>
+#include <pipeline/plugin.hpp>
+
+#include <mqtt_common/settings.hpp>
+#include <spool_common/spool.hpp>
+
+#include <array>
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace spool {
+constexpr std::array<std::pair<std::string_view, durability>, 3> choices(durability) {
+  return {{{"always", durability::always}, {"interval", durability::interval}, {"never", durability::never}}};
+}
+}  // namespace spool
+
+namespace mqtt {
+
+enum class retained_messages { take, skip };
+constexpr std::array<std::pair<std::string_view, retained_messages>, 2> choices(retained_messages) {
+  return {{{"take", retained_messages::take}, {"skip", retained_messages::skip}}};
+}
+
+struct spool_options {
+  spool::durability fsync = spool::durability::interval;
+  std::chrono::nanoseconds fsync_interval = std::chrono::milliseconds(100);
+  pl::byte_size max_bytes{1ULL << 30U};
+
+  static pl::option_table<spool_options> table();
+};
+
+struct source_options {
+  std::string url;
+  std::optional<std::string> topic;
+  std::vector<std::string> topics;
+  int qos = 1;
+  std::optional<std::string> segments;
+  retained_messages retained = retained_messages::take;
+  protocol version = protocol::v3_1_1;
+  std::string client_id, user, password;
+  std::uint32_t max_in_flight = 1000;
+  bool clean_session = false;
+  std::chrono::nanoseconds session_expiry = std::chrono::hours(24);
+  std::chrono::nanoseconds connect_timeout = std::chrono::seconds(10), keep_alive = std::chrono::seconds(60);
+  std::optional<tls_options> tls;
+  spool_options spool;
+
+  static pl::option_table<source_options> table();
+};
+
+// These throw pl::invalid_options, naming the option at fault.
+connection_settings connection_of(const source_options& o, const pl::context& ctx);
+// The filters to subscribe to.
+std::vector<std::string> filters_of(const source_options& o);
+
+}  // namespace mqtt
