@@ -41,7 +41,7 @@ bench: ## Throughput against the raw limits of this machine, in the same run
 	cmake --preset release -DPIPELINE_BUILD_TESTS=ON && $(build) release -j $(JOBS)
 	python3 tests/bench/bench.py --build build/release
 
-lint: ## Formatting, clang-tidy, shell scripts
+lint: ## Formatting, clang-tidy, shell scripts; what deploys, against its schemas
 	@scripts/install-deps.sh build lint
 	@scripts/lint.sh
 

@@ -24,7 +24,7 @@ test_packages=(
   "${demo_packages[@]}" "${package_packages[@]}"
   pgbouncer kcat maven 'openjdk-17-jre-headless|openjdk-21-jre-headless'
   debootstrap debian-archive-keyring openssl
-  python3-pytest python3-yaml faketime git lintian man-db systemd
+  python3-pytest python3-yaml faketime git lintian man-db strace systemd
   'clang-15|clang-19' 'libclang-common-15-dev|libclang-rt-19-dev'
 )
 lint_packages=('clang-format-15|clang-format-19' 'clang-tidy-15|clang-tidy-19' shellcheck

@@ -8,7 +8,7 @@ import platform
 import shlex
 import signal
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -76,8 +76,10 @@ class PlainDebian:
         return f"{done.stdout}{done.returncode}"
 
     @contextmanager
-    def running(self, *argv: str, environment: Mapping[str, str] | None = None, **how: object) -> Iterator[Process]:
-        command = self._command(list(argv), **how)
+    def running(
+        self, *argv: str, environment: Mapping[str, str] | None = None, prefix: Sequence[str] = (), **how: object
+    ) -> Iterator[Process]:
+        command = [*prefix, *self._command(list(argv), **how)]
         process = Process(command, self.root.with_suffix(".log"), {**self._environment, **(environment or {})})
         try:
             yield process
@@ -88,9 +90,11 @@ class PlainDebian:
             process.end()
 
     def _command(self, argv: list[str], *, user: int = 0, cwd: str = "/", writable: str | None = None) -> list[str]:
-        """Mounts are the command's own and go with it. With `writable`, all but that directory is read-only."""
+        """Mounts are the command's own and go with it. With `writable`, all but that directory is read-only, and /proc has
+        processes only, as a confined service sees it."""
         root = shlex.quote(str(self.root))
-        steps = ["set -e", f"mount --bind {root} {root}", f"mount -t proc proc {root}/proc"]
+        subset = "-o subset=pid " if writable else ""
+        steps = ["set -e", f"mount --bind {root} {root}", f"mount -t proc {subset}proc {root}/proc"]
         if writable:
             steps += [f"mount --bind {root}{writable} {root}{writable}", f"mount -o remount,bind,ro {root}"]
         person = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups", "--no-new-privs"] if user else []

@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 
@@ -79,6 +80,7 @@ def test_installed_run_and_removed(packages: dict[str, Path], system: PlainDebia
         system.run("pipeline-host", "validate", f"/etc/pipeline-host/{file.name}", user=UID)
 
     run_as_the_unit_does(system)
+    assert refused_calls(system, packages["pipeline-host"].parent / "trace") == set()
 
     # What an administrator has changed outlives `remove`, and what was kept does too.
     changed = system.path("/etc/pipeline-host/iot.yaml")
@@ -93,6 +95,42 @@ def test_installed_run_and_removed(packages: dict[str, Path], system: PlainDebia
     assert system.files() - before == set()
     assert before - system.files() == set()
     assert "pipeline-host" not in system.run("dpkg-query", "-W", "-f", "${Package}\n")
+
+
+def set_of_calls(name: str) -> set[str]:
+    """System calls in a set of systemd's, such as @system-service."""
+    found = set[str]()
+    for line in run("systemd-analyze", "syscall-filter", name).splitlines()[1:]:
+        word = line.strip()
+        if word.startswith("@"):
+            found |= set_of_calls(word)
+        elif word and not word.startswith("#"):
+            found.add(word)
+    return found
+
+
+def refused_calls(system: PlainDebian, trace: Path) -> set[str]:
+    """What the unit's SystemCallFilter would refuse of what the host calls. No service manager runs here to do so."""
+    allowed = set[str]()
+    for words in re.findall(r"^SystemCallFilter=(.*)$", system.path(UNIT).read_text(), re.MULTILINE):
+        calls = set[str]().union(*(set_of_calls(word) for word in words.lstrip("~").split()))
+        allowed = allowed - calls if words.startswith("~") else allowed | calls
+    configurations = [f"/etc/pipeline-host/{file.name}" for file in system.path("/etc/pipeline-host").glob("*.yaml")]
+    strace = ["strace", "-f", "-o", str(trace)]
+    with system.running(
+        "/usr/bin/pipeline-host", "run", "--set", "http.listen=127.0.0.1:0", "--log-level", "debug", *configurations,
+        prefix=strace, user=UID, cwd=STATE, writable=STATE,
+    ) as host:  # fmt: skip
+        host.wait_for_log("metrics and health")
+        quickstart = system.path(STATE) / "quickstart.db"
+        wait_until(lambda: quickstart.exists() and " connect(" in trace.read_text(errors="replace"), "a connection")
+        program = int(re.findall(r'^(\d+) +execve\("/usr/bin/pipeline-host"', trace.read_text(errors="replace"), re.M)[-1])
+        os.kill(program, signal.SIGTERM)
+        wait_until(lambda: not Path(f"/proc/{program}").exists(), "its end", timeout=60)
+    _, _, traced = trace.read_text(errors="replace").rpartition('execve("/usr/bin/pipeline-host"')
+    used = set(re.findall(r"^\d+ +(\w+)\(", traced, re.MULTILINE))
+    assert {"openat", "write", "fdatasync"} <= used
+    return used - allowed
 
 
 def run_as_the_unit_does(system: PlainDebian) -> None:
