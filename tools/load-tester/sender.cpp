@@ -96,8 +96,7 @@ void sender::run(std::int64_t begin_us) {
     if (!due || (!paced_ && duration_us_ != 0 && now_us() >= begin_us_ + duration_us_)) break;
     send_due();
     show();
-    const auto wake = begin_us_ + *due / 1000;
-    serve(paced_ && may_send() ? std::max(wake, now_us()) : now_us() + second_us / 100);
+    serve(wake_up(*due));
   }
   release_held(now_us());
   end_us_ = now_us();
@@ -105,6 +104,13 @@ void sender::run(std::int64_t begin_us) {
   drain();
   show();
   progress_.done = true;
+}
+
+// Until when the connections are served before more is sent. Who can't send waits for what acknowledgements make room for.
+std::int64_t sender::wake_up(std::int64_t due_ns) const {
+  const auto now = now_us();
+  if (!may_send()) return now + second_us / 100;
+  return paced_ ? begin_us_ + due_ns / 1000 : now;
 }
 
 // All that is due, but no longer than a moment: acknowledgements have to be read as well.

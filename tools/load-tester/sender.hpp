@@ -74,6 +74,7 @@ class sender {
 
   void send_due();
   bool may_send() const;
+  std::int64_t wake_up(std::int64_t due_ns) const;
   bool turn(std::int64_t due_us);
   void publish(const reading& r, std::uint64_t seq, std::int64_t due_us);
   void release_held(std::int64_t now);
