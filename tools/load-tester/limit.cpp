@@ -25,6 +25,7 @@ void limit_search::note(bool held) noexcept {
   }
   if (held) {
     held_ = next_;
+    ever_held_ = true;
   } else {
     not_held_ = next_;
     if (held_ >= next_) held_ = 0;  // held for a while is not held: search below
@@ -38,7 +39,7 @@ void limit_search::choose() noexcept {
     next_ = held_ * 2;
     ended_ = next_ > highest;
   } else if (held_ == 0) {
-    next_ = not_held_ / (found_ == 0 && not_held_ > 2 * lowest ? 1.25 : 2);
+    next_ = not_held_ / (ever_held_ ? 1.25 : 2);
     ended_ = next_ < lowest;
   } else if (not_held_ / held_ > close_enough) {
     next_ = (held_ + not_held_) / 2;

@@ -31,7 +31,7 @@ class limit_search {
   void choose() noexcept;
 
   double next_, held_ = 0, not_held_ = 0, found_ = 0;
-  bool confirming_ = false, ended_ = false;
+  bool ever_held_ = false, confirming_ = false, ended_ = false;
 };
 
 // Why a run does not count as held; empty if it does.

@@ -108,8 +108,7 @@ std::string session::connect() {
       return fmt::format("the broker {}: {}\n  --broker or MQTT_URL says where it is", o_.broker.url.name(), wrong);
   }
   if (auto wrong = sender_.connect(); !wrong.empty())
-    return fmt::format("the broker {}: {}\n  --broker or MQTT_URL says where it is; with fewer --connections it may do",
-                       o_.broker.url.name(), wrong);
+    return fmt::format("the broker {}: {}\n  --broker or MQTT_URL says where it is", o_.broker.url.name(), wrong);
   return {};
 }
 

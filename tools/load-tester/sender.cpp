@@ -73,7 +73,8 @@ std::string sender::open(std::uint32_t n) {
 
 std::string sender::connect() {
   for (std::uint32_t n = 0; n < lines_.size() && !stop_; ++n)
-    if (auto wrong = open(n); !wrong.empty()) return fmt::format("connection {}: {}", n + 1, wrong);
+    if (auto wrong = open(n); !wrong.empty())
+      return n == 0 ? wrong : fmt::format("{} (connection {}; fewer --connections may do)", wrong, n + 1);
   const auto end = now_us() + options_.connect_timeout_us;
   const auto ready = [](const line& l) { return l.client->welcome(); };
   while (!stop_ && !std::all_of(lines_.begin(), lines_.end(), ready)) {
