@@ -3,20 +3,6 @@
 
 namespace mqtt {
 
-pl::option_table<spool_options> spool_options::table() {
-  return {
-      pl::option(&spool_options::fsync, "fsync",
-                 "When a message is on the disk. always: before the broker hears that it has arrived, so that not even "
-                 "a power cut loses it; interval: within fsync_interval; never: when the system likes. A host that is "
-                 "killed loses nothing under any of these."),
-      pl::option(&spool_options::fsync_interval, "fsync_interval", "How long a power cut may reach back.")
-          .range(0.001, 60),
-      pl::option(&spool_options::max_bytes, "max_bytes",
-                 "Room for messages that no sink has yet. When it is used up the source leaves the broker, which keeps "
-                 "them, until there is room again. What is on its way then still finds room.")
-          .range(1 << 20, 1e15)};
-}
-
 pl::option_table<source_options> source_options::table() {
   using pl::option;
   using o = source_options;

@@ -5,7 +5,7 @@
 #include <pipeline/plugin.hpp>
 
 #include <mqtt_common/settings.hpp>
-#include <spool_common/spool.hpp>
+#include <spool_common/options.hpp>
 
 #include <array>
 #include <chrono>
@@ -15,26 +15,12 @@
 #include <utility>
 #include <vector>
 
-namespace spool {
-constexpr std::array<std::pair<std::string_view, durability>, 3> choices(durability) {
-  return {{{"always", durability::always}, {"interval", durability::interval}, {"never", durability::never}}};
-}
-}  // namespace spool
-
 namespace mqtt {
 
 enum class retained_messages { take, skip };
 constexpr std::array<std::pair<std::string_view, retained_messages>, 2> choices(retained_messages) {
   return {{{"take", retained_messages::take}, {"skip", retained_messages::skip}}};
 }
-
-struct spool_options {
-  spool::durability fsync = spool::durability::interval;
-  std::chrono::nanoseconds fsync_interval = std::chrono::milliseconds(100);
-  pl::byte_size max_bytes{1ULL << 30U};
-
-  static pl::option_table<spool_options> table();
-};
 
 struct source_options {
   std::string url;
@@ -50,7 +36,7 @@ struct source_options {
   std::chrono::nanoseconds session_expiry = std::chrono::hours(24);
   std::chrono::nanoseconds connect_timeout = std::chrono::seconds(10), keep_alive = std::chrono::seconds(60);
   std::optional<tls_options> tls;
-  spool_options spool;
+  spool::options spool;
 
   static pl::option_table<source_options> table();
 };

@@ -62,4 +62,5 @@ def test_a_million_records_and_230_kills(unique_name: str, tmp_path: Path, rng: 
     for victim, seconds in times.items():
         print(f"{victim} up again, to the first new row: {statistics.median(seconds):.2f} s, at most {max(seconds):.2f} s"
               f" (of {len(seconds)})")  # fmt: skip
-    assert max(times["host"]) < 2
+    # All but one in a hundred: the machine may be busy with something else just then.
+    assert sorted(times["host"])[-1 - len(times["host"]) // 100] < 2

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Row 13, and 14 for the spool: from MQTT into Kafka and into the database, while the bridge and the broker are killed."""
+
+from __future__ import annotations
+
+import collections
+import json
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pipeline_host import SOURCE, PipelineHost
+from stage import FAULT_BUILD, ROUNDS
+
+from services import Kafka, Mosquitto, Timescale, wait_until
+
+DEVICES = 20
+# Mosquitto forgets all but 1000 messages of a client that is away, and all of one whose session it does not keep.
+KEEPS_ALL = {"max_queued_messages": "0", "autosave_interval": "1", "autosave_on_changes": "false"}
+
+
+class Devices:
+    """Publishes numbered readings with QoS 1 until it is told to stop; knows which the broker has acknowledged."""
+
+    def __init__(self, broker: Mosquitto) -> None:
+        self._broker = broker
+        self._stop = threading.Event()
+        self.acknowledged = 0
+        self._thread = threading.Thread(target=self._run)
+
+    def __enter__(self) -> Devices:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> int:
+        self._stop.set()
+        self._thread.join()
+        return self.acknowledged
+
+    def _run(self) -> None:
+        while not self._stop.is_set():
+            batch = [self._message(self.acknowledged + i) for i in range(50)]
+            try:
+                self._broker.publish_all(batch, timeout=20)
+            except Exception:  # the broker is down: the same once more, as devices do
+                time.sleep(0.05)
+                continue
+            self.acknowledged += len(batch)
+
+    @staticmethod
+    def _message(n: int) -> tuple[str, bytes]:
+        return (f"users/u/devices/d{n % DEVICES}/telemetry",
+                json.dumps({"time": 1_763_000_000_000 + n, "temperature": n % 40, "n": n}).encode())  # fmt: skip
+
+
+@pytest.fixture
+def broker() -> Iterator[Mosquitto]:
+    with Mosquitto(persistence=True, settings=KEEPS_ALL) as service:
+        yield service
+
+
+@pytest.fixture
+def topic(kafka: Kafka, unique_name: str) -> Iterator[str]:
+    kafka.create_topic(unique_name, partitions=4, config={"retention.ms": -1})
+    yield unique_name
+    kafka.delete_topic(unique_name)
+
+
+@pytest.fixture
+def bridge(kafka: Kafka, broker: Mosquitto, topic: str, tmp_path: Path) -> PipelineHost:
+    return make_bridge(kafka, broker, topic, tmp_path)
+
+
+def make_bridge(kafka: Kafka, broker: Mosquitto, topic: str, folder: Path, *sets: str, **how: Any) -> PipelineHost:
+    environment = {"KAFKA_BROKERS": kafka.brokers, "MQTT_URL": broker.url(), **how.pop("environment", {})}
+    sets = (f"sinks.topic.topic={topic}", f"dead_letters.topic={topic}", *sets)
+    return PipelineHost(SOURCE / "configs/bridge.yaml", folder, environment=environment, sets=sets, **how)
+
+
+def arrived(kafka: Kafka, topic: str, at_least: int) -> tuple[dict[int, int], dict[str, int]]:
+    """How often each number is in the topic; and each message id."""
+    numbers: dict[int, int] = collections.Counter()
+    ids: dict[str, int] = collections.Counter()
+    for message in kafka.consume(topic, at_least=at_least):
+        numbers[json.loads(message.value or b"")["n"]] += 1
+        ids[dict(message.headers)["message_id"].decode()] += 1
+    return numbers, ids
+
+
+def check(kafka: Kafka, topic: str, acknowledged: int) -> int:
+    """Every acknowledged message is in the topic; what is there twice has one id. Answers how many are there twice."""
+    ends = lambda: sum(kafka.end_offsets(topic).values())  # noqa: E731
+    wait_until(lambda: ends() >= acknowledged, "as many records as were acknowledged", 60)
+    numbers, ids = arrived(kafka, topic, ends())
+    lost = [n for n in range(acknowledged) if n not in numbers]
+    assert not lost, f"{len(lost)} lost of {acknowledged}, the first: {lost[:5]}"
+    twice = sum(n - 1 for n in numbers.values())
+    assert twice == sum(n - 1 for n in ids.values()), "what is there twice has the same id"
+    assert len(ids) == len(numbers)
+    print(f"{acknowledged:,} acknowledged, {len(numbers):,} in the topic, {twice:,} of them again: lost 0")
+    return twice
+
+
+def kill_now_and_then(host: PipelineHost, times: int, rng: random.Random, progress: Callable[[], int]) -> None:
+    for _ in range(times):
+        seen = progress()
+        wait_until(lambda seen=seen: progress() > seen, "progress", 60)
+        time.sleep(rng.uniform(0, 0.3))
+        host.kill()
+        host.start()
+
+
+def test_13_the_bridge_is_killed_again_and_again(
+    kafka: Kafka, broker: Mosquitto, bridge: PipelineHost, topic: str, rng: random.Random
+) -> None:
+    with bridge, Devices(broker) as devices:
+        kill_now_and_then(bridge, 100 if ROUNDS >= 5 else 8, rng, lambda: sum(kafka.end_offsets(topic).values()))
+        acknowledged = devices.stop()
+        check(kafka, topic, acknowledged)
+        assert bridge.stop() == 0
+
+
+@pytest.mark.parametrize("point", ["spool.before", "spool.after"])
+def test_13_the_bridge_is_killed_around_the_spool(
+    kafka: Kafka, broker: Mosquitto, topic: str, tmp_path: Path, point: str
+) -> None:
+    for nth in range(20 if ROUNDS >= 3 else 2):
+        fault = make_bridge(kafka, broker, topic, tmp_path, build=FAULT_BUILD,
+                            environment={"PIPELINE_FAILPOINT": f"{point}:{nth * 37 + 5}"})  # fmt: skip
+        with fault, Devices(broker) as devices:
+            assert fault.wait() == -9
+            acknowledged = devices.stop()
+        with make_bridge(kafka, broker, topic, tmp_path) as bridge:
+            before = sum(kafka.end_offsets(topic).values())
+            wait_until(lambda before=before, n=acknowledged: before + n <= sum(kafka.end_offsets(topic).values()) or
+                       bridge.metric("pipeline_mqtt_source_connected") == 1, "the session again", 30)  # fmt: skip
+            bridge_has_all(bridge, kafka, topic, set(range(acknowledged)))
+            assert bridge.stop() == 0
+
+
+def bridge_has_all(bridge: PipelineHost, kafka: Kafka, topic: str, wanted: set[int]) -> None:
+    def all_there() -> bool:
+        at_least = sum(kafka.end_offsets(topic).values())
+        return wanted <= arrived(kafka, topic, at_least)[0].keys() if at_least else not wanted
+
+    wait_until(all_there, "every acknowledged message in the topic", 60)
+
+
+def test_12_the_mqtt_broker_is_killed_under_load(
+    kafka: Kafka, broker: Mosquitto, bridge: PipelineHost, topic: str, rng: random.Random
+) -> None:
+    """Mosquitto writes what it keeps once a second: what it acknowledged and forgot is no fault of the bridge's. So it is
+    ended in order here; then it keeps everything."""
+    with bridge, Devices(broker) as devices:
+        for _ in range(10 if ROUNDS >= 5 else 2):
+            seen = sum(kafka.end_offsets(topic).values())
+            wait_until(lambda seen=seen: sum(kafka.end_offsets(topic).values()) > seen, "progress", 60)
+            time.sleep(rng.uniform(0, 0.3))
+            broker.stop()
+            broker.start()
+        acknowledged = devices.stop()
+        check(kafka, topic, acknowledged)
+        assert bridge.stop() == 0
+
+
+def test_14_the_spool_is_full_and_the_bridge_leaves_the_broker(broker: Mosquitto, topic: str, tmp_path: Path) -> None:
+    with Kafka() as kafka:
+        kafka.create_topic(topic, partitions=4, config={"retention.ms": -1})
+        bridge = make_bridge(kafka, broker, topic, tmp_path, "sources.devices.spool.max_bytes=1MiB")
+        with bridge, Devices(broker) as devices:
+            wait_until(lambda: sum(kafka.end_offsets(topic).values()) > 0, "progress", 60)
+            kafka.pause()
+            bridge.wait_for_log("the spool is full", 120)
+            wait_until(lambda: bridge.metric("pipeline_mqtt_source_connected") == 0, "gone from the broker")
+            size = sum(f.stat().st_size for f in (tmp_path / "state").rglob("*.spool"))
+            assert size < 3 << 20, "what was on its way found room, and no more came"
+            kafka.resume()
+            acknowledged = devices.stop()
+            check(kafka, topic, acknowledged)
+            assert bridge.stop() == 0
+
+
+def test_14_the_last_record_of_the_spool_is_torn(
+    kafka: Kafka, broker: Mosquitto, bridge: PipelineHost, topic: str, tmp_path: Path
+) -> None:
+    with bridge, Devices(broker) as devices:
+        wait_until(lambda: sum(kafka.end_offsets(topic).values()) > 0, "progress", 60)
+        bridge.kill()
+        last = max((tmp_path / "state").rglob("*.spool"))
+        with last.open("ab") as file:
+            file.write(b"\x40\x00\x00\x00half a record")
+        bridge.start()
+        bridge.wait_for_log("bytes of a record that was not written to its end are cut off")
+        acknowledged = devices.stop()
+        check(kafka, topic, acknowledged)
+        assert bridge.stop() == 0
+
+
+def test_13_all_in_one_stores_each_record_of_the_spool_once(
+    broker: Mosquitto, timescale: Timescale, unique_name: str, tmp_path: Path, rng: random.Random
+) -> None:
+    url = timescale.create_database(unique_name)
+    query = lambda sql: timescale.query(sql, database=unique_name)  # noqa: E731
+    host = PipelineHost(SOURCE / "configs/all-in-one.yaml", tmp_path, environment={"DATABASE_URL": url, "MQTT_URL": broker.url()})
+
+    def stored() -> int:
+        if not query("SELECT 1 FROM pg_tables WHERE tablename = 'raw_telemetry'"):
+            return 0
+        return int(str(query("SELECT count(DISTINCT extra->>'n') FROM raw_telemetry")[0][0]))
+
+    with host, Devices(broker) as devices:
+        kill_now_and_then(host, 40 if ROUNDS >= 5 else 5, rng, stored)
+        acknowledged = devices.stop()
+        wait_until(lambda: stored() >= acknowledged, "every acknowledged reading in the table", 60)
+        assert host.stop() == 0
+    rows = int(str(query("SELECT count(*) FROM raw_telemetry")[0][0]))
+    (spooled,) = query("SELECT sum(next) FROM pipeline_positions")[0]
+    assert rows == int(str(spooled)), "each record of the spool is there once: what is more came twice from the broker"
+    assert rows >= acknowledged
+    print(f"{acknowledged:,} acknowledged, {rows:,} rows, {rows - acknowledged:,} redelivered by the broker")
