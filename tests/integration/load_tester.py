@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from pipeline_host import BUILD
 
-from services import Kafka, Mosquitto, MqttMessage, Record, Timescale
+from services import Mosquitto, MqttMessage, Timescale
 
 PROGRAM = BUILD / "bin" / "load-tester"
 TELEMETRY = "users/+/devices/+/telemetry"
@@ -99,18 +99,6 @@ class _Background:
 
     def handle(self, messages: Sequence[MqttMessage]) -> None:
         raise NotImplementedError
-
-
-class Bridge(_Background):
-    """From MQTT to Kafka, a message for each."""
-
-    def __init__(self, mosquitto: Mosquitto, kafka: Kafka, topic: str) -> None:
-        super().__init__(mosquitto)
-        self._kafka, self._topic = kafka, topic
-
-    def handle(self, messages: Sequence[MqttMessage]) -> None:
-        records = [Record(m.payload, m.topic.removesuffix("/telemetry").encode()) for m in messages]
-        self._kafka.produce(self._topic, records)
 
 
 def _utc(ms: int) -> str:

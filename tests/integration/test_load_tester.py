@@ -3,13 +3,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 from conftest import Servers
-from load_tester import Bridge, LoadTester, Outcome, Pipeline, Reading, run
+from load_tester import LoadTester, Outcome, Pipeline, Reading, run
 from pipeline_host import SOURCE, PipelineHost
 
 from services import Mosquitto, Timescale, free_port
@@ -293,20 +294,33 @@ def test_wrong_usage_is_explained(arguments: list[str], words: str) -> None:
     assert words in outcome.err
 
 
-def test_the_real_pipeline_loses_nothing(servers: Servers, tmp_path: Path) -> None:
-    iot = SOURCE / "configs" / "iot.yaml"
-    letters = tmp_path / "dead-letters" / "iot.ndjson"
+@contextlib.contextmanager
+def both_halves(servers: Servers, directory: Path) -> Iterator[list[str]]:
+    """configs/bridge.yaml and configs/iot.yaml, running; where their dead letters go."""
+    letters = f"{servers.topic}_letters"
+    servers.kafka.create_topic(letters)
+    sets = [f"sinks.topic.topic={servers.topic}", f"dead_letters.topic={letters}"]
+    for half in ("bridge", "iot"):
+        (directory / half).mkdir()
+    configs = SOURCE / "configs"
     with (
-        PipelineHost(iot, tmp_path, environment=servers.environment, sets=servers.sets) as host,
-        Bridge(servers.mosquitto, servers.kafka, servers.topic),
+        PipelineHost(configs / "iot.yaml", directory / "iot", environment=servers.environment, sets=servers.sets) as host,
+        PipelineHost(configs / "bridge.yaml", directory / "bridge", environment=servers.environment, sets=sets) as bridge,
     ):
         host.wait_ready()
+        bridge.wait_ready()
+        yield [str(directory / "iot" / "dead-letters" / "iot.ndjson"), f"kafka://{servers.kafka.brokers}/{letters}"]
+        assert (bridge.stop(), host.stop()) == (0, 0)
+    servers.kafka.delete_topic(letters)
+
+
+def test_from_the_devices_to_the_database_nothing_is_lost(servers: Servers, tmp_path: Path) -> None:
+    with both_halves(servers, tmp_path) as letters:
         outcome = run(
             "--json", "--verify", "--rate", "500", "--duration", "20s", "--anomalies", "3", "--duplicates", "2",
-            "--reorder", "3", "--broken", "2", "--silent", "5", "--burst", "200:3s", "--dead-letters", str(letters),
-            environment=servers.environment,
+            "--reorder", "3", "--broken", "2", "--silent", "5", "--burst", "200:3s",
+            *(f"--dead-letters={place}" for place in letters), environment=servers.environment,
         )  # fmt: skip
-        assert host.stop() == 0
     report = outcome.report
     assert (outcome.code, report["faults"]) == (0, []), report
     assert report["stored"] == report["expected"] > 9_000
