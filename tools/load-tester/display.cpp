@@ -66,14 +66,12 @@ std::string display::line(const snapshot& s, double seconds) const {
   return out + '\n';
 }
 
+bool display::is_due() const { return !quiet_ && now_us() - last_us_ >= (terminal_ ? second_us / 2 : 5 * second_us); }
+
 void display::show(const snapshot& s) {
-  if (quiet_) return;
   const auto now = now_us();
-  if (begin_us_ == 0) {
-    begin_us_ = last_us_ = now;
-    return;
-  }
-  if (now - last_us_ < (terminal_ ? second_us / 2 : 5 * second_us)) return;
+  if (begin_us_ == 0) begin_us_ = last_us_ = now;
+  if (!is_due()) return;
   const auto seconds = static_cast<double>(now - last_us_) / static_cast<double>(second_us);
   last_us_ = now;
   auto text = terminal_ ? table(s, seconds) : line(s, seconds);

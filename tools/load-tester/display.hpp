@@ -23,7 +23,8 @@ class display {
  public:
   display(bool quiet, std::string run);
 
-  // May be called as often as one likes.
+  // Whether it is time to show something.
+  [[nodiscard]] bool is_due() const;
   void show(const snapshot& s);
   void finish();
 

@@ -46,7 +46,7 @@ fleet::fleet(const fleet_options& options)
 
 std::optional<reading> fleet::measure(std::uint32_t index, std::int64_t now_us) {
   auto& d = devices_[index];
-  if (d.goes_silent && options_.silent_from_us != 0 && now_us >= options_.silent_from_us) return std::nullopt;
+  if (d.goes_silent && silent_from_us_ != 0 && now_us >= silent_from_us_) return std::nullopt;
   reading r;
   r.device = index;
   r.time_us = now_us;

@@ -17,7 +17,7 @@ struct fleet_options {
   std::uint32_t users = 1, devices_per_user = 1;
   double duplicates = 0, reorder = 0, broken = 0, silent = 0, anomalies = 0;  // percent
   double threshold = 80, clear = 75;                                          // of the alert rule
-  std::int64_t silent_from_us = 0;                                            // wall clock; 0: never
+  std::int64_t silent_after_us = 0;                                           // from begin(); 0: never
   std::string run;            // part of each message: tells this run's rows from all others
   std::string device_prefix;  // what device ids begin with
   std::uint64_t seed = 1;
@@ -45,6 +45,10 @@ class fleet {
   [[nodiscard]] const std::string& id(std::uint32_t device) const { return devices_[device].id; }
   [[nodiscard]] std::uint32_t silent_devices() const noexcept { return silent_; }
 
+  // The wall clock at the beginning, from which silence is counted.
+  void begin(std::int64_t now_us) noexcept {
+    silent_from_us_ = options_.silent_after_us == 0 ? 0 : now_us + options_.silent_after_us;
+  }
   // The next reading of a device; nothing once it has gone silent.
   std::optional<reading> measure(std::uint32_t device, std::int64_t now_us);
   // Whether a reading just made is to wait for the device's next one and follow it.
@@ -67,6 +71,7 @@ class fleet {
   std::vector<simulated> devices_;
   std::uint32_t silent_ = 0, episodes_ = 0;
   double begin_percent_ = 0;
+  std::int64_t silent_from_us_ = 0;
 };
 
 // Where `text` holds the mark of a message of this run, its number; whatever way the message is quoted in it.

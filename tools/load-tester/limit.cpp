@@ -18,28 +18,13 @@ std::optional<limit_search::step> limit_search::next() const noexcept {
 }
 
 void limit_search::note(bool held) noexcept {
-  if (held && confirming_) {
-    found_ = next_;
-    ended_ = true;
-    return;
-  }
-  if (held) {
-    held_ = next_;
-    ever_held_ = true;
-  } else {
-    not_held_ = next_;
-    if (held_ >= next_) held_ = 0;  // held for a while is not held: search below
-  }
-  confirming_ = false;
-  choose();
-}
-
-void limit_search::choose() noexcept {
+  if (confirming_) return note_confirmed(held);
+  (held ? held_ : not_held_) = next_;
   if (not_held_ == 0) {
     next_ = held_ * 2;
     ended_ = next_ > highest;
   } else if (held_ == 0) {
-    next_ = not_held_ / (ever_held_ ? 1.25 : 2);
+    next_ = not_held_ / 2;
     ended_ = next_ < lowest;
   } else if (not_held_ / held_ > close_enough) {
     next_ = (held_ + not_held_) / 2;
@@ -47,6 +32,13 @@ void limit_search::choose() noexcept {
     next_ = held_;
     confirming_ = true;
   }
+}
+
+// Down in small steps, each of them long: what is held for a short while has been found already.
+void limit_search::note_confirmed(bool held) noexcept {
+  if (held) found_ = next_;
+  next_ /= close_enough;
+  ended_ = held || next_ < lowest;
 }
 
 std::string why_not_held(const report& r, std::int64_t max_latency_us) {

@@ -12,7 +12,7 @@ namespace pl::load {
 
 // Doubles the rate until one is not held, then halves the interval between the highest that was and the lowest that was not.
 // A rate that was held has to be held once more, three times as long, before it is the answer: a queue that only just did not
-// run over in ten seconds does so in thirty.
+// run over in ten seconds does so in thirty. If it isn't, the next lower one has to be, and so on.
 class limit_search {
  public:
   explicit limit_search(double first) noexcept : next_(first) {}
@@ -28,10 +28,10 @@ class limit_search {
   [[nodiscard]] double found() const noexcept { return found_; }
 
  private:
-  void choose() noexcept;
+  void note_confirmed(bool held) noexcept;
 
   double next_, held_ = 0, not_held_ = 0, found_ = 0;
-  bool ever_held_ = false, confirming_ = false, ended_ = false;
+  bool confirming_ = false, ended_ = false;
 };
 
 // Why a run does not count as held; empty if it does.

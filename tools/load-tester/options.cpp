@@ -31,6 +31,12 @@ class usage_error : public std::runtime_error {
   using std::runtime_error::runtime_error;
 };
 
+// The help says in words what fits.
+template <class T>
+CLI::Validator between(T least, T most) {
+  return CLI::Range(least, most).description("");
+}
+
 void add_places(CLI::App& app, options& o, texts& t) {
   constexpr auto group = "Where";
   app.add_option("--broker", t.broker, "MQTT broker: mqtt[s]://user:password@host:port")
@@ -58,20 +64,17 @@ void add_places(CLI::App& app, options& o, texts& t) {
 
 void add_devices(CLI::App& app, options& o) {
   constexpr auto group = "Who";
-  app.add_option("--users", o.users, "Users")->check(CLI::Range(1U, most_devices))->capture_default_str()->group(group);
+  app.add_option("--users", o.users, "Users")->check(between(1U, most_devices))->capture_default_str()->group(group);
   app.add_option("--devices-per-user", o.devices_per_user, "Devices of each")
-      ->check(CLI::Range(1U, most_devices))
+      ->check(between(1U, most_devices))
       ->capture_default_str()
       ->group(group);
   app.add_option("--connections", o.connections, "MQTT connections that they share (one for each device, at most 1000)")
-      ->check(CLI::Range(1U, most_devices))
+      ->check(between(1U, most_devices))
       ->group(group);
-  app.add_option("--qos", o.qos, "MQTT quality of service")
-      ->check(CLI::Range(0, 2))
-      ->capture_default_str()
-      ->group(group);
+  app.add_option("--qos", o.qos, "MQTT quality of service")->check(between(0, 2))->capture_default_str()->group(group);
   app.add_option("--in-flight", o.window, "Unacknowledged messages of a connection (100; 20 with QoS 2)")
-      ->check(CLI::Range(1, 65'000))
+      ->check(between(1, 65'000))
       ->group(group);
   app.add_option("--device-prefix", o.device_prefix,
                  "What device ids begin with (the run's id, so that each run has its own)")
@@ -83,11 +86,11 @@ void add_devices(CLI::App& app, options& o) {
 void add_load(CLI::App& app, options& o, texts& t) {
   constexpr auto group = "How much";
   auto* rate = app.add_option("--rate", o.rate, "Messages a second over all devices; 0: as fast as it goes")
-                   ->check(CLI::Range(0.0, 1e7))
+                   ->check(between(0.0, 1e7))
                    ->capture_default_str()
                    ->group(group);
   app.add_option("--rate-per-device", t.rate_per_device, "The same, for each device")
-      ->check(CLI::Range(0.0, 1e6))
+      ->check(between(0.0, 1e6))
       ->excludes(rate)
       ->group(group);
   app.add_option("--duration", t.duration, "How long: 90s, 5m, 2h; 0: until Ctrl-C (60s, or until --count is reached)")
@@ -100,25 +103,25 @@ void add_load(CLI::App& app, options& o, texts& t) {
 
 void add_faults(CLI::App& app, options& o) {
   constexpr auto group = "Faults, in percent";
-  const auto percent = CLI::Range(0.0, 100.0);
+  const auto percent = between(0.0, 100.0);
   app.add_option("--duplicates", o.duplicates, "Messages that are published twice")->check(percent)->group(group);
   app.add_option("--reorder", o.reorder, "Messages that are held back until the device's next one has left")
-      ->check(CLI::Range(0.0, 90.0))
+      ->check(between(0.0, 90.0))
       ->group(group);
   app.add_option("--broken", o.broken, "Messages that no pipeline can take")->check(percent)->group(group);
   app.add_option("--silent", o.silent, "Devices that say nothing more from half of the time on")
       ->check(percent)
       ->group(group);
   app.add_option("--anomalies", o.anomalies, "Readings over the threshold, in series of five that raise an alert each")
-      ->check(CLI::Range(0.0, 80.0))
+      ->check(between(0.0, 80.0))
       ->group(group);
   app.add_option("--alert-rule", o.rule, "The rule that they break")->capture_default_str()->group(group);
   app.add_option("--alert-above", o.threshold, "Its threshold of the temperature")
-      ->check(CLI::Range(-200.0, 1e6))
+      ->check(between(-200.0, 1e6))
       ->capture_default_str()
       ->group(group);
   app.add_option("--alert-clear", o.clear, "Below this it is resolved")
-      ->check(CLI::Range(-200.0, 1e6))
+      ->check(between(-200.0, 1e6))
       ->capture_default_str()
       ->group(group);
 }

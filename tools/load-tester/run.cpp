@@ -13,6 +13,7 @@
 #include <atomic>
 #include <chrono>
 #include <csignal>
+#include <cstdlib>
 #include <optional>
 #include <thread>
 #include <utility>
@@ -29,7 +30,7 @@ static_assert(std::atomic<int>::is_always_lock_free, "a signal handler counts in
 
 void pause(std::int64_t us) { std::this_thread::sleep_for(std::chrono::microseconds(us)); }
 
-fleet_options fleet_of(const options& o, std::int64_t begin_us) {
+fleet_options fleet_of(const options& o) {
   fleet_options f;
   f.users = o.users;
   f.devices_per_user = o.devices_per_user;
@@ -40,7 +41,7 @@ fleet_options fleet_of(const options& o, std::int64_t begin_us) {
   f.anomalies = o.anomalies;
   f.threshold = o.threshold;
   f.clear = o.clear;
-  f.silent_from_us = o.duration_ns > 0 ? begin_us + o.duration_ns / 2000 : 0;
+  f.silent_after_us = o.duration_ns / 2000;  // half of the time
   f.run = o.run;
   f.device_prefix = o.device_prefix;
   f.seed = o.seed;
@@ -67,7 +68,7 @@ class session {
   session(const options& o, std::int64_t begin_us)
       : o_(o),
         begin_us_(begin_us),
-        fleet_(fleet_of(o, begin_us)),
+        fleet_(fleet_of(o)),
         alerts_(o.rule, o.device_prefix),
         sender_(sender_of(o), {o.rate, o.ramp_ns, o.burst, o.burst_every_ns, o.duration_ns, o.count}, fleet_, ledger_,
                 alerts_),
@@ -206,6 +207,7 @@ report session::result() const {
 }
 
 void session::show() {
+  if (!display_.is_due()) return;
   const auto& p = sender_.progress();
   snapshot s;
   s.sent = ledger_.so_far();
@@ -223,7 +225,10 @@ void session::show() {
 }  // namespace
 
 void catch_signals() {
-  for (const int which : {SIGINT, SIGTERM}) std::signal(which, [](int) { requests.fetch_add(1); });
+  for (const int which : {SIGINT, SIGTERM})
+    std::signal(which, [](int) {
+      if (requests.fetch_add(1) >= 2) std::_Exit(exit_aborted);  // whoever insists
+    });
   std::signal(SIGPIPE, SIG_IGN);
 }
 

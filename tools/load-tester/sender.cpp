@@ -91,6 +91,7 @@ std::string sender::connect() {
 
 void sender::run(std::int64_t begin_us) {
   begin_us_ = begin_us;
+  fleet_.begin(begin_us);
   progress_.sending = true;
   while (!stop_) {
     const auto due = plan_.due();

@@ -233,8 +233,9 @@ TEST_CASE("fleet: an episode is five whole readings over the threshold and one b
 TEST_CASE("fleet: the silent share is exact, and silent from then on") {
   auto o = some_devices();
   o.silent = 30;
-  o.silent_from_us = 100;
+  o.silent_after_us = 60;
   fleet f(o);
+  f.begin(40);
   CHECK(f.silent_devices() == 3);
   int before = 0, after = 0;
   for (std::uint32_t d = 0; d < f.size(); ++d) {
