@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -246,6 +247,13 @@ def test_tls_and_a_password() -> None:
         wrong = run("--count", "100", "--broker", broker.url().replace("tester", "nobody"), "--ca", str(broker.ca_file))
         assert wrong.code == 3
         assert "not authorised" in wrong.err
+
+
+def test_every_option_is_documented() -> None:
+    page = (SOURCE / "docs" / "load-tester.md").read_text()
+    options = set(re.findall(r"^  (?:-h,)?(--[a-z-]+)", run("--help").out, re.MULTILINE)) - {"--help"}
+    assert len(options) > 30
+    assert [option for option in sorted(options) if f"{option}" not in page] == []
 
 
 def test_servers_that_cannot_be_reached_are_named(place: Place) -> None:
