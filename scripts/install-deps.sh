@@ -11,7 +11,7 @@ set -euo pipefail
 # Debian 12 has the first of each; the second is what Debian 13 calls it.
 build_packages=(
   g++ cmake ninja-build make ccache mold pkg-config
-  librdkafka-dev libpqxx-dev libpq-dev libpaho-mqtt-dev libyaml-cpp-dev rapidjson-dev
+  librdkafka-dev libpqxx-dev libpq-dev libpaho-mqtt-dev libmosquitto-dev libyaml-cpp-dev rapidjson-dev
   libboost-dev libboost-filesystem-dev libboost-system-dev
   doctest-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libcpp-httplib-dev
   libsqlite3-dev

@@ -34,6 +34,8 @@ NOT_RUN = {
     "tail": "shows a file of a host that runs for ever",
     "curl": "asks a host that runs for ever",
     "pipeline-host": "runs for ever, needs servers, or prints a help text that test_reference.py compares",
+    "load-tester": "needs a broker",
+    "psql": "needs a database",
     "kafka-consumer-groups.sh": "needs Kafka",
     "ctest": "runs these tests",
     "cmake": "builds this tree",

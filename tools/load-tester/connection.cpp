@@ -1,0 +1,139 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "connection.hpp"
+
+#include <mosquitto.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace pl::load {
+namespace {
+
+constexpr int keep_alive_s = 30;
+constexpr int packets_at_once = 1000;
+
+std::string words(int code) {
+  if (code == MOSQ_ERR_ERRNO) return std::strerror(errno);
+  return mosquitto_strerror(code);
+}
+
+}  // namespace
+
+mqtt_library::mqtt_library() { mosquitto_lib_init(); }
+mqtt_library::~mqtt_library() { mosquitto_lib_cleanup(); }
+
+void mqtt_client::destroy::operator()(mosquitto* m) const noexcept { mosquitto_destroy(m); }
+
+mqtt_client::mqtt_client(const broker_options& broker, const std::string& id)
+    : broker_(broker), handle_(mosquitto_new(id.c_str(), true, this)) {
+  mosquitto_int_option(handle(), MOSQ_OPT_TCP_NODELAY, 1);  // a message that waits for others would look like latency
+  if (!broker.url.user.empty())
+    mosquitto_username_pw_set(handle(), broker.url.user.c_str(), broker.url.password.c_str());
+  if (broker.url.tls) secure(broker);
+  listen();
+}
+
+mqtt_client::~mqtt_client() = default;
+
+void mqtt_client::secure(const broker_options& broker) {
+  int code = MOSQ_ERR_SUCCESS;
+  if (broker.ca_file.empty())
+    code = mosquitto_int_option(handle(), MOSQ_OPT_TLS_USE_OS_CERTS, 1);
+  else
+    code = mosquitto_tls_set(handle(), broker.ca_file.c_str(), nullptr, nullptr, nullptr, nullptr);
+  if (code != MOSQ_ERR_SUCCESS) refusal_ = "TLS: " + words(code) + " (does --ca name a PEM file?)";
+  if (!broker.verify_tls) mosquitto_tls_insecure_set(handle(), true);
+}
+
+void mqtt_client::listen() {
+  mosquitto_connect_callback_set(handle(), [](mosquitto*, void* me, int code) {
+    auto& self = *static_cast<mqtt_client*>(me);
+    self.welcome_ = code == 0;
+    if (code == 0) return self.on_welcome();
+    self.refusal_ = mosquitto_connack_string(code);
+  });
+  mosquitto_publish_callback_set(
+      handle(), [](mosquitto*, void* me, int id) { static_cast<mqtt_client*>(me)->on_acknowledged(id); });
+  mosquitto_message_callback_set(handle(), [](mosquitto*, void* me, const mosquitto_message* m) {
+    static_cast<mqtt_client*>(me)->on_message(
+        m->topic, {static_cast<const char*>(m->payload), static_cast<std::size_t>(m->payloadlen)});
+  });
+  mosquitto_subscribe_callback_set(handle(), [](mosquitto*, void* me, int, int count, const int* granted) {
+    constexpr int refused = 0x80;
+    static_cast<mqtt_client*>(me)->on_subscribed(
+        std::none_of(granted, granted + count, [](int q) { return q == refused; }));
+  });
+}
+
+std::string mqtt_client::connect() {
+  if (!refusal_.empty()) return refusal_;
+  const auto code = ever_ ? mosquitto_reconnect(handle())
+                          : mosquitto_connect(handle(), broker_.url.host.c_str(), broker_.url.port, keep_alive_s);
+  ever_ = true;  // the library has kept host and port, also where nobody answered
+  return code == MOSQ_ERR_SUCCESS ? std::string{} : words(code);
+}
+
+void mqtt_client::disconnect() { mosquitto_disconnect(handle()); }
+bool mqtt_client::read() { return mosquitto_loop_read(handle(), packets_at_once) == MOSQ_ERR_SUCCESS; }
+bool mqtt_client::write() { return mosquitto_loop_write(handle(), packets_at_once) == MOSQ_ERR_SUCCESS; }
+bool mqtt_client::look_after() { return mosquitto_loop_misc(handle()) == MOSQ_ERR_SUCCESS; }
+bool mqtt_client::wait(int timeout_ms) { return mosquitto_loop(handle(), timeout_ms, 1) == MOSQ_ERR_SUCCESS; }
+int mqtt_client::socket() const { return mosquitto_socket(handle()); }
+bool mqtt_client::wants_to_write() const { return mosquitto_want_write(handle()); }
+
+publisher::publisher(const broker_options& broker, const std::string& id, int qos, std::size_t window, events tell)
+    : mqtt_client(broker, id), qos_(qos), window_(window), tell_(std::move(tell)) {
+  // Or the library would keep what is beyond its own limit, and what it has would seem to be on its way.
+  mosquitto_int_option(handle(), MOSQ_OPT_SEND_MAXIMUM, static_cast<int>(window));
+}
+
+void publisher::publish(const std::string* topic, std::string payload, std::uint64_t seq, std::int64_t due_us) {
+  message m{topic, std::move(payload), seq, due_us};
+  if (has_room() && send(m)) return;
+  waiting_.push_back(std::move(m));
+}
+
+void publisher::flush() {
+  while (!waiting_.empty() && welcome() && !is_full()) {
+    if (!send(waiting_.front())) return;
+    waiting_.pop_front();
+  }
+}
+
+// Without acknowledgements the socket itself says when it is enough.
+bool publisher::is_full() const { return qos_ == 0 ? wants_to_write() : flight_.size() >= window_; }
+
+bool publisher::send(const message& m) {
+  int id = 0;
+  const auto code = mosquitto_publish(handle(), &id, m.topic->c_str(), static_cast<int>(m.payload.size()),
+                                      m.payload.data(), qos_, false);
+  if (qos_ == 0) {
+    if (code != MOSQ_ERR_SUCCESS) return false;
+    tell_.sent(m.seq, m.due_us);
+    tell_.acknowledged(m.seq);
+    return true;
+  }
+  // With an error of the network the library has the message all the same, and sends it once it is connected again.
+  if (code == MOSQ_ERR_NOMEM || code == MOSQ_ERR_INVAL) return false;
+  tell_.sent(m.seq, m.due_us);
+  flight_.push_back({id, m.seq});
+  return true;
+}
+
+void publisher::on_acknowledged(int id) {
+  if (qos_ == 0) return;
+  const auto at = std::find_if(flight_.begin(), flight_.end(), [&](const flying& f) { return f.id == id; });
+  if (at == flight_.end()) return;
+  const auto seq = at->seq;
+  flight_.erase(at);
+  tell_.acknowledged(seq);
+}
+
+void publisher::lost() {
+  gone();
+  for (const auto& f : flight_) tell_.resent(f.seq);
+}
+
+}  // namespace pl::load

@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: Apache-2.0
+// What a run has shown, for people and for programs.
+#pragma once
+
+#include "alert_book.hpp"
+#include "ledger.hpp"
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+namespace pl::load {
+
+struct report {
+  std::string run;
+  double wanted_rate = 0;  // 0: as fast as it goes
+  double seconds = 0;      // of sending
+  std::uint32_t devices = 0, connections = 0, silent_devices = 0;
+  int qos = 1;
+  bool verified = false, letters_known = false, one_row_each = false, interrupted = false;
+  std::uint64_t broken_connections = 0;
+  unsigned alert_interruptions = 0;
+  tally messages;
+  alert_tally alerts;
+  latency lateness, to_broker, to_database, resolution;
+  std::vector<std::string> troubles;  // what kept the tester from looking
+
+  [[nodiscard]] double rate() const { return seconds > 0 ? static_cast<double>(messages.sent) / seconds : 0; }
+};
+
+// Why the run has not passed, a sentence for each reason; none if it has.
+std::vector<std::string> faults(const report& r);
+
+std::string as_text(const report& r);
+std::string as_json(const report& r);
+
+// One rate that --find-limit has tried.
+struct trial {
+  double rate = 0;
+  bool held = false;
+  std::string why_not;
+  report seen;
+};
+struct limit_report {
+  double rate = 0;  // the highest that was held; 0: none was
+  std::vector<trial> trials;
+};
+std::string as_text(const limit_report& r);
+std::string as_json(const limit_report& r);
+
+std::string grouped(std::uint64_t n);    // 12,345
+std::string time_text(std::int64_t us);  // 850 us, 12.3 ms, 4.56 s
+
+}  // namespace pl::load
