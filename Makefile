@@ -9,7 +9,7 @@ build := cmake --build --preset
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: ## Run the default pipeline on private servers with simulated devices (DEMO_SECONDS=60)
+demo: ## The whole way on private servers: devices, MQTT, bridge, Kafka, database, alerts (DEMO_SECONDS=60)
 	@scripts/install-deps.sh build demo
 	@cmake --preset release -DPIPELINE_BUILD_TESTS=OFF >/dev/null && $(build) release -j $(JOBS)
 	@python3 scripts/demo.py --build build/release --seconds $${DEMO_SECONDS:-60}

@@ -6,7 +6,6 @@ set(made ${PROJECT_BINARY_DIR}/packaging)
 
 # All examples are configurations of a service: pipeline-host@quickstart runs without any server. The demo's feed is none.
 file(GLOB configurations CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/configs/*.yaml)
-list(FILTER configurations EXCLUDE REGEX "/demo-feed\\.yaml$")
 install(FILES ${configurations} DESTINATION /etc/pipeline-host COMPONENT host EXCLUDE_FROM_ALL)
 list(TRANSFORM configurations REPLACE ".*/" "/etc/pipeline-host/" OUTPUT_VARIABLE conffiles)
 list(JOIN conffiles "\n" conffiles)
