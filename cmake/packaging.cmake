@@ -4,7 +4,7 @@
 set(packaging ${PROJECT_SOURCE_DIR}/cmake/packaging)
 set(made ${PROJECT_BINARY_DIR}/packaging)
 
-# All examples are configurations of a service: pipeline-host@quickstart runs without any server. The demo's feed is none.
+# All examples are configurations of a service: pipeline-host@quickstart runs without any server.
 file(GLOB configurations CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/configs/*.yaml)
 install(FILES ${configurations} DESTINATION /etc/pipeline-host COMPONENT host EXCLUDE_FROM_ALL)
 list(TRANSFORM configurations REPLACE ".*/" "/etc/pipeline-host/" OUTPUT_VARIABLE conffiles)

@@ -170,8 +170,7 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
       settings.store = store.string();
     }
     auto fresh = std::make_unique<client>(std::move(settings));
-    const auto taking =
-        std::make_shared<intake>(ctx_, spool_.own(), options_.retained == retained_messages::skip);
+    const auto taking = std::make_shared<intake>(ctx_, spool_.own(), options_.retained == retained_messages::skip);
     fresh->on_message([taking](const arrival& m) { taking->take(m); });
     intake_ = taking;
     if (auto r = fresh->connect(); !r.ok()) return r;
