@@ -18,7 +18,8 @@ constexpr auto poll_timeout = 50ms;             // bounds how long settled news 
 constexpr auto tick_interval = 100ms;           // promised in abi.h
 constexpr auto snapshot_interval = 2s;          // of state: what is read again by transforms after a crash, at the most
 constexpr std::size_t light_snapshot = 20'000;  // changes; more of them come less often, so that they cost little
-constexpr auto lost_timeout = 10s;              // a rebalance mustn't wait longer for what is in flight
+constexpr std::size_t heavy_snapshot = 100'000;  // an end does not wait for another one
+constexpr auto lost_timeout = 10s;               // a rebalance mustn't wait longer for what is in flight
 
 // How far transforms have seen a stream, as a change of its state.
 state_change seen_until(std::string_view stream, std::uint64_t next) {
@@ -393,7 +394,10 @@ void lane::take_belongings(yield& left) {
 void lane::snapshot_if_due() {
   if (!keeps_state()) return;
   const bool due = clock::now() >= next_snapshot_;
-  if (due) next_snapshot_ = clock::now() + snapshot_interval;
+  if (due) {
+    next_snapshot_ = clock::now() + snapshot_interval;
+    snapshot_changes_ = 0;
+  }
   for (auto& [name, t] : streams_) {
     // While a sink has more than was read, it would take no change.
     const auto& next = t.claimed.next;
@@ -418,7 +422,8 @@ void lane::take_snapshot(const std::string& name, tracked& t) {
   }
   t.seen_until = t.state->position();
   t.snapshot_waits = true;
-  const auto weight = 1 + t.snapshot.size() / light_snapshot;
+  snapshot_changes_ += t.snapshot.size();
+  const auto weight = 1 + snapshot_changes_ / light_snapshot;
   next_snapshot_ = std::max(next_snapshot_, clock::now() + snapshot_interval * static_cast<int>(weight));
 }
 
@@ -821,7 +826,8 @@ void lane::drain() {
 void lane::finish() {
   drain();
   settle();
-  if (!failed_ && !abandoned_ && source_started_) {  // so that the next start has nothing to read again
+  // So that the next start has nothing to read again. A heavy one would take longer than that.
+  if (!failed_ && !abandoned_ && source_started_ && snapshot_changes_ <= heavy_snapshot) {
     next_snapshot_ = {};
     snapshot_if_due();
     write_down(nullptr);

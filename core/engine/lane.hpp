@@ -158,6 +158,7 @@ class lane final : private stream_listener {
   settlement_inbox inbox_;
   std::uint64_t in_flight_ = 0;
   clock::time_point next_tick_{}, next_snapshot_{};
+  std::size_t snapshot_changes_ = 0;      // of all streams, the last time
   const char* rejoin_because_ = nullptr;  // not null: all streams are to be claimed anew
   std::vector<state_change> changes_;     // that go with the batch in hand
   std::vector<group> gathered_;           // by account: what the batch in hand came to
