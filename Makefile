@@ -4,12 +4,12 @@ SHELL := /bin/bash
 JOBS ?= $(shell nproc)
 build := cmake --build --preset
 
-.PHONY: help demo build test test-unit test-faults fuzz bench lint format install reference clean
+.PHONY: help demo build test test-unit test-faults fuzz bench lint format install deb reference clean
 
 help: ## This list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-demo: ## Run the default pipeline on private servers with simulated devices (DEMO_SECONDS=60)
+demo: ## The whole way on private servers: devices, MQTT, bridge, Kafka, database, alerts (DEMO_SECONDS=60)
 	@scripts/install-deps.sh build demo
 	@cmake --preset release -DPIPELINE_BUILD_TESTS=OFF >/dev/null && $(build) release -j $(JOBS)
 	@python3 scripts/demo.py --build build/release --seconds $${DEMO_SECONDS:-60}
@@ -41,7 +41,7 @@ bench: ## Throughput against the raw limits of this machine, in the same run
 	cmake --preset release -DPIPELINE_BUILD_TESTS=ON && $(build) release -j $(JOBS)
 	python3 tests/bench/bench.py --build build/release
 
-lint: ## Formatting, clang-tidy, shell scripts
+lint: ## Formatting, clang-tidy, shell scripts; what deploys, against its schemas
 	@scripts/install-deps.sh build lint
 	@scripts/lint.sh
 
@@ -51,6 +51,11 @@ format: ## Format all sources in place
 
 install: build ## Install to PREFIX (default /usr/local)
 	cmake --install build/release --prefix $${PREFIX:-/usr/local}
+
+deb: ## Debian packages, in build/release/packages
+	@scripts/install-deps.sh build package
+	cmake --preset release -DPIPELINE_BUILD_TESTS=OFF && $(build) release -j $(JOBS)
+	rm -f build/release/packages/*.deb && cpack --config build/release/CPackConfig.cmake
 
 reference: build ## Regenerate docs/reference from the declarations
 	scripts/generate-reference.sh build/release

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that a purpose needs, and only those that are missing.
 #
-#   scripts/install-deps.sh [build|test|lint|demo]...     (no argument: build)
+#   scripts/install-deps.sh [build|package|test|lint|demo]...     (no argument: build)
 #
 # A run with nothing missing takes a moment and touches no network. No service is started by what is
 # installed: the tests and the demo start their own servers, on free ports.
@@ -16,16 +16,19 @@ build_packages=(
   doctest-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libcpp-httplib-dev
   libsqlite3-dev
 )
+# dpkg-shlibdeps finds out which libraries a package needs.
+package_packages=(dpkg-dev file gzip)
 demo_packages=(mosquitto mosquitto-clients postgresql python3 sqlite3)
 # libclang-common-15-dev and libclang-rt-19-dev hold the sanitizer and fuzzer runtimes.
 test_packages=(
-  "${demo_packages[@]}"
+  "${demo_packages[@]}" "${package_packages[@]}"
   pgbouncer kcat maven 'openjdk-17-jre-headless|openjdk-21-jre-headless'
   debootstrap debian-archive-keyring openssl
-  python3-pytest python3-yaml faketime git
+  python3-pytest python3-yaml faketime git lintian man-db strace systemd
   'clang-15|clang-19' 'libclang-common-15-dev|libclang-rt-19-dev'
 )
-lint_packages=('clang-format-15|clang-format-19' 'clang-tidy-15|clang-tidy-19' shellcheck)
+lint_packages=('clang-format-15|clang-format-19' 'clang-tidy-15|clang-tidy-19' shellcheck
+  python3 python3-venv systemd)
 
 policy=/usr/sbin/policy-rc.d
 cluster_setting=/etc/postgresql-common/createcluster.d/pipeline-host.conf
@@ -45,10 +48,11 @@ usage() {
 packages_for() {
   case "$1" in
     build) printf '%s\n' "${build_packages[@]}" ;;
+    package) printf '%s\n' "${package_packages[@]}" ;;
     demo) printf '%s\n' "${demo_packages[@]}" ;;
     test) printf '%s\n' "${test_packages[@]}" ;;
     lint) printf '%s\n' "${lint_packages[@]}" ;;
-    *) die "unknown purpose '$1' (one of: build test lint demo)" ;;
+    *) die "unknown purpose '$1' (one of: build package test lint demo)" ;;
   esac
 }
 

@@ -18,7 +18,7 @@ constexpr auto poll_timeout = 50ms;             // bounds how long settled news 
 constexpr auto tick_interval = 100ms;           // promised in abi.h
 constexpr auto snapshot_interval = 2s;          // of state: what is read again by transforms after a crash, at the most
 constexpr std::size_t light_snapshot = 20'000;  // changes; more of them come less often, so that they cost little
-constexpr auto lost_timeout = 10s;  // a rebalance mustn't wait longer for what is in flight
+constexpr auto lost_timeout = 10s;              // a rebalance mustn't wait longer for what is in flight
 
 // How far transforms have seen a stream, as a change of its state.
 state_change seen_until(std::string_view stream, std::uint64_t next) {

@@ -47,7 +47,7 @@ outcome ledger::claim(std::string_view source, std::string_view stream, begin wh
   for (std::size_t i = 0; i < accounts_.size(); ++i) {
     // A sink that was added later begins where the furthest behind of the others stands.
     const auto next = ordered || first ? proposed : seen[i].epoch == 0 ? lowest : seen[i].next;
-    const std::uint32_t rule = !marked            ? PL_MARK_NOTHING
+    const std::uint32_t rule = !marked             ? PL_MARK_NOTHING
                                : ordered && !first ? PL_MARK_AGAIN
                                : first && i == 0   ? PL_MARK_FIRST
                                                    : PL_MARK_NOTHING;

@@ -46,7 +46,7 @@ struct connection_settings {
   std::uint32_t max_in_flight = 100;  // for subscribers with MQTT 5: what the broker may send unacknowledged
   bool reconnects = true;             // by itself, while it is idle
   std::string store;                  // a folder in which QoS 2 messages survive between their two steps; empty: none
-  tls_settings tls;  // where the URL asks for it
+  tls_settings tls;                   // where the URL asks for it
   std::optional<will_message> will;
 };
 

@@ -69,13 +69,15 @@ std::string client_id_of(const std::string& source, std::string_view placeholder
   bool numbered = false;
   for (const auto& piece : parsed->pieces()) {
     if (piece.is_column && piece.text != placeholder)
-      throw pl::invalid_options("client_id", "unknown name {" + piece.text + "} in the client id; there is {" + std::string(placeholder) + "}");
+      throw pl::invalid_options("client_id", "unknown name {" + piece.text + "} in the client id; there is {" +
+                                                 std::string(placeholder) + "}");
     id += piece.is_column ? std::to_string(ctx.lane()) : piece.text;
     numbered |= piece.is_column;
   }
   if (ctx.lanes() > 1 && !numbered)
-    throw pl::invalid_options("client_id", "with " + std::to_string(ctx.lanes()) +
-                                               " " + std::string(placeholder) + "s each needs an id of its own; put {" + std::string(placeholder) + "} into it");
+    throw pl::invalid_options("client_id", "with " + std::to_string(ctx.lanes()) + " " + std::string(placeholder) +
+                                               "s each needs an id of its own; put {" + std::string(placeholder) +
+                                               "} into it");
   if (!pl::is_utf8(id) || id.size() > 65'535 || id.find('\0') != std::string::npos)
     throw pl::invalid_options("client_id", "a client id is at most 65,535 bytes of text");
   return id;

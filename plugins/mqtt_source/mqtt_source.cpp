@@ -170,18 +170,15 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
       settings.store = store.string();
     }
     auto fresh = std::make_unique<client>(std::move(settings));
-    const auto taking =
-        std::make_shared<intake>(ctx_, spool_.own(), options_.retained == retained_messages::skip);
+    const auto taking = std::make_shared<intake>(ctx_, spool_.own(), options_.retained == retained_messages::skip);
     fresh->on_message([taking](const arrival& m) { taking->take(m); });
     intake_ = taking;
     if (auto r = fresh->connect(); !r.ok()) return r;
-    // A session that the broker has kept has its subscriptions, unless they were others then.
-    const bool again = subscribed_ && fresh->session_present();
-    if (auto r = again ? pl::result<void>() : fresh->subscribe(filters_, options_.qos); !r.ok()) {
+    // Whether the broker has kept our session or not: one that has forgotten a subscription would be silent for ever.
+    if (auto r = fresh->subscribe(filters_, options_.qos); !r.ok()) {
       fresh->disconnect();
       return r;
     }
-    subscribed_ = true;
     client_ = std::move(fresh);
     pause_ = first_pause;
     connects_.add();
@@ -221,7 +218,6 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
 
   std::shared_ptr<intake> intake_;
   std::unique_ptr<client> client_;
-  bool subscribed_ = false;
   clock::time_point connect_at_{};
   std::chrono::nanoseconds pause_ = first_pause;
   std::vector<std::string_view> values_;

@@ -35,7 +35,8 @@ std::uint32_t crc32c(std::string_view bytes, std::uint32_t before) noexcept {
     std::memcpy(&high, bytes.data() + 4, 4);
     low ^= c;
     c = tables[7][low & 0xFFU] ^ tables[6][low >> 8U & 0xFFU] ^ tables[5][low >> 16U & 0xFFU] ^ tables[4][low >> 24U] ^
-        tables[3][high & 0xFFU] ^ tables[2][high >> 8U & 0xFFU] ^ tables[1][high >> 16U & 0xFFU] ^ tables[0][high >> 24U];
+        tables[3][high & 0xFFU] ^ tables[2][high >> 8U & 0xFFU] ^ tables[1][high >> 16U & 0xFFU] ^
+        tables[0][high >> 24U];
     bytes.remove_prefix(8);
   }
   for (const char b : bytes) c = (c >> 8U) ^ tables[0][(c ^ static_cast<unsigned char>(b)) & 0xFFU];

@@ -134,8 +134,7 @@ pl::result<void> log::take_up(segment last, const notice& say) {
   if (size > static_cast<off_t>(last.bytes)) {
     say(last.path.string() + ": " + std::to_string(static_cast<std::uint64_t>(size) - last.bytes) +
         " bytes of a record that was not written to its end are cut off");
-    if (::ftruncate(opened->get(), static_cast<off_t>(last.bytes)) != 0)
-      return failed("cannot cut", last.path, errno);
+    if (::ftruncate(opened->get(), static_cast<off_t>(last.bytes)) != 0) return failed("cannot cut", last.path, errno);
   }
   active_ = std::move(*opened);
   return {};
@@ -192,7 +191,8 @@ pl::result<void> log::write(std::uint64_t number, std::span<const std::string_vi
     const int error = written < 0 ? errno : ENOSPC;
     no_room_ = error == ENOSPC || error == EDQUOT;
     // Half a record is no record: the next one takes its place.
-    if (written > 0 && ::ftruncate(active_.get(), static_cast<off_t>(s.bytes)) != 0) return failed("cannot cut", s.path, errno);
+    if (written > 0 && ::ftruncate(active_.get(), static_cast<off_t>(s.bytes)) != 0)
+      return failed("cannot cut", s.path, errno);
     return failed("cannot write to", s.path, error);
   }
   s.bytes += size;
@@ -248,9 +248,7 @@ bool log::pressed() const {
 // ---------------------------------------------------------------------------------------------------------- reading ---
 
 // What a power cut could still take away, so that its sender sends it once more, isn't handed on.
-std::uint64_t log::readable() const {
-  return settings_.fsync == durability::always ? durable_ : segments_.back().next;
-}
+std::uint64_t log::readable() const { return settings_.fsync == durability::always ? durable_ : segments_.back().next; }
 
 std::uint64_t log::begin() const {
   const std::scoped_lock lock(mutex_);

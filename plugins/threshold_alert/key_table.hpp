@@ -27,10 +27,12 @@ struct key_node {
   std::uint32_t queued_at = not_queued;  // place in the stream's deadline_queue
   std::uint32_t key_size = 0;
   std::uint16_t slots = 0;
-  std::uint16_t scope = 0;   // which rules match it
-  bool changed = false;      // since it was last put away; then it is in its stream's list
-  bool reread = false;       // put back from a timer, and its records since then are still to come: older ones are in it already
+  std::uint16_t scope = 0;  // which rules match it
+  bool changed = false;     // since it was last put away; then it is in its stream's list
+  bool reread =
+      false;  // put back from a timer, and its records since then are still to come: older ones are in it already
   bool unconfirmed = false;  // put away by a timer, beside the snapshots
+  bool alerts_kept = false;  // there is an entry of alerts in the sink; most keys have none
 
   [[nodiscard]] reading& slot(std::size_t i) noexcept { return readings()[i]; }
   [[nodiscard]] const reading& slot(std::size_t i) const noexcept { return const_cast<key_node*>(this)->readings()[i]; }

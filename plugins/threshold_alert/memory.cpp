@@ -47,13 +47,15 @@ pl::result<void> memory::restore_key(evaluator::stream_state& s, std::string_vie
   const bool by_timer = !records.timer_trace.empty();
   const auto trace = decode_trace(by_timer ? records.timer_trace : records.trace);
   if (!trace.ok()) return trace.why();
-  const auto alerts = decode_alerts(by_timer ? records.timer_alerts : records.alerts);
+  const auto& kept = by_timer ? records.timer_alerts : records.alerts;
+  const auto alerts = kept.empty() ? pl::result<alerts_record>(alerts_record{}) : decode_alerts(kept);
   if (!alerts.ok()) return alerts.why();
   auto& n = evaluator_.node(s, key);
   threshold_alert::restore(rules_, trace.value(), alerts.value(), n);
   // Records come again from the last snapshot on. What a timer put is newer than that: it has seen some of them.
   n.reread = by_timer && n.position != PL_UNKNOWN && !moved;
   n.unconfirmed = by_timer;
+  n.alerts_kept = !records.alerts.empty();
   evaluator_.restored(s, n);
   if (by_timer) evaluator_.tell_again(s, n);
   return {};
@@ -73,7 +75,13 @@ void memory::snapshot(std::string_view stream) {
 
 void memory::put_key(std::string_view stream, key_node& n) {
   put(stream, record::trace, n.key(), encode(trace_of(rules_, n)));
-  put(stream, record::alerts, n.key(), encode(alerts_of(rules_, n)));
+  const auto alerts = alerts_of(rules_, n);
+  const bool any = !alerts.entries.empty();
+  if (any)
+    put(stream, record::alerts, n.key(), encode(alerts));
+  else if (n.alerts_kept)
+    erase(stream, record::alerts, n.key());
+  n.alerts_kept = any;
   if (!std::exchange(n.unconfirmed, false)) return;
   erase(stream, record::timer_trace, n.key());
   erase(stream, record::timer_alerts, n.key());

@@ -58,10 +58,10 @@ PIPELINE: list[tuple[str, str, list[str]]] = [
 ]
 
 
-def messages(numbers: range) -> Iterator[tuple[bytes, bytes]]:
-    """About 125 bytes each, of 90 devices."""
+def messages(numbers: range, devices: int = 90) -> Iterator[tuple[bytes, bytes]]:
+    """About 125 bytes each."""
     for n in numbers:
-        device = n % 90
+        device = n % devices
         value = (
             f'{{"user_id":"user-{device // 3}","device_id":"device-{device}","timestamp":{START + n},'
             f'"temperature":{20 + n % 400 / 16},"humidity":{40 + n % 32 / 8}}}'
@@ -118,14 +118,14 @@ class Copier:
 class Bench:
     """The servers with a topic of messages, and the table that the pipeline makes."""
 
-    def __init__(self, kafka: Kafka, database: Timescale, mqtt: Mosquitto, count: int) -> None:
+    def __init__(self, kafka: Kafka, database: Timescale, mqtt: Mosquitto, count: int, devices: int = 90) -> None:
         self._database, self._count = database, count
         self._url = database.create_database(DATABASE)
         self._environment = {"KAFKA_BROKERS": kafka.brokers, "DATABASE_URL": self._url, "MQTT_URL": mqtt.url()}
         self._groups = 0
         kafka.create_topic(DATABASE, PARTITIONS, {"retention.ms": -1})
         for partition in range(PARTITIONS):
-            kafka.produce(DATABASE, messages(range(partition, count, PARTITIONS)), partition=partition)
+            kafka.produce(DATABASE, messages(range(partition, count, PARTITIONS), devices), partition=partition)
 
     def slices(self, rows: int) -> list[bytes]:
         """What the pipeline stored, in transactions of so many rows."""

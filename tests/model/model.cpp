@@ -85,9 +85,7 @@ class list {
 
   // As the code does it.
   void protocol() {
-    const auto holds = [&](const std::string& name, bounds b) {
-      add(kind::protocol, name, b, as_coded, {});
-    };
+    const auto holds = [&](const std::string& name, bounds b) { add(kind::protocol, name, b, as_coded, {}); };
     holds("one sink: zombies, kills, lost replies, an order", larger(one_sink, 3, 2, 1));
     holds("two sinks: claims one after the other, an order", larger(two_sinks, 2, 1, 1));
     holds("two sinks: replies lost at either",
@@ -208,8 +206,7 @@ bool run(const experiment& e, const settings& how) {
 }
 
 int usage() {
-  std::fprintf(stderr,
-               "usage: model [all|protocol|weak|open] [--large] [--only <words of a name>] [--traces]\n");
+  std::fprintf(stderr, "usage: model [all|protocol|weak|open] [--large] [--only <words of a name>] [--traces]\n");
   return 2;
 }
 

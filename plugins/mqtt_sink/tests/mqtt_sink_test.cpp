@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <mqtt_common/broker_url.hpp>
 #include "../topic.hpp"
 #include "broker.hpp"
 
 #include <pipeline/testing/conformance.hpp>
 
 #include <doctest/doctest.h>
+#include <mqtt_common/broker_url.hpp>
 
 #include <atomic>
 #include <chrono>

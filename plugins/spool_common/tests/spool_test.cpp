@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <doctest/doctest.h>
 #include <spool_common/checksum.hpp>
 #include <spool_common/spool.hpp>
-
-#include <doctest/doctest.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -61,7 +60,8 @@ void append(spool::log& to, const std::string& body) {
   REQUIRE(to.append(parts).ok());
 }
 
-std::map<std::uint64_t, std::string> all(spool::log& of, std::uint64_t from = 0, std::vector<std::string>* said = nullptr) {
+std::map<std::uint64_t, std::string> all(spool::log& of, std::uint64_t from = 0,
+                                         std::vector<std::string>* said = nullptr) {
   std::map<std::uint64_t, std::string> found;
   while (true) {
     const auto next = of.read(

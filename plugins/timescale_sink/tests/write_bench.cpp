@@ -135,7 +135,8 @@ class variant {
     if (how_ != "--exactly-once" && how_ != "--ignore" && how_ != "--update") give_up("no variant is called " + how_);
     if (sink_.create() != PL_OK || sink_.start() != PL_OK) give_up(host_.error_text());
     const auto* store = static_cast<const pl_ext_store*>(component.extension(sink_.self(), pl::borrow(PL_EXT_STORE)));
-    if (exactly_once() && store->claim(sink_.self(), source, stream, {}, {0, 1}, {}) != PL_OK) give_up(host_.error_text());
+    if (exactly_once() && store->claim(sink_.self(), source, stream, {}, {0, 1}, {}) != PL_OK)
+      give_up(host_.error_text());
   }
   void write(pl::batch_view b) {
     auto range = pl::range_of(stream, next_, next_ + b.rows());
