@@ -117,13 +117,13 @@ void lane::connect() {
   }
   if (!source_started_) source_started_ = start(*source_, source_retry_);
   connected_ = source_started_;
+  if (connected_) state_.waiting_for({});  // ready only now: devices may be told to begin by that
 }
 
 bool lane::start(instance& unit, const config::retry_settings& retry) {
   const auto started = unit.start();
   if (started.ok()) {
     come_again_.reset();
-    state_.waiting_for({});
   } else if (started.code == PL_RETRY) {
     try_later(started, retry, unit);
   } else {

@@ -75,12 +75,13 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
   }
 
   pl::result<void> start() override {
+    leave();  // an earlier try holds the spool
     if (auto r = spool_.open(); !r.ok()) return r;
     connect_at_ = {};
     pause_ = first_pause;
     auto r = connect();
-    // What lies in the spool is passed on while the broker is away.
-    if (!r.ok() && r.why().code == pl::status::fatal) return r;
+    // What lies in the spool is passed on while the broker is away; where nothing does, we are not ready.
+    if (!r.ok() && (r.why().code == pl::status::fatal || !spool_.has_unsettled())) return r;
     if (!r.ok()) put_off(r.why());
     return {};
   }

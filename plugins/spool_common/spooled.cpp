@@ -46,6 +46,11 @@ pl::result<void> spooled::open(std::uint32_t lane) {
   return {};
 }
 
+bool spooled::has_unsettled() const {
+  return std::any_of(streams_.begin(), streams_.end(),
+                     [](const auto& s) { return s.spool->end() > std::max(s.spool->settled(), s.spool->begin()); });
+}
+
 void spooled::say(std::string_view text) const { text.starts_with("LOST") ? ctx_.error(text) : ctx_.warn(text); }
 
 pl::result<void> spooled::place(stream& s) {

@@ -33,6 +33,7 @@ class spooled {
   pl::result<void> open();
   void close() { streams_.clear(); }
   [[nodiscard]] bool is_open() const noexcept { return !streams_.empty(); }
+  [[nodiscard]] bool has_unsettled() const;
   // The one that is written to.
   [[nodiscard]] const std::shared_ptr<log>& own() const noexcept { return streams_.front().spool; }
   [[nodiscard]] std::filesystem::path folder() const { return folder(ctx_.lane()); }

@@ -165,6 +165,20 @@ def test_12_the_mqtt_broker_is_restarted_under_load(
         assert bridge.stop() == 0
 
 
+def test_12_no_mqtt_broker_at_the_start_is_not_ready(
+    kafka: Kafka, broker: Mosquitto, bridge: PipelineHost, topic: str
+) -> None:
+    broker.terminate()
+    with bridge:
+        bridge.wait_for_log("cannot reach MQTT broker")
+        assert bridge.get("/health/ready")[0] == 503
+        broker.start()
+        bridge.wait_ready()
+        broker.publish_all([Devices._message(n) for n in range(100)])
+        check(kafka, topic, 100)
+        assert bridge.stop() == 0
+
+
 def test_14_the_spool_is_full_and_the_bridge_leaves_the_broker(broker: Mosquitto, topic: str, tmp_path: Path) -> None:
     with Kafka() as kafka:
         kafka.create_topic(topic, partitions=4, config={"retention.ms": -1})
