@@ -13,7 +13,9 @@ file(WRITE ${made}/conffiles "${conffiles}\n")
 
 install(FILES ${packaging}/pipeline-host@.service DESTINATION lib/systemd/system COMPONENT host EXCLUDE_FROM_ALL)
 
-configure_file(${packaging}/pipeline-host.1.in ${made}/pipeline-host.1 @ONLY)
+foreach(program pipeline-host load-tester)
+  configure_file(${packaging}/${program}.1.in ${made}/${program}.1 @ONLY)
+endforeach()
 configure_file(${PROJECT_SOURCE_DIR}/CHANGELOG.md ${made}/changelog COPYONLY)
 set(CPACK_PACKAGE_CONTACT "The pipeline-host authors <pipeline-host@localhost.localdomain>" CACHE STRING
   "Maintainer of the packages: name <address>")
@@ -21,11 +23,11 @@ set(CPACK_DEBIAN_PACKAGE_RELEASE 1 CACHE STRING "Debian revision of the packages
 string(TIMESTAMP package_date "%a, %d %b %Y %H:%M:%S +0000" UTC)  # SOURCE_DATE_EPOCH, where it is set
 configure_file(${packaging}/changelog.Debian.in ${made}/changelog.Debian @ONLY)
 find_program(PIPELINE_GZIP gzip REQUIRED)
-foreach(file pipeline-host.1 changelog changelog.Debian)
+foreach(file pipeline-host.1 load-tester.1 changelog changelog.Debian)
   execute_process(COMMAND ${PIPELINE_GZIP} -9nc ${made}/${file} OUTPUT_FILE ${made}/${file}.gz COMMAND_ERROR_IS_FATAL ANY)
 endforeach()
-install(FILES ${made}/pipeline-host.1.gz DESTINATION share/man/man1 COMPONENT host EXCLUDE_FROM_ALL)
-install(FILES docs/cli.md docs/concepts.md docs/deploy.md docs/operations.md DESTINATION share/doc/pipeline-host
+install(FILES ${made}/pipeline-host.1.gz ${made}/load-tester.1.gz DESTINATION share/man/man1 COMPONENT host EXCLUDE_FROM_ALL)
+install(FILES docs/cli.md docs/concepts.md docs/deploy.md docs/load-tester.md docs/operations.md DESTINATION share/doc/pipeline-host
   COMPONENT host EXCLUDE_FROM_ALL)
 install(DIRECTORY docs/reference DESTINATION share/doc/pipeline-host COMPONENT host EXCLUDE_FROM_ALL)
 install(FILES docs/abi.md docs/writing-a-plugin.md DESTINATION share/doc/pipeline-host-dev COMPONENT dev EXCLUDE_FROM_ALL)
