@@ -20,7 +20,7 @@ from bench import JVM, Bench, Kafka, Mosquitto, Result, Timescale
 def measure(devices: int, count: int) -> Result:
     with Kafka(java_options=JVM) as kafka, Timescale() as database, Mosquitto() as mqtt:
         bench = Bench(kafka, database, mqtt, count, devices)
-        found = bench.pipeline(["memory_limit=1GiB"])
+        found = bench.pipeline(["memory_limit=1GiB", "shutdown_timeout=3m"])
         entries, size = database.query(
             "SELECT count(*), pg_total_relation_size('pipeline_state') FROM pipeline_state", database="bench"
         )[0]
