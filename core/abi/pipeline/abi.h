@@ -358,8 +358,8 @@ typedef struct pl_ext_store {
 typedef struct pl_ext_state {
   uint32_t size;
   /* The stream comes to this lane: what was put for it when it left the last one, key by key; then once with key.p NULL,
-   * and then its records, again from the last `snapshot` on. A key says itself from which position on it has not seen
-   * them. With the last call `value` is "moved" where a person sent the stream elsewhere: then all that comes is new,
+   * and then its records, again from the last `snapshot` on. A key that was put outside of `snapshot` is newer: it
+   * says itself from which position on it has not seen them. With the last call `value` is "moved" where a person sent the stream elsewhere: then all that comes is new,
    * whatever its positions. */
   pl_status (*restore)(void* self, pl_str stream, pl_str key, pl_str value);
   /* Every few seconds, between batches: put whatever changed since and was not put. */
