@@ -15,7 +15,6 @@
 #include <cstdlib>
 #include <iostream>
 #include <optional>
-#include <ranges>
 #include <set>
 #include <system_error>
 #include <utility>
@@ -83,7 +82,9 @@ void keep_above_sinks(config::pipeline& p) {
   std::set<std::string> needed;
   for (const auto& s : p.sinks)
     for (const auto& in : s.from) needed.insert(in.node);
-  for (const auto* t : p.transforms_in_order() | std::views::reverse)
+  auto order = p.transforms_in_order();
+  std::ranges::reverse(order);
+  for (const auto* t : order)
     if (needed.contains(t->name))
       for (const auto& in : t->from) needed.insert(in.node);
   std::erase_if(p.transforms, [&](const auto& t) { return !needed.contains(t.name); });

@@ -20,7 +20,7 @@
 namespace pl::telemetry {
 namespace {
 
-constexpr std::size_t max_message = 16 * 1024;
+constexpr std::size_t max_message = std::size_t{16} * 1024;
 constexpr std::string_view clear_line = "\r\x1b[2K";
 constexpr std::array<std::string_view, 5> level_names{"trace", "debug", "info", "warn", "error"};
 constexpr std::array<std::string_view, 5> level_colors{"\x1b[90m", "\x1b[36m", "\x1b[32m", "\x1b[33m", "\x1b[1;31m"};

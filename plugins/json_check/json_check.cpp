@@ -11,7 +11,6 @@
 
 namespace json_check {
 
-using json_telemetry::json_kind;
 using json_telemetry::json_scanner;
 using json_telemetry::json_value;
 

@@ -66,7 +66,7 @@ std::string refusal_text_3(int code) {
 }
 
 std::string refusal_text_5(int code) {
-  const auto text = reason_text(code);
+  auto text = reason_text(code);
   switch (code) {
     case 0x84:
       return text + "; set `version: 3.1.1`";

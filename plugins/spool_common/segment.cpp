@@ -22,7 +22,7 @@ namespace {
 
 constexpr std::string_view magic = "PLSPOOL1";
 constexpr std::string_view extension = ".spool";
-constexpr std::size_t read_ahead = 256 * 1024;
+constexpr std::size_t read_ahead = std::size_t{256} * 1024;
 constexpr std::uint32_t largest_body = 1U << 30U;
 
 template <class T>

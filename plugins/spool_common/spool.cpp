@@ -127,7 +127,7 @@ pl::result<void> log::recover(const notice& say) {
 }
 
 // Goes on in the last file. What is behind its last whole record was never acknowledged.
-pl::result<void> log::take_up(segment last, const notice& say) {
+pl::result<void> log::take_up(const segment& last, const notice& say) {
   auto opened = open_segment(last.path, true);
   if (!opened.ok()) return opened.why();
   const auto size = ::lseek(opened->get(), 0, SEEK_END);

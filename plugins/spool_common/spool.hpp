@@ -86,7 +86,7 @@ class log {
   pl::result<void> lock();
   pl::result<void> identify();
   pl::result<void> recover(const notice& say);
-  pl::result<void> take_up(segment last, const notice& say);
+  pl::result<void> take_up(const segment& last, const notice& say);
   pl::result<void> begin_segment(std::uint64_t first);
   pl::result<void> write(std::uint64_t number, std::span<const std::string_view> body);
   pl::result<void> make_durable(std::uint64_t number, std::unique_lock<std::mutex>& held);
