@@ -16,7 +16,7 @@ from services import wait_until
 TOTAL = 1_000_000
 DEVICES, PARTITIONS = 90, 4
 START = 1_763_000_000_000  # the devices' clock; 200 ms from record to record make several chunks
-MEMORY = 256  # MiB that the host may take
+MEMORY = 512  # MiB that the host may take: the default memory_limit
 
 # All that a test of a million can compare is in these functions of a record's number, here and again in SQL: doubles with
 # every digit, and every thousandth reading of some devices too hot.
