@@ -26,9 +26,12 @@ void log_link::write(int syslog_level, std::string_view facility, std::string_vi
     const std::scoped_lock lock(mutex_);
     if (!ctx_) return;
     // What librdkafka calls an error is a connection it will try again: a warning to whoever runs the pipeline.
-    const auto level = syslog_level <= LOG_WARNING  ? pl::log_level::warn
-                       : syslog_level <= LOG_NOTICE ? pl::log_level::info
-                                                    : pl::log_level::debug;
+    // Nothing to act on: 'properties' that are for another kind of client than this one; a transactional id that is not free
+    // yet, and is tried again.
+    const auto level = facility == "CONFWARN" || facility == "GETPID" ? pl::log_level::debug
+                       : syslog_level <= LOG_WARNING                  ? pl::log_level::warn
+                       : syslog_level <= LOG_NOTICE                   ? pl::log_level::info
+                                                                      : pl::log_level::debug;
     if (!ctx_->logs(level) || (level == pl::log_level::warn && !limit_.allows(facility))) return;
     ctx_->log(level, "librdkafka: " + std::string(facility) + ": " + std::string(message));
   } catch (...) {  // out of memory, in a thread of librdkafka's: there is nobody to tell

@@ -1,48 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 // Writes rows to a Kafka topic.
+#include "connection.hpp"
+#include "delivery.hpp"
 #include "encoder.hpp"
+#include "exact_writer.hpp"
 #include "options.hpp"
 #include "producer.hpp"
 
+#include <pipeline/moves.hpp>
 #include <pipeline/plugin.hpp>
 
 #include <kafka_common/client.hpp>
-#include <kafka_common/properties.hpp>
 
-#include <algorithm>
-#include <array>
+#include <map>
+#include <random>
 #include <span>
 #include <utility>
 #include <vector>
 
 namespace kafka {
-
-namespace {
-
-constexpr std::array owned_properties{
-    owned_property{"bootstrap.servers", "use the option 'brokers'"},
-    owned_property{"metadata.broker.list", "use the option 'brokers'"},
-    owned_property{"compression.codec", "use the option 'compression'"},
-    owned_property{"compression.type", "use the option 'compression'"},
-    owned_property{"message.timeout.ms", "use the option 'delivery_timeout'"},
-    owned_property{"delivery.timeout.ms", "use the option 'delivery_timeout'"},
-    owned_property{"transactional.id", "this sink does not write in transactions"},
-    owned_property{"delivery.report.only.error", "the sink waits for the report of each record"},
-};
-
-// A refusal of this one message, whatever is sent with it and whenever it is sent.
-bool is_of_the_message(rd_kafka_resp_err_t code) {
-  return code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR_INVALID_RECORD ||
-         code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP;
-}
-
-std::string_view name_of(codec c) {
-  for (const auto& [name, value] : choices(codec{}))
-    if (value == c) return name;
-  return "none";
-}
-
-}  // namespace
 
 pl::option_table<sink_options> sink_options::table() {
   using o = sink_options;
@@ -67,38 +43,52 @@ pl::option_table<sink_options> sink_options::table() {
       pl::option(&o::delivery_timeout, "delivery_timeout",
                  "How long to try before a write counts as failed; the host then tries again, for as long as it takes.")
           .range(1, 3600),
+      pl::option(&o::transaction_timeout, "transaction_timeout",
+                 "With 'delivery: exactly_once': after how long the brokers give up a transaction whose host is gone. "
+                 "Readers wait behind it for as long, unless its stream is taken over first.")
+          .range(1, 900),
+      pl::option(
+          &o::positions_topic, "positions_topic",
+          "With 'delivery: exactly_once': the compacted topic that keeps positions and state, one for any number "
+          "of pipelines. It is made where it is missing."),
       pl::option(&o::properties, "properties", "Any property of librdkafka, over this plugin's own choice.")
           .secret()
           .example("{security.protocol: SSL, linger.ms: 20}"),
   };
 }
 
-class kafka_sink final : public pl::sink, public pl::columns_aware {
+class kafka_sink final : public pl::sink, public pl::columns_aware, public pl::position_store {
  public:
   using options = sink_options;
   static pl::description describe() {
-    return {.name = "kafka_sink",
-            .doc =
-                "Writes rows to a Kafka topic, as JSON or as they are.\n"
-                "At least once: a write is done when the brokers have acknowledged every record; a write that failed "
-                "half-way is repeated whole, and what had arrived is then there twice.",
-            .example =
-                "plugin: kafka_sink\nfrom: alerts\nbrokers: 127.0.0.1:9092\ntopic: device-alerts\n"
-                "key: 'users/{user_id}/devices/{device_id}'\n"};
+    return {
+        .name = "kafka_sink",
+        .doc =
+            "Writes rows to a Kafka topic, as JSON or as they are.\n"
+            "At least once: a write is done when the brokers have acknowledged every record; a write that failed "
+            "half-way is repeated whole, and what had arrived is then there twice. With 'delivery: exactly_once' the "
+            "records, the positions of the source and the state of transforms are in one transaction: whoever reads "
+            "what is committed has each record once.",
+        .example =
+            "plugin: kafka_sink\nfrom: alerts\nbrokers: 127.0.0.1:9092\ntopic: device-alerts\n"
+            "key: 'users/{user_id}/devices/{device_id}'\n",
+        .ports = {},
+        .abilities = PL_TRANSACTIONAL};
   }
 
   kafka_sink(sink_options o, pl::context ctx)
       : options_(std::move(o)),
         ctx_(ctx),
         encoder_(options_, faults_),
-        repeated_(
-            ctx.counter("kafka_undelivered_total", "Records that no broker acknowledged in time; written again")) {
-    bool well = check_brokers(ctx_, options_.brokers);
+        exact_(options_, ctx),
+        book_(options_, ctx),
+        repeated_(ctx.counter("kafka_undelivered_total", "Records that no broker acknowledged in time; written again")),
+        transactions_(ctx.counter("kafka_transactions_total", "Transactions committed")) {
     if (const auto fault = topic_name_fault(options_.topic); !fault.empty()) faults_.emplace_back("topic", fault);
+    if (const auto fault = topic_name_fault(options_.positions_topic); !fault.empty())
+      faults_.emplace_back("positions_topic", fault);
     for (const auto& [option, fault] : faults_) ctx_.option_error(option, fault);
-    kafka::properties properties(ctx_);
-    well = properties.set_all(options_.properties, owned_properties) && well;
-    if (!well || !faults_.empty()) throw pl::invalid_options{};
+    if (!check_connection(options_, ctx_) || !faults_.empty()) throw pl::invalid_options{};
   }
 
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t) override {
@@ -123,49 +113,102 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
 
   pl::result<void> stop() override {
     producer_.reset();
+    exact_.stop();
     return {};
   }
 
   pl::result<void> write(const pl::batch_list& batches) override {
     for (const auto batch : batches)
       if (auto bound = encoder_.bind(batch.schema()); !bound.ok() && batch.selected() > 0) return bound;
-    if (auto ready = ready_to_send(); !ready.ok()) return ready;
-    std::size_t sent = 0;
-    for (const auto batch : batches) {
-      if (batch.selected() == 0) continue;
-      (void)encoder_.bind(batch.schema());  // succeeded above
-      for (const auto row : batch.selection()) producer_->send(sent++, encoder_.encode(batch, row));
+    auto moves = pl::moves_of(batches);
+    if (!moves) return pl::fenced("a stream was claimed anew while records of it were under way");
+    begin_write(*std::move(moves));
+    share_out(batches);
+    if (auto written = write_loose(batches); !written.ok()) return written;
+    for (const auto& share : shares_) {
+      if (auto written = exact_.write(share, token_, encoder_, batches); !written.ok()) return written;
+      transactions_.add();
     }
-    return conclude(batches, producer_->finish());
+    exact_.let_go_of_idle();
+    moves_.clear();  // an equal write that comes now is another one
+    return {};
+  }
+
+  pl::result<pl_position> position(std::string_view source, std::string_view stream) override {
+    const auto at = book_.position(id_of(source, stream));
+    if (!at.ok()) return at.why();
+    return pl_position{at->next, at->epoch};
+  }
+
+  pl::result<bool> claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
+                         const pl_mark& mark) override {
+    return book_.claim(id_of(source, stream), seen, wanted, mark);
+  }
+
+  pl::result<void> load(std::string_view source, std::string_view stream, const entry& each) override {
+    const auto entries = book_.state_of(id_of(source, stream));
+    if (!entries.ok()) return entries.why();
+    for (const auto& [name, value] : *entries) each(name.first, name.second, value);
+    return {};
   }
 
  private:
-  // Of a write, so far: what the brokers will never take, and what they may take later.
-  struct outcome {
-    std::vector<undelivered> refused, unacknowledged;
-  };
-
   pl::result<std::unique_ptr<producer>> open() const {
-    kafka::properties to(ctx_);
-    to.set("bootstrap.servers", options_.brokers);
-    to.set("client.id", "pipeline-host-" + std::string(ctx_.pipeline()) + "." + std::string(ctx_.node()));
-    to.set("enable.idempotence", "true");
-    to.set("compression.codec", name_of(options_.compression));
-    to.set("partitioner", "murmur2_random");  // as Java's clients: one key, one partition, whoever writes
-    to.set("linger.ms", "5");
-    to.set("queue.buffering.max.messages", "1000000");
-    constexpr std::uint64_t least = 4096, most = 2'000'000;
-    to.set("queue.buffering.max.kbytes", std::to_string(std::clamp(ctx_.memory_limit() / 1024, least, most)));
-    to.set("message.timeout.ms",
-           std::to_string(std::chrono::ceil<std::chrono::milliseconds>(options_.delivery_timeout).count()));
-    to.set("socket.keepalive.enable", "true");
-    to.set("reconnect.backoff.max.ms", "2000");
-    (void)to.set_all(options_.properties, owned_properties);  // checked when we were made
-    return producer::open(to.copy(), options_.topic, ctx_);
+    return producer::open(producer_conf(options_, ctx_), options_.topic, ctx_);
   }
 
   pl::result<void> check_cluster(const producer& with) const {
     return check_topics(with.handle(), options_.brokers, std::span(&options_.topic, 1), std::chrono::seconds(5));
+  }
+
+  [[nodiscard]] stream_id id_of(std::string_view source, std::string_view stream) const {
+    return {std::string(ctx_.pipeline()), std::string(ctx_.node()), std::string(source), std::string(stream)};
+  }
+
+  // The token names the write, whichever try of it.
+  void begin_write(std::vector<pl::stream_move> moves) {
+    if (moves == moves_ && token_ != 0) return;
+    moves_ = std::move(moves);
+    do token_ = random_();
+    while (token_ == 0);
+  }
+
+  // To each stream its rows and changes; rows of streams that nobody claimed are loose.
+  void share_out(const pl::batch_list& batches) {
+    shares_.clear();
+    loose_.clear();
+    std::map<std::pair<std::string_view, std::string_view>, std::size_t> share_of;
+    for (const auto& m : moves_) {
+      share_of.emplace(std::pair{std::string_view(m.source), std::string_view(m.stream)}, shares_.size());
+      shares_.push_back({m, {}, {}});
+    }
+    for (std::uint32_t b = 0; b < batches.size(); ++b) {
+      const auto batch = batches[b];
+      std::vector<stream_share*> of_range;
+      for (const auto& r : batch.ranges())
+        of_range.push_back(r.epoch == 0 ? nullptr : &shares_[share_of.at({pl::view(r.source), pl::view(r.stream)})]);
+      for (const auto row : batch.selection()) {
+        auto* share = of_range.empty() ? nullptr : of_range[batch.origin(row)];
+        (share != nullptr ? share->rows : loose_).push_back({b, row});
+      }
+      for (const auto& c : batch.changes())
+        if (auto* share = of_range[c.range]; share != nullptr) share->changes.push_back(&c);
+    }
+  }
+
+  // Rows are rejected only once all others have arrived: a write that is repeated must not reject them twice.
+  pl::result<void> write_loose(const pl::batch_list& batches) {
+    if (loose_.empty()) return {};
+    if (auto ready = ready_to_send(); !ready.ok()) return ready;
+    delivery rows(encoder_, batches, loose_);
+    rows.send_all(*producer_);
+    const auto failed = producer_->finish();
+    if (failed.empty()) return {};
+    warn_of_halves(failed);
+    const auto found = rows.sort_out(*producer_, failed, [](const auto& part) { part(); });
+    if (!found.unacknowledged.empty()) return undone(found.unacknowledged);
+    rows.reject(ctx_, found.refused, options_.topic);
+    return {};
   }
 
   pl::result<void> ready_to_send() {
@@ -177,62 +220,12 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
     return {};
   }
 
-  // Rows are rejected only once all others have arrived: a write that is repeated must not reject them twice.
-  pl::result<void> conclude(const pl::batch_list& batches, const std::vector<undelivered>& failed) {
-    if (failed.empty()) return {};
-    outcome so_far;
-    sort_out(batches, failed, so_far);
-    if (!so_far.unacknowledged.empty()) return undone(so_far.unacknowledged);
-    for (const auto& r : so_far.refused) {
-      const auto [batch, row] = place_of(batches, r.row);
-      ctx_.reject(batch, row, explain(batches, r));
-    }
-    return {};
-  }
-
-  // A broker refuses a whole set of records for one of them. Which it is shows when the set is sent again in halves.
-  void sort_out(const pl::batch_list& batches, const std::vector<undelivered>& failed, outcome& to) {
-    std::vector<std::size_t> again;
-    for (const auto& f : failed) {
-      if (is_of_the_message(f.why))
-        again.push_back(f.row);
-      else
-        to.unacknowledged.push_back(f);
-    }
-    if (again.empty()) return;
-    if (warnings_.allows("halves"))
-      ctx_.warn("the broker refuses records for topic '" + options_.topic +
-                "' as too large or invalid; what it refused is sent again in halves. Where the topic's "
-                "max.message.bytes is smaller than 1 MB, set message.max.bytes in 'properties' to it");
-    std::sort(again.begin(), again.end());
-    const auto half = again.size() / 2;
-    const std::span<const std::size_t> rows(again);
-    if (half > 0) resend(batches, rows.first(half), to);
-    resend(batches, rows.subspan(half), to);
-  }
-
-  void resend(const pl::batch_list& batches, std::span<const std::size_t> rows, outcome& to) {
-    for (const auto index : rows) {
-      const auto [batch, row] = place_of(batches, index);
-      (void)encoder_.bind(batch.schema());
-      producer_->send(index, encoder_.encode(batch, row));
-    }
-    const auto failed = producer_->finish();
-    if (rows.size() == 1 && !failed.empty() && is_of_the_message(failed.front().why))
-      to.refused.push_back(failed.front());
-    else
-      sort_out(batches, failed, to);
-  }
-
-  std::string explain(const pl::batch_list& batches, const undelivered& refused) {
-    const auto [batch, row] = place_of(batches, refused.row);
-    (void)encoder_.bind(batch.schema());
-    const auto& encoded = encoder_.encode(batch, row);
-    const auto size = (encoded.value ? encoded.value->size() : 0) + (encoded.key ? encoded.key->size() : 0);
-    if (refused.why != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-      return "the broker does not take the record into topic '" + options_.topic + "': " + text_of(refused.why);
-    return "the record is too large for topic '" + options_.topic + "' (" + std::to_string(size) +
-           " bytes of key and value); raise the topic's max.message.bytes, and message.max.bytes in 'properties'";
+  void warn_of_halves(const std::vector<undelivered>& failed) {
+    for (const auto& f : failed)
+      if (is_of_the_message(f.why) && warnings_.allows("halves"))
+        return ctx_.warn("the broker refuses records for topic '" + options_.topic +
+                         "' as too large or invalid; what it refused is sent again in halves. Where the topic's "
+                         "max.message.bytes is smaller than 1 MB, set message.max.bytes in 'properties' to it");
   }
 
   pl::failure undone(const std::vector<undelivered>& rows) {
@@ -241,21 +234,19 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
                      options_.brokers + " for topic '" + options_.topic + "': " + text_of(rows.front().why));
   }
 
-  // The row that was sent as number `index` of a write.
-  static std::pair<pl::batch_view, pl::row_index> place_of(const pl::batch_list& batches, std::size_t index) {
-    for (const auto batch : batches) {
-      if (index < batch.selected()) return {batch, batch.selection()[static_cast<std::uint32_t>(index)]};
-      index -= batch.selected();
-    }
-    throw std::logic_error("a delivery report for a record that was not sent");
-  }
-
   std::vector<std::pair<std::string, std::string>> faults_;  // of options; before encoder_, which fills it
   sink_options options_;
   pl::context ctx_;
   encoder encoder_;
-  std::unique_ptr<producer> producer_;
-  pl::counter repeated_;
+  std::unique_ptr<producer> producer_;  // of rows that are in no transaction
+  exact_writer exact_;
+  position_book book_;
+  std::mt19937_64 random_{std::random_device{}()};
+  std::vector<pl::stream_move> moves_;  // of the write in hand
+  std::uint64_t token_ = 0;
+  std::vector<stream_share> shares_;
+  std::vector<row_ref> loose_;
+  pl::counter repeated_, transactions_;
   rate_limit warnings_{std::chrono::minutes(1)};
 };
 

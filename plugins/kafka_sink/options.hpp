@@ -36,7 +36,8 @@ struct sink_options {
   std::map<std::string, std::string> headers;
   std::optional<std::string> time;
   codec compression = codec::lz4;
-  std::chrono::nanoseconds delivery_timeout = std::chrono::seconds(30);
+  std::chrono::nanoseconds delivery_timeout = std::chrono::seconds(30), transaction_timeout = std::chrono::seconds(10);
+  std::string positions_topic = "pipeline-host-positions";
   property_map properties;
 
   static pl::option_table<sink_options> table();

@@ -51,7 +51,7 @@ producer::~producer() {
 }
 
 bool producer::broken() const noexcept {
-  return rd_kafka_fatal_error(client_->get(), nullptr, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
+  return condemned_ || rd_kafka_fatal_error(client_->get(), nullptr, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 void producer::on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
@@ -67,35 +67,43 @@ void producer::on_error(rd_kafka_t*, int code, const char* reason, void* opaque)
   if (self.warnings_.allows(rd_kafka_err2name(error))) self.ctx_.warn(text_of(error) + ": " + reason);
 }
 
-rd_kafka_resp_err_t producer::enqueue(std::size_t row, const encoded_row& message) {
+rd_kafka_vu_t& producer::add(rd_kafka_vtype_t kind) {
+  auto& part = parts_.emplace_back();
+  part.vtype = kind;
+  return part;
+}
+
+void producer::send(std::size_t row, const encoded_row& message) {
   parts_.clear();
-  auto add = [&](rd_kafka_vtype_t kind) -> rd_kafka_vu_t& {
-    auto& part = parts_.emplace_back();
-    part.vtype = kind;
-    return part;
-  };
   add(RD_KAFKA_VTYPE_RKT).u.rkt = topic_.get();
-  add(RD_KAFKA_VTYPE_MSGFLAGS).u.i = RD_KAFKA_MSG_F_COPY;
-  add(RD_KAFKA_VTYPE_OPAQUE).u.ptr = reinterpret_cast<void*>(row);
   parts_.push_back(bytes(RD_KAFKA_VTYPE_VALUE, message.value));
   if (message.key) parts_.push_back(bytes(RD_KAFKA_VTYPE_KEY, message.key));
   if (message.time_ms > 0) add(RD_KAFKA_VTYPE_TIMESTAMP).u.i64 = message.time_ms;
   for (const auto& [name, value] : message.headers) parts_.push_back(header(name, value));
-  const error_ptr error(rd_kafka_produceva(client_->get(), parts_.data(), parts_.size()));
-  return error ? rd_kafka_error_code(error.get()) : RD_KAFKA_RESP_ERR_NO_ERROR;
+  push(row);
 }
 
-void producer::send(std::size_t row, const encoded_row& message) {
+void producer::send(rd_kafka_topic_t* topic, std::int32_t partition, std::string_view key,
+                    std::optional<std::string_view> value) {
+  parts_.clear();
+  add(RD_KAFKA_VTYPE_RKT).u.rkt = topic;
+  add(RD_KAFKA_VTYPE_PARTITION).u.i32 = partition;
+  parts_.push_back(bytes(RD_KAFKA_VTYPE_VALUE, value));
+  parts_.push_back(bytes(RD_KAFKA_VTYPE_KEY, key));
+  push(of_no_row);
+}
+
+void producer::push(std::size_t row) {
   constexpr int wait_ms = 20;
-  auto code = enqueue(row, message);
-  while (code == RD_KAFKA_RESP_ERR__QUEUE_FULL) {  // bounded: what is under way arrives or times out
-    rd_kafka_poll(client_->get(), wait_ms);
-    code = enqueue(row, message);
+  add(RD_KAFKA_VTYPE_MSGFLAGS).u.i = RD_KAFKA_MSG_F_COPY;
+  add(RD_KAFKA_VTYPE_OPAQUE).u.ptr = reinterpret_cast<void*>(row);
+  while (true) {
+    const error_ptr error(rd_kafka_produceva(client_->get(), parts_.data(), parts_.size()));
+    const auto code = error ? rd_kafka_error_code(error.get()) : RD_KAFKA_RESP_ERR_NO_ERROR;
+    if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return void(++under_way_);
+    if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) return failed_.push_back({row, code});
+    rd_kafka_poll(client_->get(), wait_ms);  // bounded: what is under way arrives or times out
   }
-  if (code == RD_KAFKA_RESP_ERR_NO_ERROR)
-    ++under_way_;
-  else
-    failed_.push_back({row, code});
 }
 
 std::vector<undelivered> producer::finish() {
@@ -103,6 +111,39 @@ std::vector<undelivered> producer::finish() {
   // Flushing sends at once what would linger; it returns early where nothing is left.
   while (under_way_ > 0) rd_kafka_flush(client_->get(), wait_ms);
   return std::exchange(failed_, {});
+}
+
+// ---------------------------------------------------------------------------------------------------- transactions ---
+
+namespace {
+
+pl::result<void> outcome_of(rd_kafka_error_t* raw, std::string_view step) {
+  const error_ptr error(raw);
+  if (!error) return {};
+  return pl::retry(std::string(step) + ": " + rd_kafka_error_string(error.get()));
+}
+
+}  // namespace
+
+pl::result<void> producer::take_over(std::chrono::milliseconds timeout) {
+  const error_ptr error(rd_kafka_init_transactions(client_->get(), static_cast<int>(timeout.count())));
+  if (!error) return {};
+  std::string why = rd_kafka_error_string(error.get());
+  if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
+    why += "; give the user of 'brokers' WRITE and DESCRIBE on transactional ids that begin with pipeline-host/";
+  if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT)
+    why += "; 'transaction_timeout' is beyond the brokers' transaction.max.timeout.ms";
+  return pl::retry(why);
+}
+
+pl::result<void> producer::begin() { return outcome_of(rd_kafka_begin_transaction(client_->get()), "beginning"); }
+
+pl::result<void> producer::commit(std::chrono::milliseconds timeout) {
+  return outcome_of(rd_kafka_commit_transaction(client_->get(), static_cast<int>(timeout.count())), "committing");
+}
+
+pl::result<void> producer::abort(std::chrono::milliseconds timeout) {
+  return outcome_of(rd_kafka_abort_transaction(client_->get(), static_cast<int>(timeout.count())), "giving up");
 }
 
 }  // namespace kafka

@@ -2,6 +2,7 @@
 #include "positions.hpp"
 
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <tuple>
 
@@ -68,23 +69,10 @@ std::string bytes_of_hex(std::string_view hex) {
 
 }  // namespace
 
-std::optional<std::vector<move>> moves_of(const pl::batch_list& batches) {
-  std::map<std::pair<std::string_view, std::string_view>, move> by_stream;
-  for (const auto batch : batches)
-    for (const auto& r : batch.ranges()) {
-      if (r.epoch == 0) continue;
-      const std::pair id{pl::view(r.source), pl::view(r.stream)};
-      const auto [at, fresh] =
-          by_stream.try_emplace(id, move{std::string(id.first), std::string(id.second), r.first, r.next, r.epoch});
-      if (fresh) continue;
-      auto& m = at->second;
-      if (m.epoch != r.epoch || r.first > m.next) return std::nullopt;
-      m.next = std::max(m.next, r.next);
-    }
-  std::vector<move> moves;
-  moves.reserve(by_stream.size());
-  for (auto& [id, m] : by_stream) moves.push_back(std::move(m));
-  return moves;
+std::optional<std::vector<move>> moves_in(const pl::batch_list& batches) {
+  auto moves = pl::moves_of(batches);
+  if (!moves) return std::nullopt;
+  return std::vector<move>(std::make_move_iterator(moves->begin()), std::make_move_iterator(moves->end()));
 }
 
 std::string move_sql(const position_tables& where, const std::vector<move>& moves, std::uint64_t token) {

@@ -8,6 +8,7 @@
 
 #include <pipeline/batch.hpp>
 #include <pipeline/component.hpp>
+#include <pipeline/moves.hpp>
 
 #include <cstdint>
 #include <functional>
@@ -21,17 +22,14 @@
 namespace timescale {
 
 // How far one write moves one stream.
-struct move {
-  std::string source, stream;
-  std::uint64_t first, next, epoch;
+struct move : pl::stream_move {
+  move(pl::stream_move m, std::optional<std::uint64_t> before = {}) : pl::stream_move(std::move(m)), prior(before) {}
   // The token that must still be there. Needed where the position doesn't move (rows of a timer): it wouldn't tell a try that
   // is committed late from the next one.
-  std::optional<std::uint64_t> prior = {};
+  std::optional<std::uint64_t> prior;
 
   // The same write, at whichever try.
-  bool operator==(const move& o) const {
-    return source == o.source && stream == o.stream && first == o.first && next == o.next && epoch == o.epoch;
-  }
+  bool operator==(const move& o) const { return pl::stream_move::operator==(o); }
 };
 
 // Whose positions they are, and where they are kept.
@@ -40,9 +38,8 @@ struct position_tables {
   table_name positions, state;
 };
 
-// What a write moves, by source and stream; nothing where a stream's batches were read under different claims, or don't
-// follow one another: then they can't be one write.
-[[nodiscard]] std::optional<std::vector<move>> moves_of(const pl::batch_list& batches);
+// As pl::moves_of.
+[[nodiscard]] std::optional<std::vector<move>> moves_in(const pl::batch_list& batches);
 
 // Fails with a division by zero (SQLSTATE 22012) unless every stream stands where it should. token: names the write, so
 // that it can be told later whether it was committed; not 0.

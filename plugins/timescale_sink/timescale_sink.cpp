@@ -269,7 +269,7 @@ pl::result<void> sink::make_ready(const pl::batch_list& batches) {
 }
 
 pl::result<void> sink::write(const pl::batch_list& batches) {
-  auto moves = moves_of(batches);
+  auto moves = moves_in(batches);
   if (!moves) return pl::fenced(where() + ": a stream was claimed anew while records of it were under way");
   if (*moves != moves_) {  // not the write that was tried last, if that one was given up
     moves_ = *std::move(moves);

@@ -28,7 +28,7 @@ struct fixture {
     for (const auto& b : batches) raw_.push_back(b.get().raw());
     return {raw_.data(), static_cast<std::uint32_t>(raw_.size())};
   }
-  std::optional<std::vector<move>> moves() { return moves_of(list()); }
+  std::optional<std::vector<move>> moves() { return moves_in(list()); }
 
  private:
   std::vector<pl_batch*> raw_;
@@ -43,7 +43,8 @@ TEST_CASE_FIXTURE(fixture, "a write moves each stream once, from the first of it
   read(10, 30, 1);  // what became of its rows came before: the rest of a batch that was split
   read(30, 30, 1);  // of a timer
   read(0, 9, 0, "unclaimed");
-  CHECK(*moves() == std::vector<move>{{"src", "t/0", 10, 30, 1}, {"src", "t/1", 5, 6, 3}});
+  CHECK(*moves() ==
+        std::vector<move>{pl::stream_move{"src", "t/0", 10, 30, 1}, pl::stream_move{"src", "t/1", 5, 6, 3}});
 }
 
 TEST_CASE_FIXTURE(fixture, "ranges that can't be of one write") {
