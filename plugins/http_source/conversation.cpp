@@ -205,8 +205,8 @@ void conversation::give_memory_back() noexcept {
 
 conversation::next conversation::respond(const answer& a, bool keeps_alive) {
   keeps_alive = keeps_alive && !server_.ends_;
+  server_.service_.answered(a.status, clock::now() - began_);  // before: whoever has the answer finds it counted
   const auto sent = stream_.write(text_of(a, keeps_alive), clock::now() + time_to_answer, server_.killing_.fd());
-  server_.service_.answered(a.status, clock::now() - began_);
   if (sent != stream::status::ok) return next::end;
   if (keeps_alive) return next::request;
   stream_.hang_up(clock::now() + time_to_hang_up, server_.killing_.fd());

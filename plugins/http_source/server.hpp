@@ -46,7 +46,7 @@ class service {
   virtual answer take(const request_head& head, std::string_view remote, std::string_view body) = 0;
   // The answer to what the server itself refuses: broken requests, too large ones.
   virtual answer refuse(const refusal& why) = 0;
-  // Every answer, once it is sent or was to be.
+  // Every answer, before it is sent.
   virtual void answered(int status, std::chrono::nanoseconds after) = 0;
   virtual void connections(std::size_t open) = 0;
   virtual void handshake_failed(std::string_view remote, std::string_view why) = 0;
