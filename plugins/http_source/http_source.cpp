@@ -130,7 +130,8 @@ class http_source final : public pl::source, public pl::columns_aware {
     auto started = server::start(settings(), *intake_, tls());
     if (!started.ok()) return started.why();
     server_ = std::move(*started);
-    ctx_.info("listening on " + std::string(options_.tls ? "https://" : "http://") + server_->bound() + options_.path);
+    ctx_.info("listening on " + std::string(options_.tls ? "https://" : "http://") + server_->bound() + options_.path +
+              (ctx_.lanes() > 1 ? ", lane " + std::to_string(ctx_.lane()) : std::string()));
     return {};
   }
 
