@@ -62,7 +62,7 @@ class certificates {
     return {};
   }
   [[nodiscard]] fs::file_time_type newest() const {
-    fs::file_time_type last{};
+    auto last = fs::file_time_type::min();
     std::error_code ignored;
     for (const auto& file : {options_.cert, options_.key, options_.ca})
       if (!file.empty()) last = std::max(last, fs::last_write_time(file, ignored));

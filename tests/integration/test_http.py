@@ -250,8 +250,8 @@ def test_a_killed_host_has_lost_nothing_that_it_acknowledged(
     port = free_port()
     store = {
         "plugin": "timescale_sink", "from": "posted", "url": timescale.url(database), "table": "posted",
-        "delivery": "exactly_once", "columns": {"id": "id", "value": "value", "device_id": "device_id"},
-        "create": {"columns": {"id": "text", "value": "bytea", "device_id": "text"}}, "batch": {"delay": "20ms"},
+        "delivery": "exactly_once", "columns": {"time": "time", "id": "id", "value": "value", "device_id": "device_id"},
+        "create": {"columns": {"id": "text"}}, "batch": {"delay": "20ms"},
     }  # fmt: skip
 
     def stored() -> int:
@@ -291,8 +291,8 @@ def test_records_of_one_spool_are_stored_once_each_however_often_the_host_is_kil
     port = free_port()
     store = {
         "plugin": "timescale_sink", "from": "posted", "url": timescale.url(database), "table": "posted",
-        "delivery": "exactly_once", "columns": {"id": "id", "value": "value"},
-        "create": {"columns": {"id": "text", "value": "bytea"}}, "batch": {"rows": 100, "delay": "5ms"},
+        "delivery": "exactly_once", "columns": {"time": "time", "id": "id", "value": "value"},
+        "create": {"columns": {"id": "text"}}, "batch": {"rows": 100, "delay": "5ms"},
     }  # fmt: skip
     count = 20_000
     with host_with(tmp_path, port, sink=store, max_records=count) as host:
