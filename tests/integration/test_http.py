@@ -251,7 +251,7 @@ def test_a_killed_host_has_lost_nothing_that_it_acknowledged(
     store = {
         "plugin": "timescale_sink", "from": "posted", "url": timescale.url(database), "table": "posted",
         "delivery": "exactly_once", "columns": {"time": "time", "id": "id", "value": "value", "device_id": "device_id"},
-        "create": {"columns": {"id": "text"}}, "batch": {"delay": "20ms"},
+        "create": {"columns": {"id": "text", "value": "bytea"}}, "batch": {"delay": "20ms"},
     }  # fmt: skip
 
     def stored() -> int:
@@ -261,7 +261,7 @@ def test_a_killed_host_has_lost_nothing_that_it_acknowledged(
 
     with host_with(tmp_path, port, sink=store) as host:
         wait_listening(host)
-        with Devices(port, key=key) as devices:
+        with Devices(port, key=key, pace=0.01) as devices:
             for _ in range(6):
                 seen = stored()
                 wait_until(lambda seen=seen: stored() > seen, "progress")  # type: ignore[misc]
@@ -292,7 +292,7 @@ def test_records_of_one_spool_are_stored_once_each_however_often_the_host_is_kil
     store = {
         "plugin": "timescale_sink", "from": "posted", "url": timescale.url(database), "table": "posted",
         "delivery": "exactly_once", "columns": {"time": "time", "id": "id", "value": "value"},
-        "create": {"columns": {"id": "text"}}, "batch": {"rows": 100, "delay": "5ms"},
+        "create": {"columns": {"id": "text", "value": "bytea"}}, "batch": {"rows": 100, "delay": "5ms"},
     }  # fmt: skip
     count = 20_000
     with host_with(tmp_path, port, sink=store, max_records=count) as host:
