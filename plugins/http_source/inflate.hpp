@@ -5,6 +5,7 @@
 #include <zlib.h>
 
 #include <array>
+#include <cstddef>
 #include <functional>
 #include <string_view>
 
@@ -27,7 +28,7 @@ class inflater {
  private:
   z_stream stream_{};
   bool ended_ = true;
-  std::array<char, 16 * 1024> out_{};
+  std::array<char, std::size_t{16} * 1024> out_{};
 };
 
 }  // namespace http
