@@ -10,6 +10,8 @@ find_package(CLI11 REQUIRED)
 find_package(prometheus-cpp REQUIRED CONFIG)
 find_package(SQLite3 REQUIRED)
 find_package(OpenSSL REQUIRED)  # the next one names its targets without looking for them
+find_package(ZLIB REQUIRED)
+find_package(CURL REQUIRED)
 find_package(eclipse-paho-mqtt-c REQUIRED)
 pkg_check_modules(RDKAFKA REQUIRED IMPORTED_TARGET rdkafka)
 pkg_check_modules(PQXX REQUIRED IMPORTED_TARGET libpqxx)

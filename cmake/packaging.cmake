@@ -59,9 +59,10 @@ set(CPACK_DEBIAN_HOST_PACKAGE_RECOMMENDS ca-certificates)
 set(CPACK_DEBIAN_HOST_PACKAGE_CONTROL_EXTRA
   "${made}/conffiles;${packaging}/postinst;${packaging}/prerm;${packaging}/postrm")
 set(CPACK_COMPONENT_HOST_DESCRIPTION "stream processing for device telemetry
-pipeline-host reads telemetry of devices from Kafka or MQTT, parses it, checks
-it against alert rules, and writes it to TimescaleDB, MQTT, Kafka or files.
-Sources, transforms and sinks are plugins, wired together in one YAML file.")
+pipeline-host reads telemetry of devices from Kafka, MQTT or HTTP, parses it,
+checks it against alert rules, and writes it to TimescaleDB, MQTT, Kafka, HTTP
+or files. Sources, transforms and sinks are plugins, wired together in one YAML
+file.")
 
 set(CPACK_DEBIAN_DEV_PACKAGE_NAME pipeline-host-dev)
 set(CPACK_DEBIAN_DEV_PACKAGE_SECTION devel)

@@ -58,12 +58,16 @@ METRIC_CALL = re.compile(
 )
 LABEL = re.compile(rf"\{{\s*{STRING}")
 
+COMMON = re.compile(r"#include <(\w+_common)/")
+
 
 def metrics_of(component: str) -> list[Metric]:
     """What the plugin's sources declare with `context.counter("name", "doc", {{"label", value}})`."""
     found = {}
-    folder = SOURCE_DIR / "plugins" / component
-    for file in sorted(folder.glob("*.[ch]pp")):
+    files = sorted((SOURCE_DIR / "plugins" / component).glob("*.[ch]pp"))
+    shared = sorted({name for file in files for name in COMMON.findall(file.read_text())})
+    files += [file for name in shared for file in sorted((SOURCE_DIR / "plugins" / name).glob("*.[ch]pp"))]
+    for file in files:
         for call in METRIC_CALL.finditer(file.read_text()):
             doc = "".join(re.findall(STRING, call[3])).rstrip(".")
             metric = Metric(call[2], call[1], tuple(LABEL.findall(call[5] or "")), doc)

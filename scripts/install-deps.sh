@@ -14,7 +14,7 @@ build_packages=(
   librdkafka-dev libpqxx-dev libpq-dev libpaho-mqtt-dev libmosquitto-dev libyaml-cpp-dev rapidjson-dev
   libboost-dev libboost-filesystem-dev libboost-system-dev
   doctest-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libcpp-httplib-dev
-  libsqlite3-dev
+  libsqlite3-dev libcurl4-openssl-dev libssl-dev zlib1g-dev
 )
 # dpkg-shlibdeps finds out which libraries a package needs.
 package_packages=(dpkg-dev file gzip)

@@ -156,6 +156,8 @@ class json_scanner {
   }
 
   [[nodiscard]] scan_error error() const noexcept { return error_; }
+  // How far the scan has come: where the error is.
+  [[nodiscard]] std::size_t offset() const noexcept { return static_cast<std::size_t>(at_ - begin_); }
   // The error as a sentence, with the place.
   [[nodiscard]] std::string explain() const;
 

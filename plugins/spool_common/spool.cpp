@@ -22,6 +22,7 @@ using clock = std::chrono::steady_clock;
 
 namespace {
 
+constexpr auto look_interval = std::chrono::seconds(1);         // between looks for room on a full disk
 constexpr auto note_interval = std::chrono::milliseconds(500);  // between notes of what is settled
 
 std::string first_line(const fs::path& path) {
@@ -166,27 +167,52 @@ pl::result<void> log::go_on_at(std::uint64_t next) {
 
 pl::result<void> log::append(std::span<const std::string_view> body) {
   std::unique_lock held(mutex_);
-  // A full file goes on where there is no room for a new one: what it has reserved is for this.
-  if (segments_.back().bytes >= settings_.segment_bytes)
-    if (auto r = begin_segment(segments_.back().next); !r.ok() && segments_.back().bytes >= 2 * settings_.segment_bytes)
-      return r;
-  const auto number = segments_.back().next;
-  if (auto r = write(number, body); !r.ok()) return r;
-  appended_.notify_all();
-  return settings_.fsync == durability::always ? make_durable(number, held) : pl::result<void>();
+  if (auto r = make_room(); !r.ok()) return r;
+  if (auto r = write(body); !r.ok()) return r;
+  return appended(held);
 }
 
-pl::result<void> log::write(std::uint64_t number, std::span<const std::string_view> body) {
+pl::result<void> log::append_all(std::span<const parts> bodies) {
+  if (bodies.empty()) return {};
+  std::string bytes;
+  std::size_t size = 0;
+  for (const auto& body : bodies) size += record_header + body[0].size() + body[1].size();
+  bytes.reserve(size);
+  std::unique_lock held(mutex_);
+  if (auto r = make_room(); !r.ok()) return r;
+  auto number = segments_.back().next;
+  for (const auto& body : bodies) bytes.append(header_of(number++, body)).append(body[0]).append(body[1]);
+  iovec whole{bytes.data(), bytes.size()};
+  if (auto r = write(std::span(&whole, 1), bodies.size()); !r.ok()) return r;
+  return appended(held);
+}
+
+// A full file goes on where there is no room for a new one: what it has reserved is for this.
+pl::result<void> log::make_room() {
+  if (segments_.back().bytes < settings_.segment_bytes) return {};
+  auto r = begin_segment(segments_.back().next);
+  return r.ok() || segments_.back().bytes < 2 * settings_.segment_bytes ? pl::result<void>() : r;
+}
+
+pl::result<void> log::appended(std::unique_lock<std::mutex>& held) {
+  const auto last = segments_.back().next - 1;
+  appended_.notify_all();
+  return settings_.fsync == durability::always ? make_durable(last, held) : pl::result<void>();
+}
+
+pl::result<void> log::write(std::span<const std::string_view> body) {
+  const auto header = header_of(segments_.back().next, body);
+  std::vector<iovec> bytes{{const_cast<char*>(header.data()), header.size()}};
+  for (const auto part : body) bytes.push_back({const_cast<char*>(part.data()), part.size()});
+  return write(bytes, 1);
+}
+
+pl::result<void> log::write(std::span<iovec> bytes, std::uint64_t records) {
   auto& s = segments_.back();
-  const auto header = header_of(number, body);
-  std::vector<iovec> parts{{const_cast<char*>(header.data()), header.size()}};
-  std::size_t size = header.size();
-  for (const auto part : body) {
-    parts.push_back({const_cast<char*>(part.data()), part.size()});
-    size += part.size();
-  }
+  std::size_t size = 0;
+  for (const auto& part : bytes) size += part.iov_len;
   const auto written =
-      ::pwritev(active_.get(), parts.data(), static_cast<int>(parts.size()), static_cast<off_t>(s.bytes));
+      ::pwritev(active_.get(), bytes.data(), static_cast<int>(bytes.size()), static_cast<off_t>(s.bytes));
   if (written != static_cast<ssize_t>(size)) {
     const int error = written < 0 ? errno : ENOSPC;
     no_room_ = error == ENOSPC || error == EDQUOT;
@@ -197,7 +223,7 @@ pl::result<void> log::write(std::uint64_t number, std::span<const std::string_vi
   }
   s.bytes += size;
   bytes_ += size;
-  ++s.next;
+  s.next += records;
   return {};
 }
 
@@ -240,8 +266,21 @@ void log::sync_every_interval(const std::stop_token& stop) {
   }
 }
 
-bool log::pressed() const {
+// Where nothing is taken in, nothing else would find out that the disk has room again.
+void log::look_for_room() {
+  const auto now = clock::now();
+  if (now - looked_ < look_interval) return;
+  looked_ = now;
+  const auto& last = segments_.back();
+  if (last.first == last.next)
+    no_room_ = false;  // there is no record in it yet: the next one shows
+  else
+    (void)begin_segment(last.next);
+}
+
+bool log::pressed() {
   const std::scoped_lock lock(mutex_);
+  if (no_room_) look_for_room();
   return no_room_ || bytes_ >= settings_.max_bytes;
 }
 
@@ -348,6 +387,10 @@ void log::settle(std::uint64_t next) {
   std::vector<fs::path> done;
   {
     const std::scoped_lock lock(mutex_);
+    // The last file goes, too, where it alone takes up all the room.
+    if (const auto& last = segments_.back();
+        last.next <= settled_ && last.first != last.next && bytes_ >= settings_.max_bytes)
+      (void)begin_segment(last.next);
     while (segments_.size() > 1 && segments_.front().next <= settled_) {
       bytes_ -= segments_.front().bytes;
       done.push_back(segments_.front().path);

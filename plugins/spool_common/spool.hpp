@@ -12,6 +12,9 @@
 
 #include <pipeline/result.hpp>
 
+#include <sys/uio.h>
+
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -56,9 +59,14 @@ class log {
   // Appends one record, whose body is these parts. Once it returns the record is as safe as `fsync` says.
   pl::result<void> append(std::span<const std::string_view> body);
 
+  // Appends several, each with a body of two parts, behind each other and all with one number after the other. On failure
+  // there is none of them; only a process that is killed right then leaves the first of them behind.
+  using parts = std::array<std::string_view, 2>;
+  pl::result<void> append_all(std::span<const parts> bodies);
+
   // Whether the sender should be held back: little room is left within max_bytes, or on the disk. What is on its way still
-  // finds room: the limit is passed by that.
-  [[nodiscard]] bool pressed() const;
+  // finds room: the limit is passed by that. While the disk is full this looks once a second whether it still is.
+  [[nodiscard]] bool pressed();
 
   // Records from `next` on, in order, at most so many, until `take` answers false: it is given the number and the body.
   // Answers the number of the record after the last. A record that is damaged on the disk is told and passed over.
@@ -88,7 +96,11 @@ class log {
   pl::result<void> recover(const notice& say);
   pl::result<void> take_up(const segment& last, const notice& say);
   pl::result<void> begin_segment(std::uint64_t first);
-  pl::result<void> write(std::uint64_t number, std::span<const std::string_view> body);
+  pl::result<void> make_room();
+  void look_for_room();
+  pl::result<void> write(std::span<const std::string_view> body);
+  pl::result<void> write(std::span<iovec> bytes, std::uint64_t records);
+  pl::result<void> appended(std::unique_lock<std::mutex>& held);
   pl::result<void> make_durable(std::uint64_t number, std::unique_lock<std::mutex>& held);
   void sync_now(std::unique_lock<std::mutex>& held);
   void sync_every_interval(const std::stop_token& stop);
@@ -113,7 +125,7 @@ class log {
 
   std::optional<segment_reader> reader_;
   std::uint64_t reader_segment_ = 0;  // first record of the file that it reads
-  std::chrono::steady_clock::time_point noted_{};
+  std::chrono::steady_clock::time_point noted_{}, looked_{};
   std::jthread syncer_;  // last: it uses the others
 };
 

@@ -2,10 +2,12 @@
 #include <doctest/doctest.h>
 #include <spool_common/checksum.hpp>
 #include <spool_common/spool.hpp>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -109,6 +111,51 @@ TEST_CASE("what was appended is read, in order, with numbers, after a restart to
       CHECK(all(*o.log, 321).begin()->first == 321);
     }
     CHECK(f.files().size() > 10);
+  }
+}
+
+TEST_CASE("several are appended behind each other, or none of them") {
+  const folder where;
+  auto spool = open(where);
+  const std::string big(5000, 'x');
+  const std::vector<spool::log::parts> three{{"a", "1"}, {"", ""}, {"b", big}};
+  REQUIRE(spool.log->append_all(three).ok());
+  CHECK(spool.log->append_all({}).ok());
+  CHECK(spool.log->end() == 3);
+
+  // The disk is full in the middle of the second: by a limit on the size of files.
+  const auto before = spool.log->bytes();
+  struct rlimit was {};
+  REQUIRE(::getrlimit(RLIMIT_FSIZE, &was) == 0);
+  auto* const handler = std::signal(SIGXFSZ, SIG_IGN);
+  const struct rlimit tight {
+    before + 3000, was.rlim_max
+  };
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &tight) == 0);
+  const auto refused = spool.log->append_all(three);
+  REQUIRE(::setrlimit(RLIMIT_FSIZE, &was) == 0);
+  std::signal(SIGXFSZ, handler);
+  CHECK(!refused.ok());
+  CHECK(spool.log->end() == 3);
+  // Nobody who is told to wait would find out that there is room again.
+  while (spool.log->pressed()) std::this_thread::sleep_for(50ms);
+
+  REQUIRE(spool.log->append_all(three).ok());
+  spool.log.reset();
+  spool = open(where);
+  CHECK(spool.said.empty());
+  CHECK(all(*spool.log) ==
+        std::map<std::uint64_t, std::string>{{0, "a1"}, {1, ""}, {2, "b" + big}, {3, "a1"}, {4, ""}, {5, "b" + big}});
+}
+
+TEST_CASE("a limit no larger than a file: it goes on when all of it is settled") {
+  const folder where;
+  auto spool = open(where, {.max_bytes = 1000, .segment_bytes = 1000});
+  for (int i = 0; i < 3; ++i) {
+    while (!spool.log->pressed()) append(*spool.log, std::string(100, 'x'));
+    spool.log->settle(spool.log->end());
+    CHECK(!spool.log->pressed());
+    CHECK(where.files().size() == 1);
   }
 }
 
