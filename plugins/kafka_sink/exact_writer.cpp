@@ -5,6 +5,10 @@
 
 #include <pipeline/failpoint.hpp>
 
+#include <algorithm>
+#include <future>
+#include <utility>
+
 namespace kafka {
 
 namespace {
@@ -56,62 +60,88 @@ pl::result<holder*> exact_writer::held(const stream_id& of, const pl::stream_mov
   return &holders_.insert_or_assign(of, std::move(*taken)).first->second;
 }
 
-pl::result<void> exact_writer::write(const stream_share& share, std::uint64_t token, encoder& with,
+pl::result<void> exact_writer::write(std::span<const stream_share> shares, std::uint64_t token, encoder& with,
                                      const pl::batch_list& batches) {
-  const auto of = id_of(share.move);
-  delivery rows(with, batches, share.rows);
-  while (true) {
-    auto by = held(of, share.move);
-    if (!by.ok()) return by.why();
-    auto& h = **by;
-    h.used = std::chrono::steady_clock::now();
-    if (h.at.epoch == share.move.epoch && h.at.token == token) return {};
-    if (h.at.epoch != share.move.epoch || h.at.next != share.move.first) {
-      const auto where = h.at;
-      holders_.erase(of);
-      return pl::fenced("another host has claimed " + share.move.stream + " (it stands at " +
-                        std::to_string(where.next) + " under claim " + std::to_string(where.epoch) + ", and not at " +
-                        std::to_string(share.move.first) + " under " + std::to_string(share.move.epoch) +
-                        "); nothing of it was written");
+  std::vector<transaction> all;
+  all.reserve(shares.size());
+  for (const auto& share : shares) all.push_back({&share, id_of(share.move), {with, batches, share.rows}});
+  std::optional<pl::failure> failed;
+  const auto note = [&](pl::result<void> outcome) {
+    if (!outcome.ok() && !failed) failed = outcome.why();
+  };
+  while (!failed && !std::all_of(all.begin(), all.end(), [](const auto& t) { return t.done; })) {
+    for (auto& t : all)
+      if (!t.done) note(begin(t, token));
+    // The brokers' answers are waited for at the same time, each by a thread of its own.
+    std::vector<std::future<void>> ending;
+    transaction* last = nullptr;
+    for (auto& t : all) {
+      if (!t.open) continue;
+      if (auto* before = std::exchange(last, &t))
+        ending.push_back(std::async(std::launch::async, [=, this] { end(*before); }));
     }
-    auto tried = try_write(share, token, rows, h);
-    // What became of a transaction whose end is not known, and who shut us out, shows when the stream is taken over anew.
-    if (tried.ok() ? *tried == attempt::again : h.by->broken()) holders_.erase(of);
-    if (!tried.ok()) return tried.why();
-    if (*tried == attempt::done) return {};
+    if (last != nullptr) end(*last);
+    for (auto& e : ending) e.get();
+    for (auto& t : all)
+      if (t.open) note(conclude(t, token));
   }
+  if (failed) return *failed;
+  return {};
 }
 
-pl::result<exact_writer::attempt> exact_writer::try_write(const stream_share& share, std::uint64_t token,
-                                                          delivery& rows, holder& by) {
-  const auto of = id_of(share.move);
-  if (auto begun = by.by->begin(); !begun.ok()) {
-    if (by.by->broken()) return attempt::again;
-    return given_up(by, begun.why().message);
+// All of the stream's share is on its way then, or it is there already.
+pl::result<void> exact_writer::begin(transaction& t, std::uint64_t token) {
+  const auto& move = t.share->move;
+  auto by = held(t.of, move);
+  if (!by.ok()) return by.why();
+  auto& h = **by;
+  h.used = std::chrono::steady_clock::now();
+  if (h.at.epoch == move.epoch && h.at.token == token) return t.done = true, pl::result<void>();
+  if (h.at.epoch != move.epoch || h.at.next != move.first) {
+    const auto where = h.at;
+    holders_.erase(t.of);
+    return pl::fenced("another host has claimed " + move.stream + " (it stands at " + std::to_string(where.next) +
+                      " under claim " + std::to_string(where.epoch) + ", and not at " + std::to_string(move.first) +
+                      " under " + std::to_string(move.epoch) + "); nothing of it was written");
+  }
+  if (auto begun = h.by->begin(); !begun.ok()) {
+    if (h.by->broken()) return holders_.erase(t.of), pl::result<void>();  // shut out: once more, with a new one
+    return given_up(h, begun.why().message);
   }
   pl::failpoint("kafka.begun");
-  rows.send_all(*by.by);
-  send_changes(share, of, by);
-  const standing after{share.move.next, share.move.epoch, token};
-  send_standing(by, of, after);
-  if (const auto failed = by.by->finish(); !failed.empty()) {
-    if (by.by->broken()) return attempt::again;
-    return refuse(rows, by, failed);
-  }
-  pl::failpoint("kafka.sent");
-  if (auto committed = by.by->commit(transaction_time(options_)); !committed.ok()) {
-    if (by.by->broken()) return attempt::again;
-    return given_up(by, committed.why().message);
-  }
-  pl::failpoint("kafka.committed");
-  by.at = after;
-  return attempt::done;
+  t.by = &h;
+  t.open = true;
+  t.rows.send_all(*h.by);
+  for (const auto* c : t.share->changes)
+    h.by->send(h.positions.get(), partition_of(t.of), state_key(t.of, pl::view(c->node), pl::view(c->key)),
+               c->erase != 0 ? std::nullopt : std::optional(pl::view(c->value)));
+  send_standing(h, t.of, {move.next, move.epoch, token});
+  return {};
 }
 
-void exact_writer::send_changes(const stream_share& share, const stream_id& of, const holder& by) const {
-  for (const auto* c : share.changes)
-    by.by->send(by.positions.get(), partition_of(of), state_key(of, pl::view(c->node), pl::view(c->key)),
-                c->erase != 0 ? std::nullopt : std::optional(pl::view(c->value)));
+// In any thread.
+void exact_writer::end(transaction& t) const {
+  t.failed = t.by->by->finish();
+  if (!t.failed.empty()) return;
+  pl::failpoint("kafka.sent");
+  auto committed = t.by->by->commit(transaction_time(options_));
+  t.why_not_committed = committed.ok() ? std::string() : committed.why().message;
+  pl::failpoint("kafka.committed");
+}
+
+pl::result<void> exact_writer::conclude(transaction& t, std::uint64_t token) {
+  auto& h = *t.by;
+  t.open = false;
+  if (t.failed.empty() && t.why_not_committed.empty()) {
+    h.at = {t.share->move.next, t.share->move.epoch, token};
+    t.done = true;
+    return {};
+  }
+  pl::result<void> outcome;
+  if (!h.by->broken()) outcome = t.failed.empty() ? given_up(h, t.why_not_committed) : refuse(t);
+  // What became of a transaction whose end is not known, and who shut us out, shows when the stream is taken over anew.
+  if (h.by->broken()) holders_.erase(t.of);
+  return outcome;
 }
 
 // The transaction is given up; a holder for whom that fails too is made anew.
@@ -125,7 +155,9 @@ pl::failure exact_writer::given_up(holder& by, std::string why) const {
 
 // Rows that no broker takes are named, and nothing is written: they have to be in the dead letters first. To find them, parts
 // are sent in transactions that are given up.
-pl::failure exact_writer::refuse(delivery& rows, holder& by, const std::vector<undelivered>& failed) {
+pl::failure exact_writer::refuse(transaction& t) {
+  auto& by = *t.by;
+  const auto failed = std::exchange(t.failed, {});
   // Of the others nothing is known: they went when the transaction failed.
   std::vector<undelivered> suspects;
   for (const auto& f : failed)
@@ -133,7 +165,7 @@ pl::failure exact_writer::refuse(delivery& rows, holder& by, const std::vector<u
   const auto& first = suspects.empty() ? failed.front() : suspects.front();
   auto left = given_up(by, std::to_string(failed.size()) + " records were not acknowledged: " + text_of(first.why));
   std::string broken;
-  const auto found = rows.sort_out(*by.by, suspects, [&](const std::function<void()>& part) {
+  const auto found = t.rows.sort_out(*by.by, suspects, [&](const std::function<void()>& part) {
     if (by.by->broken()) return;
     if (auto begun = by.by->begin(); !begun.ok()) broken = begun.why().message;
     part();
@@ -143,7 +175,7 @@ pl::failure exact_writer::refuse(delivery& rows, holder& by, const std::vector<u
     }
   });
   if (!broken.empty() || found.refused.empty()) return left;
-  rows.reject(ctx_, found.refused, options_.topic);
+  t.rows.reject(ctx_, found.refused, options_.topic);
   return pl::rejected(std::to_string(found.refused.size()) + " records can't be written to topic '" + options_.topic +
                       "'");
 }

@@ -50,20 +50,33 @@ class exact_writer {
  public:
   exact_writer(const sink_options& options, pl::context ctx) : options_(options), ctx_(ctx), log_(options, ctx) {}
 
-  // Writes one stream's share. token: of the write, the same for all its tries; what an earlier try has written is found out,
-  // and not written again. Failures: retry; fenced; rejected, after the rows were named: then nothing of the share is written.
-  pl::result<void> write(const stream_share& share, std::uint64_t token, encoder& with, const pl::batch_list& batches);
+  // Writes what one write brings, a transaction for each stream, all at once. token: of the write, the same for all its tries;
+  // what an earlier try has written is found out, and not written again. Failures, of the first stream that has one: retry;
+  // fenced; rejected, after the rows were named: then nothing of that stream is written.
+  pl::result<void> write(std::span<const stream_share> shares, std::uint64_t token, encoder& with,
+                         const pl::batch_list& batches);
   // Streams that nothing was written of for long have gone to another host: their producers go.
   void let_go_of_idle();
   void stop() { holders_.clear(); }
 
  private:
-  enum class attempt { done, again };
-  pl::result<attempt> try_write(const stream_share& share, std::uint64_t token, delivery& rows, holder& by);
+  // A stream's transaction, from its beginning to its end.
+  struct transaction {
+    const stream_share* share;
+    stream_id of;
+    delivery rows;
+    holder* by = nullptr;
+    bool open = false, done = false;
+    std::vector<undelivered> failed = {};
+    std::string why_not_committed = {};
+  };
+
+  pl::result<void> begin(transaction& t, std::uint64_t token);
+  void end(transaction& t) const;
+  pl::result<void> conclude(transaction& t, std::uint64_t token);
   pl::result<holder*> held(const stream_id& of, const pl::stream_move& move);
-  pl::failure refuse(delivery& rows, holder& by, const std::vector<undelivered>& failed);
+  pl::failure refuse(transaction& t);
   pl::failure given_up(holder& by, std::string why) const;
-  void send_changes(const stream_share& share, const stream_id& of, const holder& by) const;
   [[nodiscard]] stream_id id_of(const pl::stream_move& m) const;
 
   const sink_options& options_;

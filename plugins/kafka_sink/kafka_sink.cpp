@@ -125,10 +125,8 @@ class kafka_sink final : public pl::sink, public pl::columns_aware, public pl::p
     begin_write(*std::move(moves));
     share_out(batches);
     if (auto written = write_loose(batches); !written.ok()) return written;
-    for (const auto& share : shares_) {
-      if (auto written = exact_.write(share, token_, encoder_, batches); !written.ok()) return written;
-      transactions_.add();
-    }
+    if (auto written = exact_.write(shares_, token_, encoder_, batches); !written.ok()) return written;
+    transactions_.add(static_cast<double>(shares_.size()));
     exact_.let_go_of_idle();
     moves_.clear();  // an equal write that comes now is another one
     return {};

@@ -22,8 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "integration")]
 
 PARTITIONS = 4
-CASES = [("at_least_once", "at least once", {}), ("exactly_once", "exactly once, 1 writer", {}),
-         ("exactly_once", "exactly once, 4 writers", {"writers": 4})]  # fmt: skip
+LARGE = {"batch": {"rows": 10_000, "delay": "100ms", "max_bytes": "32MiB"}}
+CASES = [("at_least_once", "at least once", {}), ("exactly_once", "exactly once", {}),
+         ("exactly_once", "exactly once, batch.max_bytes: 32MiB", LARGE),
+         ("exactly_once", "the same, 4 writers", {**LARGE, "writers": 4})]  # fmt: skip
 
 
 def messages(count: int) -> Iterator[tuple[bytes, bytes]]:
