@@ -179,6 +179,8 @@ void deduplicate::enter(pl::batch_view in) {
   first_.clear();
   again_.clear();
   origins_.clear();
+  by_cells_.clear();
+  for (const auto c : by_) by_cells_.push_back(in.column(c).data());
   for (const auto& range : in.ranges()) {
     auto& m = memory_of(pl::view(range.stream));
     // Whoever sent the stream back, or could not write what was remembered last: what comes again is looked at again.
@@ -202,11 +204,11 @@ void deduplicate::run_some(pl::batch_view in, std::uint32_t from, std::uint32_t 
   const auto rows = in.selection();
   for (auto i = from; i < to; ++i) {
     auto& m = *origins_[in.origin(rows[i])];
-    const bool known = identify(in, rows[i], m, ids_[i - from]);
+    const bool known = identify(rows[i], m, ids_[i - from]);
     owners_[i - from] = known ? &m : nullptr;
-    if (!known) continue;
-    m.seen.prefetch(ids_[i - from]);
+    if (known) m.seen.prefetch(ids_[i - from]);
   }
+  const auto* times = in.column(time_).data();
   for (auto i = from; i < to; ++i) {
     const auto row = rows[i];
     auto* m = owners_[i - from];
@@ -214,16 +216,16 @@ void deduplicate::run_some(pl::batch_view in, std::uint32_t from, std::uint32_t 
       first_.push_back(row);
       continue;
     }
-    if (const auto& t = in.at(time_, row); t.kind == PL_TIME_NS && t.as.i <= latest_) m->seen.advance(t.as.i);
+    if (times[row].kind == PL_TIME_NS && times[row].as.i <= latest_) m->seen.advance(times[row].as.i);
     (m->seen.seen_before(ids_[i - from], in.position(row)) ? again_ : first_).push_back(row);
   }
 }
 
 // False: one of its columns is null.
-bool deduplicate::identify(pl::batch_view in, pl::row_index row, const memory& of, identity& made) {
+bool deduplicate::identify(pl::row_index row, const memory& of, identity& made) {
   cell_hash hash(of.hash_key);
-  for (const auto c : by_) {
-    const auto& cell = in.at(c, row);
+  for (const auto* column : by_cells_) {
+    const auto& cell = column[row];
     if (pl::is_null(cell)) return ++nulls_, false;
     add_cell(hash, cell);
   }

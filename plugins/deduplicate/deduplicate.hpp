@@ -61,7 +61,7 @@ class deduplicate final : public pl::transform, public pl::columns_aware, public
   void enter(pl::batch_view in);
   void run(pl::batch_view in);
   void run_some(pl::batch_view in, std::uint32_t from, std::uint32_t to);
-  [[nodiscard]] bool identify(pl::batch_view in, pl::row_index row, const memory& of, identity& made);
+  [[nodiscard]] bool identify(pl::row_index row, const memory& of, identity& made);
   void emit_unique(pl::batch_view in, pl::emitter& out) const;
   void emit_duplicates(pl::batch_view in, pl::emitter& out) const;
   void report();
@@ -82,6 +82,7 @@ class deduplicate final : public pl::transform, public pl::columns_aware, public
   // Of the batch in hand; kept for their memory.
   std::int64_t latest_ = 0;  // times beyond are a wrong clock's
   std::vector<memory*> origins_;
+  std::vector<const pl::cell*> by_cells_;
   std::array<identity, at_once> ids_{};
   std::array<memory*, at_once> owners_{};  // null: it has no identity
   std::vector<std::uint32_t> first_, again_;

@@ -42,12 +42,12 @@ void window::move_clock(std::int64_t time) {
   if (young_.count >= size_ && young_.count * 8 >= old_.places.size()) turn();
 }
 
-void window::insert(const identity& id, std::uint64_t position) {
+void window::insert_slowly(const entry& e) {
   if (young_.count >= young_most_) forget_old();
   auto& s = open_slice();
   ++s.count;
   s.newest = clock_;
-  append({id, position});
+  append(e);
 }
 
 void window::append(const entry& e) {
@@ -69,7 +69,7 @@ void window::put(table& to, std::uint32_t number) noexcept {
 }
 
 void window::grow_ring() {
-  std::vector<entry> grown(ring_.size() * 2);
+  huge_vector<entry> grown(ring_.size() * 2);
   for (std::uint32_t i = 0; i < size_; ++i) grown[(head_ + i) & (grown.size() - 1)] = at(head_ + i);
   ring_ = std::move(grown);
 }
@@ -98,17 +98,17 @@ void window::forget_old() {
 }
 
 slice& window::open_slice() {
-  if (open_) {
-    const auto& last = slices_.back();
-    const bool old = last.opened != clock_ && between(last.opened, clock_) >= limits_.within / time_slices;
-    if (last.count >= slice_most_ || old) open_ = false;
-  }
-  if (!std::exchange(open_, true)) {
-    slice fresh;
-    fresh.number = next_number_++;
-    fresh.opened = clock_;
-    slices_.push_back(fresh);
-  }
+  if (open_ && (slices_.back().count >= slice_most_ || (clock_ >= open_until_ && clock_ != never))) open_ = false;
+  if (std::exchange(open_, true)) return slices_.back();
+  slice fresh;
+  fresh.number = next_number_++;
+  fresh.opened = clock_;
+  const auto span = std::max(limits_.within / time_slices, std::int64_t{1});
+  if (clock_ == never)
+    open_until_ = never;
+  else if (__builtin_add_overflow(clock_, span, &open_until_))
+    open_until_ = std::numeric_limits<std::int64_t>::max();
+  slices_.push_back(fresh);
   return slices_.back();
 }
 

@@ -8,6 +8,7 @@
 // entry of the stream's state: written once, erased as a whole.
 #pragma once
 
+#include "huge_pages.hpp"
 #include "identity.hpp"
 
 #include <cstddef>
@@ -53,9 +54,10 @@ class window {
   // Whether the identity was there at an earlier position. If not, it is remembered. A record that comes once more, from the
   // same position, is no duplicate of itself; one from before it is the first.
   [[nodiscard]] bool seen_before(const identity& id, std::uint64_t position) {
-    auto* known = find(young_, id);
-    if (known == nullptr) known = find(old_, id);
-    if (known == nullptr) return insert(id, position), false;
+    std::uint32_t free = 0, unused = 0;
+    auto* known = find(young_, id, free);
+    if (known == nullptr) known = find(old_, id, unused);
+    if (known == nullptr) return insert(id, position, free), false;
     if (known->position < position) return true;
     known->position = position;
     return false;
@@ -114,7 +116,7 @@ class window {
     std::uint32_t number = 0;  // with the bit `taken`; 0: free
   };
   struct table {
-    std::vector<place> places;  // a power of two, half of them free
+    huge_vector<place> places;  // a power of two, half of them free
     std::uint32_t count = 0;
     [[nodiscard]] std::uint32_t mask() const noexcept { return static_cast<std::uint32_t>(places.size() - 1); }
   };
@@ -123,16 +125,28 @@ class window {
     return ring_[number & static_cast<std::uint32_t>(ring_.size() - 1)];
   }
   [[nodiscard]] bool is_there(std::uint32_t number) const noexcept { return ((number - head_) & ~taken) < size_; }
-  [[nodiscard]] entry* find(const table& t, const identity& id) noexcept {
+  // free: where it would have its place.
+  [[nodiscard]] entry* find(const table& t, const identity& id, std::uint32_t& free) noexcept {
     const auto tag = tag_of(id);
     const auto mask = t.mask();
-    for (auto to = tag & mask; t.places[to].number != 0; to = (to + 1) & mask)
-      if (t.places[to].tag == tag && is_there(t.places[to].number))
-        if (auto& e = at(t.places[to].number); e.id == id) return &e;
+    for (free = tag & mask; t.places[free].number != 0; free = (free + 1) & mask)
+      if (t.places[free].tag == tag && is_there(t.places[free].number))
+        if (auto& e = at(t.places[free].number); e.id == id) return &e;
     return nullptr;
   }
   void move_clock(std::int64_t time);
-  void insert(const identity& id, std::uint64_t position);
+  void insert(const identity& id, std::uint64_t position, std::uint32_t free) {
+    if (young_.count >= young_most_ || size_ == ring_.size() || young_.count * 2 >= young_.places.size() || !open_ ||
+        clock_ >= open_until_ || slices_.back().count >= slice_most_)
+      return insert_slowly({id, position});
+    const auto number = (head_ + size_++) & ~taken;
+    at(number) = {id, position};
+    young_.places[free] = {tag_of(id), number | taken};
+    ++young_.count;
+    ++slices_.back().count;
+    slices_.back().newest = clock_;
+  }
+  void insert_slowly(const entry& e);
   void append(const entry& e);
   [[nodiscard]] slice& open_slice();
   void forget_old();
@@ -148,12 +162,13 @@ class window {
   limits limits_;
   std::uint32_t slice_most_;  // identities of a slice
   std::uint32_t young_most_;
-  std::vector<entry> ring_;  // a power of two
+  huge_vector<entry> ring_;  // a power of two
   table young_, old_;
   std::uint32_t head_ = 0;  // number of the oldest
   std::uint32_t size_ = 0;
   std::deque<slice> slices_;  // together they are all of the ring
   bool open_ = false;         // the last slice still takes identities
+  std::int64_t open_until_ = never;
   std::uint64_t next_number_ = 0;
   std::vector<std::uint64_t> gone_;
   std::int64_t clock_ = never;
