@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "codec.hpp"
 
+#include <array>
 #include <bit>
+#include <cstring>
 
 namespace deduplicate {
 
@@ -10,8 +12,12 @@ namespace {
 constexpr char version = 1;
 constexpr std::size_t identity_size = 16;
 
+// The lowest byte first, as the machines that we run on have it.
+static_assert(std::endian::native == std::endian::little);
 void put_word(std::string& to, std::uint64_t word) {
-  for (int shift = 0; shift < 64; shift += 8) to.push_back(static_cast<char>(word >> shift & 0xff));
+  std::array<char, sizeof word> bytes{};
+  std::memcpy(bytes.data(), &word, sizeof word);
+  to.append(bytes.data(), bytes.size());
 }
 // Seven bits a byte, the lowest first.
 void put_number(std::string& to, std::uint64_t n) {
@@ -36,7 +42,9 @@ class reader {
   }
   std::uint64_t word() noexcept {
     std::uint64_t word = 0;
-    for (int shift = 0; shift < 64; shift += 8) word |= std::uint64_t{byte()} << shift;
+    if (left_.size() < sizeof word) return good_ = false, word;
+    std::memcpy(&word, left_.data(), sizeof word);
+    left_.remove_prefix(sizeof word);
     return word;
   }
   std::uint64_t number() noexcept {
