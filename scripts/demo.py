@@ -116,7 +116,7 @@ def run(build: Path, seconds: float, folder: Path) -> int:
         wait_until(lambda: "connected to" in (folder / "bridge.log").read_text(), "the bridge to subscribe")
         say(f"\npipeline-host run configs/bridge.yaml, and configs/iot.yaml; their logs: {folder}")
         load = [str(build / "bin" / "load-tester"), "--rate", "500", "--duration", f"{seconds:g}s", "--verify", "--anomalies", "1",
-                "--broken", "1", "--duplicates", "1", "--one-row-each", "--dead-letters", str(folder / "dead-letters" / "iot.ndjson"),
+                "--broken", "1", "--duplicates", "1", "--dead-letters", str(folder / "dead-letters" / "iot.ndjson"),
                 "--dead-letters", f"kafka://{environment['KAFKA_BROKERS']}/iot-dead-letters"]  # fmt: skip
         say(f"load-tester {' '.join(load[1:])}\n")
         # Ctrl-C reaches the load tester, too: it stops sending and counts.

@@ -28,9 +28,21 @@ def message(n: int, **more: object) -> Record:
     return Record(value, f"users/u/devices/{device}".encode(), headers=[("message_id", hashlib.md5(value).hexdigest().encode())])
 
 
+def deduplicated(directory: Path) -> Path:
+    """configs/iot.yaml with what plugins/deduplicate/README.md says to add."""
+    before, alerts, behind = IOT.read_text().partition("  alerts:\n")
+    assert alerts
+    before = before.replace("    group: iot-backend\n", "    group: iot-backend\n    header_columns: [message_id]\n")
+    before = before.replace("    from: telemetry\n", "    from: telemetry\n    keep: [message_id]\n")
+    unique = "  unique: {plugin: deduplicate, from: parsed, by: [message_id, time], within: 10m, omit: [message_id]}\n"
+    file = directory / "iot.yaml"
+    file.write_text(before + unique + alerts + behind.replace("from: parsed", "from: unique"))
+    return file
+
+
 def host(servers: Servers, directory: Path, *sets: str) -> PipelineHost:
     directory.mkdir(exist_ok=True)
-    return PipelineHost(IOT, directory, environment=servers.environment, sets=[*servers.sets, *sets])
+    return PipelineHost(deduplicated(directory), directory, environment=servers.environment, sets=[*servers.sets, *sets])
 
 
 def numbers(servers: Servers) -> Counter[int]:
@@ -92,7 +104,7 @@ def test_messages_without_a_time_of_their_own_are_all_stored(servers: Servers, t
     servers.kafka.produce(servers.topic, [timeless] * 5)
     servers.kafka.produce(servers.topic, [message(1), message(1)])
     config = tmp_path / "iot.yaml"
-    text = IOT.read_text().replace(
+    text = deduplicated(tmp_path).read_text().replace(
         "    keep: [message_id]\n",
         "    keep: [message_id]\n    time: {missing: message_time}\n"
         "    columns: [{name: own_time, type: time, from: [time, timestamp, ts]}]\n",

@@ -338,7 +338,7 @@ def both_halves(servers: Servers, directory: Path) -> Iterator[list[str]]:
 def test_from_the_devices_to_the_database_nothing_is_lost(servers: Servers, tmp_path: Path) -> None:
     with both_halves(servers, tmp_path) as letters:
         outcome = run(
-            "--json", "--verify", "--rate", "500", "--duration", "20s", "--anomalies", "3", "--duplicates", "2", "--one-row-each",
+            "--json", "--verify", "--rate", "500", "--duration", "20s", "--anomalies", "3", "--duplicates", "2",
             "--reorder", "3", "--broken", "2", "--silent", "5", "--burst", "200:3s",
             *(f"--dead-letters={place}" for place in letters), environment=servers.environment,
         )  # fmt: skip
