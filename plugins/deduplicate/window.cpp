@@ -39,7 +39,7 @@ void window::move_clock(std::int64_t time) {
   clock_ = time;
   while (!slices_.empty() && between(slices_.front().newest, clock_) > limits_.within) forget(slices_.front().count);
   // No old one is left. Emptying a table is not worth it for a few.
-  if (young_.count >= size_ && young_.count * 8 >= old_.places.size()) turn();
+  if (young_.count >= size_ && young_.count >= old_.places.size() / 8) turn();
 }
 
 void window::insert_slowly(const entry& e) {
@@ -53,7 +53,7 @@ void window::insert_slowly(const entry& e) {
 void window::append(const entry& e) {
   if (young_.count >= young_most_) forget_old();
   if (size_ == ring_.size()) grow_ring();
-  if (young_.count * 2 >= young_.places.size()) grow_young();
+  if (young_.count >= young_.places.size() / 2) grow_young();
   const auto number = (head_ + size_) & ~taken;
   at(number) = e;
   ++size_;

@@ -136,7 +136,7 @@ class window {
   }
   void move_clock(std::int64_t time);
   void insert(const identity& id, std::uint64_t position, std::uint32_t free) {
-    if (young_.count >= young_most_ || size_ == ring_.size() || young_.count * 2 >= young_.places.size() || !open_ ||
+    if (young_.count >= young_most_ || size_ == ring_.size() || young_.count >= young_.places.size() / 2 || !open_ ||
         clock_ >= open_until_ || slices_.back().count >= slice_most_)
       return insert_slowly({id, position});
     const auto number = (head_ + size_++) & ~taken;

@@ -56,10 +56,7 @@ constexpr std::size_t bytes_per_message = 320;
 
 struct row_assembler::columns {
   columns(pl::batch_builder& b, std::size_t most, std::size_t count)
-      : builder(b),
-        positions(b.allocate<std::uint64_t>(most)),
-        origins(b.allocate<std::uint32_t>(most)),
-        cells(b.allocate<pl::cell*>(count)) {
+      : builder(b), positions(b.allocate<std::uint64_t>(most)), origins(b.allocate<std::uint32_t>(most)), cells(count) {
     for (pl::column_index c = 0; c < count; ++c) {
       cells[c] = b.allocate<pl::cell>(most).data();
       b.share_column(c, {cells[c], most});
@@ -68,7 +65,7 @@ struct row_assembler::columns {
   pl::batch_builder& builder;
   std::span<std::uint64_t> positions;
   std::span<std::uint32_t> origins;
-  std::span<pl::cell*> cells;
+  std::vector<pl::cell*> cells;
   std::uint32_t rows = 0;
   std::size_t bytes = 0;
 };

@@ -42,7 +42,7 @@ using kept_state = std::map<std::pair<std::string, std::string>, std::string>;
 // One instance; `said` tells the ids that came out of a port.
 class harness {
  public:
-  explicit harness(config_fields options = sample()) : unit_(host, component(), options) {
+  explicit harness(const config_fields& options = sample()) : unit_(host, component(), options) {
     if (unit_.create() != PL_OK || unit_.start() != PL_OK) throw std::runtime_error(host.error_text());
   }
   void feed(const std::vector<record>& records, std::uint64_t first, std::string_view stream = "iot-stream/0") {
@@ -247,7 +247,7 @@ TEST_CASE("columns: what comes out is known beforehand, what doesn't come in is 
 }
 
 TEST_CASE("options: mistakes are told") {
-  const auto complaints = [](config_fields options) {
+  const auto complaints = [](const config_fields& options) {
     pl::testing::fake_host host;
     pl::testing::instance unit(host, component(), options);
     CHECK(unit.create() != PL_OK);

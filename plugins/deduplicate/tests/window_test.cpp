@@ -91,7 +91,7 @@ TEST_CASE("the hash is SipHash with 128 bits: what OpenSSL says of the same byte
 }
 
 TEST_CASE("other cells, or the same bytes cut elsewhere, are another identity") {
-  const auto of = [](std::vector<pl::cell> cells) {
+  const auto of = [](const std::vector<pl::cell>& cells) {
     cell_hash hash({7, 8});
     for (const auto& c : cells) add_cell(hash, c);
     return hex(hash.finish());
