@@ -77,6 +77,11 @@ pl::option_table<source_options> source_options::table() {
       pl::option(&o::tombstones, "tombstones",
                  "Records without a value. emit: pass them on, with null as the value, for the next step to take or to "
                  "reject; skip: leave them out (counted)."),
+      pl::option(
+          &o::header_columns, "header_columns",
+          "Headers that get a column of their own, besides 'headers': text (bytes where it is no UTF-8), the last "
+          "one where a record has several of a name, null where it has none.")
+          .example("[message_id]"),
       pl::option(&o::commit_interval, "commit_interval", "Shortest time between two commits of offsets to the broker.")
           .range(0.01, 60),
       pl::option(&o::properties, "properties", "Any property of librdkafka, over this plugin's own choice.")
@@ -99,10 +104,12 @@ class kafka_source final : public pl::source, public pl::replayable {
             .abilities = PL_REPLAYABLE};
   }
 
-  kafka_source(source_options o, pl::context ctx) : options_(std::move(o)), ctx_(ctx), rows_(ctx, options_.tombstones) {
+  kafka_source(source_options o, pl::context ctx)
+      : options_(std::move(o)), ctx_(ctx), rows_(ctx, options_.tombstones, options_.header_columns) {
     bool well = check_brokers(ctx_, options_.brokers);
     well = check_topics_option() && well;
     well = check_names() && well;
+    well = check_header_columns() && well;
     kafka::properties properties(ctx_);
     well = properties.set_all(options_.properties, owned_properties) && well;
     if (!well) throw pl::invalid_options{};
@@ -186,6 +193,20 @@ class kafka_source final : public pl::source, public pl::replayable {
   }
 
  private:
+  bool check_header_columns() {
+    bool well = true;
+    const auto& names = options_.header_columns;
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      auto fault = row_assembler::header_column_fault(names[i]);
+      if (fault.empty() && std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
+                               names.begin() + static_cast<std::ptrdiff_t>(i))
+        fault = "'" + names[i] + "' is there twice";
+      if (fault.empty()) continue;
+      ctx_.option_error("header_columns[" + std::to_string(i) + "]", fault);
+      well = false;
+    }
+    return well;
+  }
   bool check_topics_option() {
     topics_ = options_.topics;
     if (options_.topic) topics_.push_back(*options_.topic);

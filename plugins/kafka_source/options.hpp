@@ -36,6 +36,7 @@ struct source_options {
   std::string start = "earliest";
   out_of_range on_out_of_range = out_of_range::earliest;
   kafka::tombstones tombstones = kafka::tombstones::emit;
+  std::vector<std::string> header_columns;
   std::chrono::nanoseconds commit_interval = std::chrono::milliseconds(500);
   property_map properties;
 

@@ -3,6 +3,10 @@
 
 #include "headers_json.hpp"
 
+#include <pipeline/json.hpp>
+
+#include <algorithm>
+#include <array>
 #include <limits>
 
 namespace kafka {
@@ -10,6 +14,8 @@ namespace kafka {
 namespace {
 
 enum column : pl::column_index { value, key, time, topic, partition_number, offset, headers, column_count };
+constexpr std::array<std::string_view, column_count> names = {"value",     "key",    "time",   "topic",
+                                                              "partition", "offset", "headers"};
 
 pl::cell bytes_or_null(const void* data, std::size_t size) noexcept {
   return data == nullptr ? pl::null_cell() : pl::bytes_cell({static_cast<const char*>(data), size});
@@ -23,6 +29,16 @@ pl::cell time_of(const rd_kafka_message_t& message) noexcept {
   // Producers may write any number as the time: one beyond the years 1677 to 2262 is none.
   if (kind == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms > latest || ms < -latest) return pl::null_cell();
   return pl::time_cell(ms * ns);
+}
+
+// The last of that name. It is memory of the message's, which the batch keeps.
+pl::cell header_of(const rd_kafka_headers_t* all, const std::string& name) noexcept {
+  const void* value = nullptr;
+  std::size_t size = 0;
+  if (rd_kafka_header_get_last(all, name.c_str(), &value, &size) != RD_KAFKA_RESP_ERR_NO_ERROR || value == nullptr)
+    return pl::null_cell();
+  const std::string_view bytes(static_cast<const char*>(value), size);
+  return pl::is_utf8(bytes) ? pl::text_cell(bytes) : pl::bytes_cell(bytes);
 }
 
 bool any_empty_range(const partition_table& table) {
@@ -39,9 +55,9 @@ constexpr std::size_t bytes_per_message = 320;
 }  // namespace
 
 struct row_assembler::columns {
-  columns(pl::batch_builder& b, std::size_t most)
-      : builder(b), positions(b.allocate<std::uint64_t>(most)), origins(b.allocate<std::uint32_t>(most)) {
-    for (pl::column_index c = 0; c < column_count; ++c) {
+  columns(pl::batch_builder& b, std::size_t most, std::size_t count)
+      : builder(b), positions(b.allocate<std::uint64_t>(most)), origins(b.allocate<std::uint32_t>(most)), cells(count) {
+    for (pl::column_index c = 0; c < count; ++c) {
       cells[c] = b.allocate<pl::cell>(most).data();
       b.share_column(c, {cells[c], most});
     }
@@ -49,16 +65,24 @@ struct row_assembler::columns {
   pl::batch_builder& builder;
   std::span<std::uint64_t> positions;
   std::span<std::uint32_t> origins;
-  pl::cell* cells[column_count];
+  std::vector<pl::cell*> cells;
   std::uint32_t rows = 0;
   std::size_t bytes = 0;
 };
 
-row_assembler::row_assembler(pl::context ctx, tombstones policy)
+std::string row_assembler::header_column_fault(const std::string& name) {
+  if (name.empty()) return "a header's column needs a name";
+  return std::ranges::find(names, name) == names.end() ? "" : "there is a column '" + name + "' already";
+}
+
+row_assembler::row_assembler(pl::context ctx, tombstones policy, const std::vector<std::string>& header_columns)
     : ctx_(ctx),
       policy_(policy),
-      schema_(ctx.schema({"value", "key", "time", "topic", "partition", "offset", "headers"})),
+      header_columns_(header_columns),
       skipped_tombstones_(ctx.counter("kafka_tombstones_skipped_total", "Records without a value that were left out")) {
+  std::vector<std::string_view> all(names.begin(), names.end());
+  all.insert(all.end(), header_columns_.begin(), header_columns_.end());
+  schema_ = ctx.schema(all);
 }
 
 std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> messages, message_origin& from) {
@@ -66,7 +90,7 @@ std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> 
   const auto most = messages->messages().size();
   if (most == 0 && !any_empty_range(from.partitions())) return std::nullopt;
   auto builder = ctx_.build(schema_, static_cast<std::uint32_t>(most));
-  columns to(builder, most);
+  columns to(builder, most, schema_->ncols);
   fill(to, *messages, from);
   add_empty_ranges(to, from);
   if (parts_.empty()) return std::nullopt;
@@ -113,7 +137,7 @@ bool row_assembler::take_message(columns& to, const rd_kafka_message_t& message,
   to.cells[topic][row] = source.topic;
   to.cells[partition_number][row] = pl::int_cell(message.partition);
   to.cells[offset][row] = pl::int_cell(message.offset);
-  to.cells[headers][row] = headers_of(to, message);
+  fill_headers(to, message, row);
   to.positions[row] = static_cast<std::uint64_t>(message.offset);
   to.origins[row] = static_cast<std::uint32_t>(current_);
   to.bytes += message.len + message.key_len;
@@ -150,11 +174,16 @@ void row_assembler::set_ranges(columns& to, const message_origin& from) {
   to.builder.set_ranges(ranges);
 }
 
-pl::cell row_assembler::headers_of(columns& to, const rd_kafka_message_t& message) {
+void row_assembler::fill_headers(columns& to, const rd_kafka_message_t& message, std::uint32_t row) {
   rd_kafka_headers_t* found = nullptr;
-  if (rd_kafka_message_headers(&message, &found) != RD_KAFKA_RESP_ERR_NO_ERROR) return pl::null_cell();
-  write_headers(headers_json_, found);
-  return pl::json_cell(to.builder.copy(headers_json_));
+  const bool any = rd_kafka_message_headers(&message, &found) == RD_KAFKA_RESP_ERR_NO_ERROR;
+  to.cells[headers][row] = pl::null_cell();
+  if (any) {
+    write_headers(headers_json_, found);
+    to.cells[headers][row] = pl::json_cell(to.builder.copy(headers_json_));
+  }
+  for (std::size_t i = 0; i < header_columns_.size(); ++i)
+    to.cells[column_count + i][row] = any ? header_of(found, header_columns_[i]) : pl::null_cell();
 }
 
 }  // namespace kafka

@@ -20,7 +20,11 @@ namespace kafka {
 
 class row_assembler {
  public:
-  row_assembler(pl::context ctx, tombstones policy);
+  // header_columns: names of headers that get a column of their own.
+  row_assembler(pl::context ctx, tombstones policy, const std::vector<std::string>& header_columns);
+
+  // Empty: a header of that name may have a column.
+  [[nodiscard]] static std::string header_column_fault(const std::string& name);
 
   // The messages that are ours, as rows, and the ranges that they cover; moves each partition's `next` on. Events among
   // them go to where they came from. Nothing where nothing is left.
@@ -40,10 +44,11 @@ class row_assembler {
   part& part_of(columns& to, partition& p);
   void add_empty_ranges(columns& to, message_origin& from);
   void set_ranges(columns& to, const message_origin& from);
-  [[nodiscard]] pl::cell headers_of(columns& to, const rd_kafka_message_t& message);
+  void fill_headers(columns& to, const rd_kafka_message_t& message, std::uint32_t row);
 
   pl::context ctx_;
   tombstones policy_;
+  std::vector<std::string> header_columns_;
   const pl_schema* schema_;
   pl::counter skipped_tombstones_;
   std::vector<part> parts_;   // of the batch at hand

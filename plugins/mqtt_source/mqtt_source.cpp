@@ -94,6 +94,7 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
 
   pl::result<pl::batch> poll(const pl::poll_request& request) override {
     if (!spool_.is_open()) return pl::fatal("poll before start");
+    spool_.expire();
     if (auto r = tend(); !r.ok()) return r.why();
     if (request.max_rows == 0) return pl::nothing_yet();
     return spool_.read(request, schema_, [this](auto& b, auto& to, std::uint32_t row, std::string_view record) {

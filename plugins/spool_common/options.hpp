@@ -21,6 +21,7 @@ struct options {
   durability fsync = durability::interval;
   std::chrono::nanoseconds fsync_interval = std::chrono::milliseconds(100);
   pl::byte_size max_bytes{1ULL << 30U};
+  std::chrono::nanoseconds max_age{0};
 
   static pl::option_table<options> table() {
     return {
@@ -32,7 +33,14 @@ struct options {
         pl::option(&options::max_bytes, "max_bytes",
                    "Room for messages that no sink has yet. When it is used up the source takes no more until there "
                    "is room again. What is on its way then still finds room.")
-            .range(1 << 20, 1e15)};
+            .range(1 << 20, 1e15),
+        pl::option(
+            &options::max_age, "max_age",
+            "What has waited for longer and no sink has taken is dropped, told as LOST and counted: for whom old "
+            "messages are worth nothing. Whole files go, of 1 to 16 MiB, when their newest message is that old. "
+            "0: nothing is dropped.")
+            .range(0)
+            .example("24h")};
   }
 };
 

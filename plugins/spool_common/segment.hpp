@@ -10,6 +10,7 @@
 
 #include <pipeline/result.hpp>
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -43,6 +44,7 @@ struct segment {
   std::uint64_t first = 0;  // number of its first record
   std::uint64_t next = 0;   // one behind its last
   std::uint64_t bytes = segment_header;
+  std::chrono::nanoseconds written{};  // when its last record came, by the clock of file_ages
   std::filesystem::path path;
 };
 

@@ -22,7 +22,8 @@ using clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr auto look_interval = std::chrono::seconds(1);         // between looks for room on a full disk
+constexpr auto room_interval = std::chrono::seconds(1);         // between looks for room on a full disk
+constexpr auto look_interval = std::chrono::seconds(1);         // for what is too old
 constexpr auto note_interval = std::chrono::milliseconds(500);  // between notes of what is settled
 
 std::string first_line(const fs::path& path) {
@@ -97,9 +98,17 @@ pl::result<void> log::identify() {
   return {};
 }
 
+std::uint64_t log::noted(const char* name) const {
+  std::uint64_t number = 0;
+  const auto text = first_line(settings_.folder / name);
+  std::from_chars(text.data(), text.data() + text.size(), number);
+  return number;
+}
+
 pl::result<void> log::recover(const notice& say) {
-  const auto noted = first_line(settings_.folder / "settled");
-  std::from_chars(noted.data(), noted.data() + noted.size(), settled_);
+  settled_ = noted("settled");
+  expired_ = noted("expired");
+  ages_.emplace(settings_.folder / "clock", settings_.time);
   std::vector<fs::path> files;
   std::error_code error;
   for (const auto& entry : fs::directory_iterator(settings_.folder, error))
@@ -115,10 +124,11 @@ pl::result<void> log::recover(const notice& say) {
       fs::rename(path, fs::path(path.string() + ".damaged"), error);
       continue;
     }
-    if (!segments_.empty() && segments_.back().next < found->first && found->first > settled_)
+    if (!segments_.empty() && segments_.back().next < found->first && found->first > std::max(settled_, expired_))
       say("LOST: records " + std::to_string(segments_.back().next) + " to " + std::to_string(found->first - 1) +
           " can't be read any more: " + segments_.back().path.string() + " is damaged (is the disk?)");
     next = std::max(next, found->next);
+    found->written = ages_->written(path);
     bytes_ += found->bytes;
     segments_.push_back(std::move(*found));
   }
@@ -145,6 +155,7 @@ pl::result<void> log::begin_segment(std::uint64_t first) {
   segment fresh;
   fresh.first = fresh.next = first;
   fresh.path = segment_path(settings_.folder, first);
+  fresh.written = ages_->now();
   auto made = create_segment(fresh, settings_.segment_bytes);
   no_room_ = !made.ok();
   if (!made.ok()) return made.why();
@@ -223,6 +234,7 @@ pl::result<void> log::write(std::span<iovec> bytes, std::uint64_t records) {
   }
   s.bytes += size;
   bytes_ += size;
+  if (settings_.max_age.count() != 0) s.written = ages_->now();
   s.next += records;
   return {};
 }
@@ -269,8 +281,8 @@ void log::sync_every_interval(const std::stop_token& stop) {
 // Where nothing is taken in, nothing else would find out that the disk has room again.
 void log::look_for_room() {
   const auto now = clock::now();
-  if (now - looked_ < look_interval) return;
-  looked_ = now;
+  if (now - looked_for_room_ < room_interval) return;
+  looked_for_room_ = now;
   const auto& last = segments_.back();
   if (last.first == last.next)
     no_room_ = false;  // there is no record in it yet: the next one shows
@@ -347,6 +359,7 @@ pl::result<std::uint64_t> log::read(std::uint64_t next, std::size_t at_most,
     const std::scoped_lock lock(mutex_);
     until = readable();
     next = std::max(next, segments_.front().first);
+    if (const auto* s = segment_with(next)) next = std::max(next, s->first);  // what was between is too old
   }
   for (std::size_t n = 0; next < until && n < at_most;) {
     if (!place_reader(next)) return failed("cannot read", settings_.folder, errno);
@@ -378,6 +391,59 @@ std::uint64_t log::skip_damage(std::uint64_t at, const notice& say) {
   say("LOST: records " + std::to_string(at) + " to " + std::to_string(next - 1) + ", " + std::to_string(next - at) +
       " of them, can't be read any more: " + path.string() + " is damaged (is the disk?)");
   return next;
+}
+
+// ------------------------------------------------------------------------------------------------------------- age ---
+
+std::uint64_t log::expire(std::uint64_t next, const notice& say) {
+  if (settings_.max_age.count() == 0) return next;
+  std::uint64_t first = 0, until = 0;
+  {
+    const std::scoped_lock lock(mutex_);
+    if (const auto now = ages_->now(); now - looked_ < std::min<nanoseconds>(settings_.max_age / 8, look_interval))
+      return next;
+    else
+      looked_ = now;
+    ages_->look();
+    first = std::max(next, segments_.front().first);
+    until = end_of_old(first);
+    // It is noted before the files go: a gap that nobody has noted is damage.
+    if (until == first || !replace_file(settings_.folder / "expired", std::to_string(until))) return next;
+    expired_ = until;
+    remove_between(first, until);
+    durable_ = std::max(durable_, until);
+  }
+  reader_.reset();
+  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(settings_.max_age).count();
+  say("LOST: records " + std::to_string(first) + " to " + std::to_string(until - 1) + ", " +
+      std::to_string(until - first) + " of them, waited for longer than max_age (" + std::to_string(seconds) +
+      " s), and were dropped");
+  return until;
+}
+
+// Of whole files from `next` on, and of the rest of the one that is being read: where the first one begins that is young
+// enough. The last one is closed for that.
+std::uint64_t log::end_of_old(std::uint64_t next) {
+  const auto limit = ages_->now() - settings_.max_age;
+  auto until = next;
+  for (const auto& s : segments_) {
+    if (s.next <= next) continue;
+    if (s.written > limit) break;
+    until = s.next;
+  }
+  if (until != next && until == segments_.back().next && !begin_segment(until).ok()) return next;
+  return until;
+}
+
+void log::remove_between(std::uint64_t next, std::uint64_t until) {
+  std::error_code ignored;
+  std::erase_if(segments_, [&](const segment& s) {
+    if (s.first < next || s.next > until || s.first == s.next) return false;
+    bytes_ -= s.bytes;
+    fs::remove(s.path, ignored);
+    return true;
+  });
+  no_room_ = false;
 }
 
 // --------------------------------------------------------------------------------------------------------- settling ---

@@ -8,6 +8,7 @@
 // Errors: `retry` with the system's words; the file is then as it was before.
 #pragma once
 
+#include "age.hpp"
 #include "segment.hpp"
 
 #include <pipeline/result.hpp>
@@ -44,6 +45,8 @@ struct settings {
   std::chrono::nanoseconds interval = std::chrono::milliseconds(100);
   std::uint64_t max_bytes = 1ULL << 30U;
   std::uint64_t segment_bytes = 16ULL << 20U;  // a new file is begun beyond that
+  std::chrono::nanoseconds max_age{0};         // 0: nothing is too old
+  clocks time = clocks::system();
 };
 
 // What was found and mended when it was opened, for people.
@@ -79,6 +82,10 @@ class log {
   // The next record's number is at least this from now on: whoever stores what is read has seen numbers below.
   pl::result<void> go_on_at(std::uint64_t next);
 
+  // Files whose newest record is older than max_age go, if nobody has read of them yet: `next` is how far that was. Answers
+  // where to read on, and says what is lost. What was read and is not settled stays.
+  std::uint64_t expire(std::uint64_t next, const notice& say);
+
   // Everything below is done with; files of which that is true go.
   void settle(std::uint64_t next);
 
@@ -93,6 +100,7 @@ class log {
 
   pl::result<void> lock();
   pl::result<void> identify();
+  [[nodiscard]] std::uint64_t noted(const char* name) const;
   pl::result<void> recover(const notice& say);
   pl::result<void> take_up(const segment& last, const notice& say);
   pl::result<void> begin_segment(std::uint64_t first);
@@ -109,11 +117,16 @@ class log {
   bool place_reader(std::uint64_t next);
   std::uint64_t skip_damage(std::uint64_t at, const notice& say);
   void note_settled() const;
+  [[nodiscard]] std::uint64_t end_of_old(std::uint64_t next);
+  void remove_between(std::uint64_t next, std::uint64_t until);
 
   const settings settings_;
   std::string id_;
   file lock_;
   std::uint64_t settled_ = 0;
+  std::uint64_t expired_ = 0;  // a gap below is no damage
+  std::optional<file_ages> ages_;
+  nanoseconds looked_{};
 
   mutable std::mutex mutex_;
   std::condition_variable appended_, synced_;
@@ -125,7 +138,7 @@ class log {
 
   std::optional<segment_reader> reader_;
   std::uint64_t reader_segment_ = 0;  // first record of the file that it reads
-  std::chrono::steady_clock::time_point noted_{}, looked_{};
+  std::chrono::steady_clock::time_point noted_{}, looked_for_room_{};
   std::jthread syncer_;  // last: it uses the others
 };
 

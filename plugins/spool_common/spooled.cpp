@@ -34,7 +34,8 @@ pl::result<void> spooled::open(std::uint32_t lane) {
                            .fsync = given_.fsync,
                            .interval = given_.fsync_interval,
                            .max_bytes = room,
-                           .segment_bytes = std::clamp(room / 16, smallest_segment, largest_segment)},
+                           .segment_bytes = std::clamp(room / 16, smallest_segment, largest_segment),
+                           .max_age = given_.max_age},
                           [this](std::string_view text) { say(text); });
   if (!opened.ok()) {
     streams_.clear();
@@ -66,6 +67,18 @@ pl::result<void> spooled::place(stream& s) {
   return {};
 }
 
+// A stream that has no place yet is not looked at: the sinks may have more of it than is settled here.
+void spooled::expire() {
+  for (auto& s : streams_) {
+    if (!s.placed) continue;
+    const auto from = std::max({s.next, s.skip, s.spool->begin()});
+    const auto until = s.spool->expire(from, [this](std::string_view text) { say(text); });
+    if (until == from) continue;
+    expired_.add(static_cast<double>(until - from));
+    s.skip = until;
+  }
+}
+
 pl::result<pl::batch> spooled::read(const pl::poll_request& request, const pl_schema* schema, const fill& row) {
   for (std::size_t i = 0; i < streams_.size(); ++i) {
     auto& s = streams_[turn_++ % streams_.size()];
@@ -85,8 +98,9 @@ pl::result<pl::batch> spooled::read(stream& s, const pl::poll_request& request, 
                                     const fill& row) {
   text_.clear();
   found_.clear();
+  // A gap is part of the range of what comes behind it: of nothing, if nothing has come yet.
   const auto next = s.spool->read(
-      s.next, request.max_rows,
+      std::max(s.next, s.skip), request.max_rows,
       [&](std::uint64_t number, std::string_view body) {
         found_.push_back({number, text_.size(), body.size()});
         text_.append(body);

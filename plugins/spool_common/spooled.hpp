@@ -27,7 +27,11 @@ class spooled {
   using fill = std::function<void(pl::batch_builder& in, columns& to, std::uint32_t row, std::string_view record)>;
 
   spooled(pl::context ctx, const options& given)
-      : ctx_(ctx), given_(given), bytes_(ctx.gauge("spool_bytes", "Bytes on the disk of what no sink has yet")) {}
+      : ctx_(ctx),
+        given_(given),
+        bytes_(ctx.gauge("spool_bytes", "Bytes on the disk of what no sink has yet")),
+        expired_(
+            ctx.counter("spool_expired_total", "Messages that were dropped because they waited longer than max_age")) {}
 
   // This lane's own spool; and those of lanes that were more once, each by the lane whose number is what is left of it.
   pl::result<void> open();
@@ -38,6 +42,8 @@ class spooled {
   [[nodiscard]] const std::shared_ptr<log>& own() const noexcept { return streams_.front().spool; }
   [[nodiscard]] std::filesystem::path folder() const { return folder(ctx_.lane()); }
 
+  // Drops what is too old. At each poll, also at those that have no room.
+  void expire();
   pl::result<pl::batch> read(const pl::poll_request& request, const pl_schema* schema, const fill& row);
   void seek(std::string_view stream, std::uint64_t next);
   void settle(std::span<const pl_range> ranges);
@@ -46,7 +52,8 @@ class spooled {
   struct stream {
     std::shared_ptr<log> spool;
     std::string name;
-    std::uint64_t next = 0;
+    std::uint64_t next = 0;  // up to here it was handed on
+    std::uint64_t skip = 0;  // up to here it is dropped
     bool placed = false;
   };
   struct record {
@@ -64,6 +71,7 @@ class spooled {
   const pl::context ctx_;
   const options given_;
   pl::gauge bytes_;
+  pl::counter expired_;
   std::vector<stream> streams_;  // the first is our own
   std::size_t turn_ = 0;
   std::string text_;

@@ -31,7 +31,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "integration")]
 
-from services import Kafka, Mosquitto, Timescale  # noqa: E402
+from services import Kafka, Mosquitto, Record, Timescale  # noqa: E402
 
 JVM = ["-XX:+UseG1GC"]  # the services' quick start options cost throughput
 PARTITIONS = 4
@@ -58,15 +58,17 @@ PIPELINE: list[tuple[str, str, list[str]]] = [
 ]
 
 
-def messages(numbers: range, devices: int = 90) -> Iterator[tuple[bytes, bytes]]:
-    """About 125 bytes each."""
+def messages(numbers: range, devices: int = 90) -> Iterator[Record]:
+    """About 125 bytes each, with the headers that the bridge gives them."""
     for n in numbers:
         device = n % devices
         value = (
             f'{{"user_id":"user-{device // 3}","device_id":"device-{device}","timestamp":{START + n},'
             f'"temperature":{20 + n % 400 / 16},"humidity":{40 + n % 32 / 8}}}'
         )
-        yield f"device-{device}".encode(), value.encode()
+        topic = f"users/user-{device // 3}/devices/device-{device}/telemetry"
+        headers = [("message_id", f"{n:032x}".encode()), ("mqtt_topic", topic.encode())]
+        yield Record(value.encode(), f"device-{device}".encode(), headers=headers)
 
 
 class Copier:

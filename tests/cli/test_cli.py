@@ -20,7 +20,7 @@ from pipeline_host import PROGRAM, SOURCE, PipelineHost, ndjson, run  # noqa: E4
 from services import PATIENCE, wait_until  # noqa: E402
 
 SHIPPED = {
-    "console_sink": "sink", "file_sink": "sink", "file_source": "source", "http_sink": "sink",
+    "console_sink": "sink", "deduplicate": "transform", "file_sink": "sink", "file_source": "source", "http_sink": "sink",
     "http_source": "source", "json_check": "transform",
     "json_telemetry": "transform",
     "kafka_sink": "sink", "kafka_source": "source", "mqtt_sink": "sink", "mqtt_source": "source",

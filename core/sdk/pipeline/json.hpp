@@ -8,6 +8,7 @@
 #include <array>
 #include <charconv>
 #include <cstdint>
+#include <cstring>
 #include <string>
 #include <string_view>
 
@@ -34,8 +35,17 @@ namespace pl {
   return 0;
 }
 
+// Most texts are ASCII, eight bytes of which are looked at at once.
 [[nodiscard]] inline bool is_utf8(std::string_view s) noexcept {
+  constexpr std::uint64_t not_ascii = 0x8080808080808080;
   for (std::size_t i = 0; i < s.size();) {
+    if (std::uint64_t eight = not_ascii; i + sizeof eight <= s.size()) {
+      std::memcpy(&eight, s.data() + i, sizeof eight);
+      if ((eight & not_ascii) == 0) {
+        i += sizeof eight;
+        continue;
+      }
+    }
     const auto n = utf8_sequence(s, i);
     if (n == 0) return false;
     i += n;
@@ -60,28 +70,37 @@ namespace pl {
   return out;
 }
 
+inline void append_json_escape(std::string& out, char c) {
+  static constexpr std::string_view hex = "0123456789abcdef";
+  const auto u = static_cast<unsigned char>(c);
+  if (c == '"' || c == '\\') {
+    out.push_back('\\');
+    out.push_back(c);
+  } else if (c == '\n') {
+    out += "\\n";
+  } else if (c == '\r') {
+    out += "\\r";
+  } else if (c == '\t') {
+    out += "\\t";
+  } else {
+    out += "\\u00";
+    out.push_back(hex[u >> 4]);
+    out.push_back(hex[u & 15]);
+  }
+}
+
 // A JSON string of valid UTF-8, quoted and escaped.
 inline void append_json_string(std::string& out, std::string_view utf8) {
-  static constexpr std::string_view hex = "0123456789abcdef";
   out.push_back('"');
-  for (const char c : utf8) {
-    const auto u = static_cast<unsigned char>(c);
-    if (c == '"' || c == '\\') {
-      out.push_back('\\');
-      out.push_back(c);
-    } else if (c == '\n')
-      out += "\\n";
-    else if (c == '\r')
-      out += "\\r";
-    else if (c == '\t')
-      out += "\\t";
-    else if (u < 0x20) {
-      out += "\\u00";
-      out.push_back(hex[u >> 4]);
-      out.push_back(hex[u & 15]);
-    } else
-      out.push_back(c);
+  std::size_t plain = 0;  // what needs no escape goes out in one piece
+  for (std::size_t i = 0; i < utf8.size(); ++i) {
+    const auto u = static_cast<unsigned char>(utf8[i]);
+    if (u >= 0x20 && u != '"' && u != '\\') continue;
+    out.append(utf8, plain, i - plain);
+    append_json_escape(out, utf8[i]);
+    plain = i + 1;
   }
+  out.append(utf8, plain);
   out.push_back('"');
 }
 

@@ -211,6 +211,16 @@ inline std::string size_text(byte_size s) {
   return std::to_string(s.bytes);
 }
 
+// A text as an element of a YAML list: in quotes where it would be something else without them.
+inline std::string element_text(std::string text) {
+  const bool plain = !text.empty() &&
+                     std::string_view("@`%&*!|>'\"{}[],#?:- ").find(text.front()) == std::string_view::npos &&
+                     text.find_first_of("{}[],#:") == std::string::npos;
+  if (plain) return text;
+  for (auto at = text.find('\''); at != std::string::npos; at = text.find('\'', at + 2)) text.insert(at, 1, '\'');
+  return "'" + text + "'";
+}
+
 // A member's default as it would be written in YAML; empty where there is none.
 template <class T>
 std::string default_text(const T& v) {
@@ -241,7 +251,10 @@ std::string default_text(const T& v) {
     else {
       if (v.empty()) return {};
       std::string text = "[";
-      for (const auto& e : v) text.append(text.size() > 1 ? ", " : "").append(default_text(e));
+      for (const auto& e : v) {
+        text.append(text.size() > 1 ? ", " : "");
+        text.append(kind_of<typename T::value_type>() == PL_OPT_TEXT ? element_text(default_text(e)) : default_text(e));
+      }
       return text + "]";
     }
   } else

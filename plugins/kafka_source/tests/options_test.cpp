@@ -49,3 +49,11 @@ TEST_CASE("options: topic and topics") {
   CHECK(complaints({{"brokers", "a"}, {"topics", pl::testing::list({"t", "^a["})}})
             .find("topics[1]: '^a[' is no regular") == 0);
 }
+
+TEST_CASE("options: columns of headers have names of their own") {
+  CHECK(complaints(
+            {{"brokers", "a:9092"}, {"topic", "t"}, {"header_columns", pl::testing::list({"id", "time", "", "id"})}}) ==
+        "header_columns[1]: there is a column 'time' already\n"
+        "header_columns[2]: a header's column needs a name\n"
+        "header_columns[3]: 'id' is there twice");
+}

@@ -35,6 +35,29 @@ bool logged(const pl::testing::fake_host& host, int level, std::string_view part
 
 }  // namespace
 
+TEST_CASE("headers with a column of their own") {
+  one_topic topic;
+  topic.kafka.produce(
+      "iot-stream",
+      {.value = "1", .key = "k", .headers = {{"message_id", "a"}, {"raw", "\xFF"}, {"message_id", "b"}, {"nil", {}}}});
+  topic.kafka.produce("iot-stream", {.value = "2", .key = "k", .headers = {}});
+  topic.kafka.flush();
+  auto r = topic.make_reader({{"header_columns", list({"message_id", "raw", "nil", "none"})}});
+  std::vector<std::string> seen;
+  r->on_batch = [&](pl::batch_view b) {
+    for (const auto i : b.selection())
+      for (const auto* name : {"message_id", "raw", "nil", "none"}) {
+        std::string json;
+        pl::append_json(json, b.at(*b.find(name), i));
+        seen.push_back(json);
+      }
+  };
+  r->start();
+  REQUIRE(r->poll_rows(2));
+  CHECK(seen == std::vector<std::string>{R"("b")", R"({"base64":"/w=="})", "null", "null",  //
+                                         "null", "null", "null", "null"});
+}
+
 TEST_CASE("every column of a record, and its place") {
   one_topic topic(2);
   topic.kafka.produce("iot-stream", {.value = "{\"t\":1}",
