@@ -55,6 +55,10 @@ pl::option_table<options> options::table() {
           "record with a null in one of them passes.")
           .required()
           .example("[message_id, time]"),
+      option(&options::when, "when",
+             "Column of true and false: only where it is true a record may be dropped; all are remembered. MQTT's "
+             "`duplicate`, say: a message that the broker has sent before.")
+          .example("duplicate"),
       option(&options::within, "within",
              "How long a record is remembered, in the stream's own time: that of its newest record. A late record is "
              "remembered as long as others, from when it came.")
@@ -117,6 +121,8 @@ pl::result<const pl_schema*> deduplicate::columns(const pl_schema* in, std::uint
   };
   if (auto r = check(options_.by, "by"); !r.ok()) return r.why();
   if (auto r = check(options_.omit, "omit"); !r.ok()) return r.why();
+  if (options_.when && !pl::find_column(*in, *options_.when))
+    return pl::bad_option("when", missing(*options_.when, *in));
   if (!pl::find_column(*in, options_.time_column))
     return pl::bad_option("time_column", missing(options_.time_column, *in));
   return port == duplicates ? in : without_omitted(*in);
@@ -136,6 +142,7 @@ pl::result<void> deduplicate::bind(const pl_schema& schema) {
   by_.clear();
   for (const auto& name : options_.by) by_.push_back(*pl::find_column(schema, name));
   time_ = *pl::find_column(schema, options_.time_column);
+  when_ = options_.when ? pl::find_column(schema, *options_.when) : std::nullopt;
   narrowed_ = without_omitted(schema);
   stay_.clear();
   for (pl::column_index c = 0; c < narrowed_->ncols; ++c)
@@ -209,6 +216,7 @@ void deduplicate::run_some(pl::batch_view in, std::uint32_t from, std::uint32_t 
     if (known) m.seen.prefetch(ids_[i - from]);
   }
   const auto* times = in.column(time_).data();
+  const auto* when = when_ ? in.column(*when_).data() : nullptr;
   for (auto i = from; i < to; ++i) {
     const auto row = rows[i];
     auto* m = owners_[i - from];
@@ -217,7 +225,9 @@ void deduplicate::run_some(pl::batch_view in, std::uint32_t from, std::uint32_t 
       continue;
     }
     if (times[row].kind == PL_TIME_NS && times[row].as.i <= latest_) m->seen.advance(times[row].as.i);
-    (m->seen.seen_before(ids_[i - from], in.position(row)) ? again_ : first_).push_back(row);
+    const bool again = m->seen.seen_before(ids_[i - from], in.position(row));
+    const bool may_go = when == nullptr || (when[row].kind == PL_BOOL && when[row].as.i != 0);
+    (again && may_go ? again_ : first_).push_back(row);
   }
 }
 

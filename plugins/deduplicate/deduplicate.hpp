@@ -11,6 +11,7 @@
 #include <chrono>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,6 +20,7 @@ namespace deduplicate {
 
 struct options {
   std::vector<std::string> by;
+  std::optional<std::string> when;
   std::chrono::nanoseconds within = std::chrono::minutes(10);
   std::string time_column = "time";
   std::int64_t max_keys = 1'000'000;
@@ -78,6 +80,7 @@ class deduplicate final : public pl::transform, public pl::columns_aware, public
   const pl_schema* narrowed_ = nullptr;
   std::vector<pl::column_index> by_, stay_;
   pl::column_index time_ = 0;
+  std::optional<pl::column_index> when_;
 
   // Of the batch in hand; kept for their memory.
   std::int64_t latest_ = 0;  // times beyond are a wrong clock's

@@ -203,7 +203,7 @@ def test_streams_move_between_hosts_with_what_is_remembered_of_them(servers: Ser
 
 
 def test_the_bridge_is_killed_and_its_duplicates_are_dropped(servers: Servers, tmp_path: Path) -> None:
-    """From the devices on: what a killed bridge and the broker send again is in the topic twice."""
+    """From the devices on: what devices send again is in the topic twice."""
     rng = random.Random(3)
     bridge_sets = [f"sinks.topic.topic={servers.topic}", f"dead_letters.topic={servers.topic}"]
     (tmp_path / "bridge").mkdir()
@@ -232,7 +232,7 @@ def test_the_bridge_is_killed_and_its_duplicates_are_dropped(servers: Servers, t
 
         wait_until(all_there, "every message in the table", 90)
         settled(servers, pipeline)
-        in_topic = sum(servers.kafka.end_offsets(servers.topic).values())
+        in_topic = len(servers.kafka.consume(servers.topic))  # offsets count the ends of transactions, too
         each_once(servers, sent)
         dropped = pipeline.metric("pipeline_deduplicated_total")
         print(f"{sent:,} messages, {in_topic - sent:,} of them again in the topic, {dropped:,.0f} dropped")

@@ -119,6 +119,23 @@ TEST_CASE("what was there before is dropped, and comes out on the port duplicate
   CHECK(h.host.last("deduplicate_remembered") == 4);
 }
 
+TEST_CASE("when: only marked records are dropped, but all are remembered") {
+  harness h({{"by", list({"id"})}, {"when", "marked"}});
+  const auto batch = h.host.make_batch(
+      {{"id", {pl::text_cell("a"), pl::text_cell("a"), pl::text_cell("a"), pl::text_cell("b"), pl::text_cell("a")}},
+       {"time", std::vector<pl::cell>(5, pl::time_cell(epoch))},
+       {"marked",
+        {pl::bool_cell(false), pl::bool_cell(false), pl::bool_cell(true), pl::bool_cell(true), pl::null_cell()}}},
+      "iot-stream/0", 0);
+  REQUIRE_MESSAGE(h.unit().apply(batch.get()) == PL_OK, h.host.error_text());
+  CHECK(h.said(1) == "a");
+  CHECK(h.take() == "a a b a");
+  harness without({{"by", list({"id"})}, {"when", "marked"}, {"omit", list({})}});
+  const auto other = without.host.make_batch({{"id", {}}, {"time", {}}});
+  CHECK(without.unit().apply(other.get()) == PL_FATAL);
+  CHECK(without.host.error_text() == "when: no column 'marked' comes in; there are: id, time");
+}
+
 TEST_CASE("a batch of which nothing is left emits nothing, and one of which all is left goes on as it is") {
   harness h;
   h.feed({{"a"}, {"b"}}, 0);
