@@ -4,6 +4,7 @@
 #include <pipeline/options.hpp>
 
 #include <kafka_common/properties.hpp>
+#include <kafka_common/security.hpp>
 
 #include <array>
 #include <chrono>
@@ -37,6 +38,8 @@ struct source_options {
   out_of_range on_out_of_range = out_of_range::earliest;
   kafka::tombstones tombstones = kafka::tombstones::emit;
   std::chrono::nanoseconds commit_interval = std::chrono::milliseconds(500);
+  std::optional<tls_options> tls;
+  std::optional<sasl_options> sasl;
   property_map properties;
 
   static pl::option_table<source_options> table();
