@@ -67,9 +67,11 @@ pl::option_table<sink_options> sink_options::table() {
       pl::option(&o::delivery_timeout, "delivery_timeout",
                  "How long to try before a write counts as failed; the host then tries again, for as long as it takes.")
           .range(1, 3600),
+      tls_option(&o::tls),
+      sasl_option(&o::sasl),
       pl::option(&o::properties, "properties", "Any property of librdkafka, over this plugin's own choice.")
           .secret()
-          .example("{security.protocol: SSL, linger.ms: 20}"),
+          .example("{linger.ms: 20}"),
   };
 }
 
@@ -97,6 +99,7 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
     if (const auto fault = topic_name_fault(options_.topic); !fault.empty()) faults_.emplace_back("topic", fault);
     for (const auto& [option, fault] : faults_) ctx_.option_error(option, fault);
     kafka::properties properties(ctx_);
+    well = set_security(properties, options_.tls, options_.sasl, options_.properties, ctx_) && well;
     well = properties.set_all(options_.properties, owned_properties) && well;
     if (!well || !faults_.empty()) throw pl::invalid_options{};
   }
@@ -146,6 +149,7 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
   };
 
   pl::result<std::unique_ptr<producer>> open() const {
+    if (auto readable = check_files(options_.tls); !readable.ok()) return readable.why();
     kafka::properties to(ctx_);
     to.set("bootstrap.servers", options_.brokers);
     to.set("client.id", "pipeline-host-" + std::string(ctx_.pipeline()) + "." + std::string(ctx_.node()));
@@ -160,7 +164,8 @@ class kafka_sink final : public pl::sink, public pl::columns_aware {
            std::to_string(std::chrono::ceil<std::chrono::milliseconds>(options_.delivery_timeout).count()));
     to.set("socket.keepalive.enable", "true");
     to.set("reconnect.backoff.max.ms", "2000");
-    (void)to.set_all(options_.properties, owned_properties);  // checked when we were made
+    (void)set_security(to, options_.tls, options_.sasl, options_.properties, ctx_);  // checked when we were made
+    (void)to.set_all(options_.properties, owned_properties);
     return producer::open(to.copy(), options_.topic, ctx_);
   }
 

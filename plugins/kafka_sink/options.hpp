@@ -4,6 +4,7 @@
 #include <pipeline/options.hpp>
 
 #include <kafka_common/properties.hpp>
+#include <kafka_common/security.hpp>
 
 #include <array>
 #include <chrono>
@@ -37,6 +38,8 @@ struct sink_options {
   std::optional<std::string> time;
   codec compression = codec::lz4;
   std::chrono::nanoseconds delivery_timeout = std::chrono::seconds(30);
+  std::optional<tls_options> tls;
+  std::optional<sasl_options> sasl;
   property_map properties;
 
   static pl::option_table<sink_options> table();
