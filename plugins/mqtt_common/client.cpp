@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client.hpp"
 
+#include "tls_fault.hpp"
+
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
@@ -450,6 +452,8 @@ std::string client::unreachable(const std::string& detail) const {
   if (const auto why = probe(settings_.url, 1s); !why.empty())
     return "cannot reach " + name_ + ": " + why + "; is it running, and is `url` right?";
   if (settings_.url.tls) {
+    if (const auto fault = tls_fault(settings_.url, settings_.tls, 1s); !fault.empty())
+      return "no TLS connection to " + name_ + ": " + fault;
     return "no TLS connection to " + name_ + ": " + (tls_error_.empty() ? detail : tls_error_) +
            "; does the certificate name this host, and is `tls.ca` the authority that signed it?";
   }
