@@ -36,9 +36,9 @@ void log_link::write(int syslog_level, std::string_view facility, std::string_vi
   try {
     const std::scoped_lock lock(mutex_);
     if (!ctx_) return;
-    if (syslog_level <= LOG_WARNING) remember(facility, message);
+    remember(facility, message);
     // What librdkafka calls an error is a connection it will try again: a warning to whoever runs the pipeline.
-    const bool told = awaited_ && is_of_a_connection(facility);
+    const bool told = awaited() && is_of_a_connection(facility);
     const auto level = syslog_level <= LOG_WARNING  ? (told ? pl::log_level::debug : pl::log_level::warn)
                        : syslog_level <= LOG_NOTICE ? pl::log_level::info
                                                     : pl::log_level::debug;
@@ -51,13 +51,14 @@ void log_link::write(int syslog_level, std::string_view facility, std::string_vi
 void log_link::remember(std::string_view facility, std::string_view message) {
   if (is_of_a_certificate(facility))
     certificate_ = message;
-  else if (facility == "FAIL")
-    failure_ = message;
+  else if (facility == "FAIL" && (failure_.empty() || !awaited() || !advice_on(message).empty()))
+    failure_ = message;  // of several in a row the one that says what to do
 }
 
 void log_link::awaited(bool by_somebody) noexcept {
   const std::scoped_lock lock(mutex_);
-  awaited_ = by_somebody;
+  using clock = std::chrono::steady_clock;
+  awaited_until_ = by_somebody ? clock::time_point::max() : clock::time_point::min();
 }
 
 std::string log_link::last_failure() const {
@@ -98,8 +99,10 @@ std::string explained(std::string_view said) {
   const auto advice = advice_on(said);
   if (said.starts_with("[thrd:"))
     if (const auto end = said.find("]: "); end != std::string_view::npos) said.remove_prefix(end + 3);
+  if (const auto scheme = said.find("://"); scheme < said.find(' ')) said.remove_prefix(scheme + 3);
   said = said.substr(0, said.find(" (after "));
   std::string text(said);
+  if (const auto first = text.find("/bootstrap: "); first != std::string::npos) text.erase(first, 10);
   if (const auto code = text.find("error:"); code != std::string::npos)
     if (const auto end = text.find("::", code); end != std::string::npos) text.erase(code, end + 2 - code);
   return advice.empty() ? text : text + "; " + advice;
@@ -125,8 +128,10 @@ using metadata_ptr = std::unique_ptr<const rd_kafka_metadata_t, freed_by<rd_kafk
 
 pl::failure unreachable(std::string_view brokers, rd_kafka_t* handle, rd_kafka_resp_err_t code) {
   const auto why = log_of(handle).last_failure();
+  const auto advice = advice_on(why);
   return pl::retry("no Kafka broker at " + std::string(brokers) + " answers: " +
-                   (why.empty() ? text_of(code) : explained(why)) + "; check the option 'brokers' and the network");
+                   (why.empty() ? text_of(code) : explained(why)) +
+                   (advice.empty() ? "; check the option 'brokers' and the network" : ""));
 }
 
 std::vector<std::string> existing_topics(rd_kafka_t* handle, int timeout_ms) {

@@ -46,11 +46,13 @@ class log_link {
 
  private:
   void remember(std::string_view facility, std::string_view message);
+  [[nodiscard]] bool awaited() const { return std::chrono::steady_clock::now() < awaited_until_; }
 
   mutable std::mutex mutex_;
   std::optional<pl::context> ctx_;
   rate_limit limit_{std::chrono::seconds(10)};
-  bool awaited_ = false;
+  // A new client has been made to ask something; some connect before it is asked.
+  std::chrono::steady_clock::time_point awaited_until_ = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   std::string failure_, certificate_;
 };
 

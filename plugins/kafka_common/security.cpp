@@ -145,11 +145,13 @@ std::string advice_on(std::string_view said) {
     return "the broker's certificate is for another host than the one in 'brokers'";
   if (has(said, "verification callback failed") || has(said, "certificate verify failed"))
     return "is 'tls.ca' the authority that signed the broker's certificate?";
-  if (has(said, "certificate required") || has(said, "bad certificate") || has(said, "unknown ca") ||
-      has(said, "handshake failure"))
+  if (has(said, "certificate required") || has(said, "bad certificate") || has(said, "certificate unknown") ||
+      has(said, "unknown ca") || has(said, "handshake failure"))
     return "the broker asks for a certificate that it trusts: set 'tls.cert' and 'tls.key'";
-  if (has(said, "wrong version number") || has(said, "PLAINTEXT broker listener"))
+  if (has(said, "wrong version number") || has(said, "unexpected eof") || has(said, "PLAINTEXT broker listener"))
     return "does this port of the broker speak TLS?";
+  if (has(said, "security.protocol") || has(said, ": Disconnected") || has(said, "SSL broker listener"))
+    return "does this port of the broker want TLS ('tls') or a login ('sasl')?";
   if (has(said, "SASL") || has(said, "invalid credentials")) {
     const bool scram = has(said, "SCRAM");
     if (scram && rd_kafka_version() < 0x020601ff)
@@ -157,9 +159,6 @@ std::string advice_on(std::string_view said) {
              " can't log in to Kafka 4 by SCRAM (2.6.1 can): use PLAIN with 'tls', or certificates";
     return "check 'sasl.user', 'sasl.password' and 'sasl.mechanism'";
   }
-  if (has(said, "Disconnected while requesting ApiVersion") || has(said, "ApiVersionRequest failed") ||
-      has(said, "security.protocol"))
-    return "does this port of the broker want TLS ('tls') or a login ('sasl')?";
   return {};
 }
 
