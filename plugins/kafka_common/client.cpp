@@ -129,8 +129,8 @@ using metadata_ptr = std::unique_ptr<const rd_kafka_metadata_t, freed_by<rd_kafk
 pl::failure unreachable(std::string_view brokers, rd_kafka_t* handle, rd_kafka_resp_err_t code) {
   const auto why = log_of(handle).last_failure();
   const auto advice = advice_on(why);
-  return pl::retry("no Kafka broker at " + std::string(brokers) + " answers: " +
-                   (why.empty() ? text_of(code) : explained(why)) +
+  return pl::retry("no Kafka broker at " + std::string(brokers) +
+                   " answers: " + (why.empty() ? text_of(code) : explained(why)) +
                    (advice.empty() ? "; check the option 'brokers' and the network" : ""));
 }
 

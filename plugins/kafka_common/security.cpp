@@ -14,15 +14,16 @@ namespace kafka {
 
 pl::option_table<tls_options> tls_options::table() {
   using o = tls_options;
-  return {pl::option(&o::ca, "ca",
-                     "PEM file of the authorities that may have signed the brokers' certificates. Default: the system's.")
-              .example("/etc/ssl/kafka-ca.pem"),
-          pl::option(&o::cert, "cert", "PEM file of the client's own certificate, where the brokers ask for one."),
-          pl::option(&o::key, "key", "PEM file of the key of `cert`, if it isn't in the same file."),
-          pl::option(&o::key_password, "key_password", "Password of `key`.").secret(),
-          pl::option(&o::verify, "verify",
-                     "Whether the brokers must prove that they are the hosts they are called. Without it, anybody in "
-                     "between can read and change everything.")};
+  return {
+      pl::option(&o::ca, "ca",
+                 "PEM file of the authorities that may have signed the brokers' certificates. Default: the system's.")
+          .example("/etc/ssl/kafka-ca.pem"),
+      pl::option(&o::cert, "cert", "PEM file of the client's own certificate, where the brokers ask for one."),
+      pl::option(&o::key, "key", "PEM file of the key of `cert`, if it isn't in the same file."),
+      pl::option(&o::key_password, "key_password", "Password of `key`.").secret(),
+      pl::option(&o::verify, "verify",
+                 "Whether the brokers must prove that they are the hosts they are called. Without it, anybody in "
+                 "between can read and change everything.")};
 }
 
 pl::option_table<sasl_options> sasl_options::table() {
@@ -50,8 +51,8 @@ bool said_twice(const property_map& given, std::string_view option, std::string_
   bool twice = false;
   for (const auto& [name, value] : given) {
     if (!name.starts_with(beginning) && name != "security.protocol") continue;
-    ctx.option_error("properties." + name, "'" + name + "' follows from the option '" + std::string(option) +
-                                               "'; set one of the two");
+    ctx.option_error("properties." + name,
+                     "'" + name + "' follows from the option '" + std::string(option) + "'; set one of the two");
     twice = true;
   }
   return twice;
@@ -134,8 +135,8 @@ bool has(std::string_view text, std::string_view part) { return text.find(part) 
 void explain_certificates(rd_kafka_conf_t* conf) {
   std::array<char, 16> verify{};
   auto size = verify.size();
-  const bool asked = rd_kafka_conf_get(conf, "enable.ssl.certificate.verification", verify.data(), &size) ==
-                     RD_KAFKA_CONF_OK;
+  const bool asked =
+      rd_kafka_conf_get(conf, "enable.ssl.certificate.verification", verify.data(), &size) == RD_KAFKA_CONF_OK;
   if (asked && std::string_view(verify.data()) == "true") rd_kafka_conf_set_ssl_cert_verify_cb(conf, on_certificate);
 }
 

@@ -25,6 +25,7 @@ enum column : pl::column_index { value, time, topic, qos, retained, duplicate, i
 
 constexpr auto first_pause = 500ms;
 constexpr auto longest_pause = 30s;
+constexpr auto longest_pause_if_unsure = 5s;  // it may be a broker that is restarted again and again
 constexpr auto short_life = 10s;  // of a connection: shorter ones must not be renewed at once, again and again
 
 }  // namespace
@@ -156,7 +157,10 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
     if (client_ || pressed || clock::now() < connect_at_) return {};
     auto r = connect();
     if (!r.ok() && r.why().code == pl::status::fatal) return r;
-    if (!r.ok()) put_off(r.why());
+    if (!r.ok()) {
+      short_lives_ = 0;  // the broker was gone: that is why the connection did not last
+      put_off(r.why());
+    }
     return {};
   }
 
@@ -174,6 +178,7 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
       connect_at_ = {};
       return ctx_.warn(name + ": " + loss + "; connecting again");
     }
+    if (!taken_over) pause_ = std::min<std::chrono::nanoseconds>(pause_, longest_pause_if_unsure);
     const auto more = taken_over         ? "; give each host and lane one of its own, or leave client_id out"
                       : short_lives_ < 3 ? ""
                                          : ": connections don't last; does another client use the same client_id?";

@@ -50,5 +50,6 @@ TEST_CASE("a connection that does not come about, and what to do") {
   CHECK(said("SSL error: certificate verify failed").find("is 'sslrootcert' in 'url' the authority") !=
         std::string::npos);
   CHECK(said("Connection refused") == "Connection refused");
-  CHECK(described_with_advice(with_code("53100")) == "message (SQLSTATE 53100): the server's disk is full: make room there");
+  CHECK(described_with_advice(with_code("53100")) ==
+        "message (SQLSTATE 53100): the server's disk is full: make room there");
 }
