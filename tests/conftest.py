@@ -12,7 +12,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from services import Kafka, Mosquitto, PgBouncer, Postgres, Timescale
+from services import Authority, Kafka, Mosquitto, PgBouncer, Postgres, Timescale
 
 _numbers = itertools.count(1)
 
@@ -46,6 +46,12 @@ def pgbouncer(timescale: Timescale) -> Iterator[PgBouncer]:
 def mosquitto() -> Iterator[Mosquitto]:
     with Mosquitto() as service:
         yield service
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    """Signs certificates for servers and clients of the tests."""
+    return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture

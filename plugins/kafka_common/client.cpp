@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include <kafka_common/client.hpp>
 #include <kafka_common/nearest.hpp>
+#include <kafka_common/security.hpp>
 #include <syslog.h>
 
 #include <array>
@@ -21,21 +22,52 @@ bool rate_limit::allows(std::string_view key) {
   return true;
 }
 
+namespace {
+
+// Of a connection that could not be made; the first says what is wrong with the broker's certificate.
+bool is_of_a_certificate(std::string_view facility) { return facility == "SSLCERTVRFY"; }
+bool is_of_a_connection(std::string_view facility) {
+  return facility == "FAIL" || facility == "ERROR" || is_of_a_certificate(facility);
+}
+
+}  // namespace
+
 void log_link::write(int syslog_level, std::string_view facility, std::string_view message) noexcept {
   try {
     const std::scoped_lock lock(mutex_);
     if (!ctx_) return;
+    remember(facility, message);
     // What librdkafka calls an error is a connection it will try again: a warning to whoever runs the pipeline.
     // Nothing to act on: 'properties' that are for another kind of client than this one; a transactional id that is not free
-    // yet, and is tried again.
-    const auto level = facility == "CONFWARN" || facility == "GETPID" ? pl::log_level::debug
-                       : syslog_level <= LOG_WARNING                  ? pl::log_level::warn
-                       : syslog_level <= LOG_NOTICE                   ? pl::log_level::info
-                                                                      : pl::log_level::debug;
+    // yet, and is tried again; a connection of which whoever awaits it speaks.
+    const bool quiet = facility == "CONFWARN" || facility == "GETPID" || (awaited() && is_of_a_connection(facility));
+    const auto level = quiet                         ? pl::log_level::debug
+                       : syslog_level <= LOG_WARNING ? pl::log_level::warn
+                       : syslog_level <= LOG_NOTICE  ? pl::log_level::info
+                                                     : pl::log_level::debug;
     if (!ctx_->logs(level) || (level == pl::log_level::warn && !limit_.allows(facility))) return;
     ctx_->log(level, "librdkafka: " + std::string(facility) + ": " + std::string(message));
   } catch (...) {  // out of memory, in a thread of librdkafka's: there is nobody to tell
   }
+}
+
+void log_link::remember(std::string_view facility, std::string_view message) {
+  if (is_of_a_certificate(facility))
+    certificate_ = message;
+  else if (facility == "FAIL" && (failure_.empty() || !awaited() || !advice_on(message).empty()))
+    failure_ = message;  // of several in a row the one that says what to do
+}
+
+void log_link::awaited(bool by_somebody) noexcept {
+  const std::scoped_lock lock(mutex_);
+  using clock = std::chrono::steady_clock;
+  awaited_until_ = by_somebody ? clock::time_point::max() : clock::time_point::min();
+}
+
+std::string log_link::last_failure() const {
+  const std::scoped_lock lock(mutex_);
+  const bool of_certificate = failure_.find("certificate verify failed") != std::string::npos;
+  return of_certificate && !certificate_.empty() ? certificate_ : failure_;
 }
 
 void log_link::cut() noexcept {
@@ -51,6 +83,7 @@ pl::result<std::shared_ptr<client>> client::create(rd_kafka_type_t type, conf_pt
   std::shared_ptr<client> made(new client(ctx));
   rd_kafka_conf_set_opaque(conf.get(), made.get());
   rd_kafka_conf_set_log_cb(conf.get(), on_log);
+  explain_certificates(conf.get());
   std::array<char, 512> why{};
   made->handle_ = rd_kafka_new(type, conf.get(), why.data(), why.size());
   if (made->handle_ == nullptr)
@@ -64,13 +97,44 @@ client::~client() {
   if (handle_ != nullptr) rd_kafka_destroy_flags(handle_, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 }
 
+// "[thrd:x]: ssl://a:9092/bootstrap: SSL handshake failed: error:0A000086:SSL routines::why: more (after 5ms in ...)"
+std::string explained(std::string_view said) {
+  const auto advice = advice_on(said);
+  if (said.starts_with("[thrd:"))
+    if (const auto end = said.find("]: "); end != std::string_view::npos) said.remove_prefix(end + 3);
+  if (const auto scheme = said.find("://"); scheme < said.find(' ')) said.remove_prefix(scheme + 3);
+  said = said.substr(0, said.find(" (after "));
+  std::string text(said);
+  if (const auto first = text.find("/bootstrap: "); first != std::string::npos) text.erase(first, 10);
+  if (const auto code = text.find("error:"); code != std::string::npos)
+    if (const auto end = text.find("::", code); end != std::string::npos) text.erase(code, end + 2 - code);
+  return advice.empty() ? text : text + "; " + advice;
+}
+
 namespace {
+
+log_link& log_of(rd_kafka_t* handle) { return static_cast<client*>(rd_kafka_opaque(handle))->log(); }
+
+// As long as somebody waits for the brokers.
+class awaiting {
+ public:
+  explicit awaiting(rd_kafka_t* handle) : log_(log_of(handle)) { log_.awaited(true); }
+  awaiting(const awaiting&) = delete;
+  awaiting& operator=(const awaiting&) = delete;
+  ~awaiting() { log_.awaited(false); }
+
+ private:
+  log_link& log_;
+};
 
 using metadata_ptr = std::unique_ptr<const rd_kafka_metadata_t, freed_by<rd_kafka_metadata_destroy>>;
 
-pl::failure unreachable(std::string_view brokers, rd_kafka_resp_err_t code) {
-  return pl::retry("no Kafka broker at " + std::string(brokers) + " answers (" + text_of(code) +
-                   "); check the option 'brokers', the network, and, with TLS or SASL, 'properties'");
+pl::failure unreachable(std::string_view brokers, rd_kafka_t* handle, rd_kafka_resp_err_t code) {
+  const auto why = log_of(handle).last_failure();
+  const auto advice = advice_on(why);
+  return pl::retry("no Kafka broker at " + std::string(brokers) +
+                   " answers: " + (why.empty() ? text_of(code) : explained(why)) +
+                   (advice.empty() ? "; check the option 'brokers' and the network" : ""));
 }
 
 std::vector<std::string> existing_topics(rd_kafka_t* handle, int timeout_ms) {
@@ -87,7 +151,7 @@ pl::result<void> check_topic(rd_kafka_t* handle, std::string_view brokers, const
   const topic_ptr topic(rd_kafka_topic_new(handle, name.c_str(), nullptr));
   const rd_kafka_metadata_t* raw = nullptr;
   const auto code = rd_kafka_metadata(handle, 0, topic.get(), &raw, timeout_ms);
-  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return unreachable(brokers, code);
+  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return unreachable(brokers, handle, code);
   const metadata_ptr metadata(raw);
   const auto fault = metadata->topic_cnt == 1 ? metadata->topics[0].err : RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
   if (fault == RD_KAFKA_RESP_ERR_NO_ERROR || fault == RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE) return {};
@@ -101,13 +165,14 @@ pl::result<void> check_topic(rd_kafka_t* handle, std::string_view brokers, const
 
 pl::result<void> check_topics(rd_kafka_t* handle, std::string_view brokers, std::span<const std::string> topics,
                               std::chrono::milliseconds timeout) {
+  const awaiting us(handle);
   const auto timeout_ms = static_cast<int>(timeout.count());
   for (const auto& topic : topics)
     if (auto found = check_topic(handle, brokers, topic, timeout_ms); !found.ok()) return found;
   if (!topics.empty()) return {};
   const rd_kafka_metadata_t* raw = nullptr;
   const auto code = rd_kafka_metadata(handle, 0, nullptr, &raw, timeout_ms);
-  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return unreachable(brokers, code);
+  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return unreachable(brokers, handle, code);
   rd_kafka_metadata_destroy(raw);
   return {};
 }

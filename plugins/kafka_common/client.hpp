@@ -39,10 +39,21 @@ class log_link {
   void write(int syslog_level, std::string_view facility, std::string_view message) noexcept;
   void cut() noexcept;
 
+  // While somebody waits for an answer, and will say himself why none came, connections that fail are no warnings.
+  void awaited(bool by_somebody) noexcept;
+  // Why the last connection failed, as librdkafka said it; empty where none did.
+  [[nodiscard]] std::string last_failure() const;
+
  private:
-  std::mutex mutex_;
+  void remember(std::string_view facility, std::string_view message);
+  [[nodiscard]] bool awaited() const { return std::chrono::steady_clock::now() < awaited_until_; }
+
+  mutable std::mutex mutex_;
   std::optional<pl::context> ctx_;
   rate_limit limit_{std::chrono::seconds(10)};
+  // A new client has been made to ask something; some connect before it is asked.
+  std::chrono::steady_clock::time_point awaited_until_ = std::chrono::steady_clock::now() + std::chrono::seconds(1);
+  std::string failure_, certificate_;
 };
 
 // The handle. Shared by the component and by what it handed out (messages in batches); destroyed with the last of them.
@@ -56,6 +67,7 @@ class client : public std::enable_shared_from_this<client> {
 
   [[nodiscard]] rd_kafka_t* get() const noexcept { return handle_; }
   void cut_log() noexcept { log_.cut(); }
+  [[nodiscard]] log_link& log() noexcept { return log_; }
   // Something that the handle's callbacks use, until it is gone.
   void keep(std::shared_ptr<void> companion) { companion_ = std::move(companion); }
   // A handle that can't be closed is left alone until the process ends, on purpose: to destroy it might never return.
@@ -75,6 +87,9 @@ class client : public std::enable_shared_from_this<client> {
   log_link log_;
   void* owner_ = nullptr;
 };
+
+// What librdkafka says of a broker, short, and with what to do about it.
+[[nodiscard]] std::string explained(std::string_view librdkafka_says);
 
 // Asks a broker whether `topics` exist. Retry: no broker answers, or a topic is not there (its message names the
 // nearest one that is).

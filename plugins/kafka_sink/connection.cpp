@@ -40,7 +40,8 @@ void set_common(properties& to, const sink_options& options, pl::context ctx) {
 }
 
 // Over ours; checked when the sink was made.
-conf_ptr with_given(properties& to, const sink_options& options) {
+conf_ptr with_given(properties& to, const sink_options& options, pl::context ctx) {
+  (void)set_security(to, options.tls, options.sasl, options.properties, ctx);
   (void)to.set_all(options.properties, owned_properties);
   return to.copy();
 }
@@ -50,7 +51,8 @@ conf_ptr with_given(properties& to, const sink_options& options) {
 bool check_connection(const sink_options& options, pl::context ctx) {
   const bool well = check_brokers(ctx, options.brokers);
   properties given(ctx);
-  return given.set_all(options.properties, owned_properties) && well;
+  const bool secured = set_security(given, options.tls, options.sasl, options.properties, ctx);
+  return given.set_all(options.properties, owned_properties) && secured && well;
 }
 
 conf_ptr producer_conf(const sink_options& options, pl::context ctx, const std::string& transactional_id) {
@@ -70,7 +72,7 @@ conf_ptr producer_conf(const sink_options& options, pl::context ctx, const std::
     to.set("transactional.id", transactional_id);
     to.set("transaction.timeout.ms", milliseconds(options.transaction_timeout));
   }
-  return with_given(to, options);
+  return with_given(to, options, ctx);
 }
 
 conf_ptr reader_conf(const sink_options& options, pl::context ctx) {
@@ -80,14 +82,14 @@ conf_ptr reader_conf(const sink_options& options, pl::context ctx) {
   to.set("enable.partition.eof", "true");
   to.set("fetch.wait.max.ms", "10");  // the end of a partition is seen when a fetch comes back
   to.set("check.crcs", "true");
-  return with_given(to, options);
+  return with_given(to, options, ctx);
 }
 
 conf_ptr observer_conf(const sink_options& options, pl::context ctx) {
   properties to(ctx);
   set_common(to, options, ctx);
   to.set("isolation.level", "read_uncommitted");
-  return with_given(to, options);
+  return with_given(to, options, ctx);
 }
 
 }  // namespace kafka

@@ -51,9 +51,11 @@ pl::option_table<sink_options> sink_options::table() {
           &o::positions_topic, "positions_topic",
           "With 'delivery: exactly_once': the compacted topic that keeps positions and state, one for any number "
           "of pipelines. It is made where it is missing."),
+      tls_option(&o::tls),
+      sasl_option(&o::sasl),
       pl::option(&o::properties, "properties", "Any property of librdkafka, over this plugin's own choice.")
           .secret()
-          .example("{security.protocol: SSL, linger.ms: 20}"),
+          .example("{linger.ms: 20}"),
   };
 }
 
@@ -152,6 +154,7 @@ class kafka_sink final : public pl::sink, public pl::columns_aware, public pl::p
 
  private:
   pl::result<std::unique_ptr<producer>> open() const {
+    if (auto readable = check_files(options_.tls); !readable.ok()) return readable.why();
     return producer::open(producer_conf(options_, ctx_), options_.topic, ctx_);
   }
 

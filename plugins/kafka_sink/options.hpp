@@ -4,6 +4,7 @@
 #include <pipeline/options.hpp>
 
 #include <kafka_common/properties.hpp>
+#include <kafka_common/security.hpp>
 
 #include <array>
 #include <chrono>
@@ -38,6 +39,8 @@ struct sink_options {
   codec compression = codec::lz4;
   std::chrono::nanoseconds delivery_timeout = std::chrono::seconds(30), transaction_timeout = std::chrono::seconds(10);
   std::string positions_topic = "pipeline-host-positions";
+  std::optional<tls_options> tls;
+  std::optional<sasl_options> sasl;
   property_map properties;
 
   static pl::option_table<sink_options> table();

@@ -43,6 +43,7 @@ pl::failure position_log::failed(std::string_view what, std::string_view why) co
 pl::result<void> position_log::open() {
   if (topic_ && topic_is_there_) return {};
   if (!observer_) {
+    if (auto readable = check_files(options_.tls); !readable.ok()) return readable.why();
     auto observer = client::create(RD_KAFKA_PRODUCER, observer_conf(options_, ctx_), ctx_);
     if (!observer.ok()) return observer.why();
     auto reader = client::create(RD_KAFKA_CONSUMER, reader_conf(options_, ctx_), ctx_);

@@ -200,6 +200,9 @@ int consumer::on_statistics(rd_kafka_t*, char* json, std::size_t size, void* opa
 
 void consumer::note_error(rd_kafka_resp_err_t code, std::string_view reason) {
   if (code == RD_KAFKA_RESP_ERR__FATAL || !warnings_.allows(rd_kafka_err2name(code))) return;
+  const auto why = client_->log().last_failure();
+  if (!why.empty() && (code == RD_KAFKA_RESP_ERR__SSL || code == RD_KAFKA_RESP_ERR__AUTHENTICATION))
+    return ctx_.warn("no connection to a broker: " + explained(why) + "; trying on");
   const auto what = text_of(code) + ": " + std::string(reason);
   if (code == RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
     ctx_.warn("no broker of " + settings_.brokers + " can be reached; trying on (" + std::string(reason) + ")");

@@ -84,10 +84,11 @@ pl::option_table<source_options> source_options::table() {
           .example("[message_id]"),
       pl::option(&o::commit_interval, "commit_interval", "Shortest time between two commits of offsets to the broker.")
           .range(0.01, 60),
+      tls_option(&o::tls),
+      sasl_option(&o::sasl),
       pl::option(&o::properties, "properties", "Any property of librdkafka, over this plugin's own choice.")
           .secret()
-          .example("{security.protocol: SASL_SSL, sasl.mechanism: PLAIN, sasl.username: iot, "
-                   "sasl.password: '${file:/run/secrets/kafka}'}"),
+          .example("{fetch.wait.max.ms: 50}"),
   };
 }
 
@@ -111,12 +112,14 @@ class kafka_source final : public pl::source, public pl::replayable {
     well = check_names() && well;
     well = check_header_columns() && well;
     kafka::properties properties(ctx_);
+    well = set_security(properties, options_.tls, options_.sasl, options_.properties, ctx_) && well;
     well = properties.set_all(options_.properties, owned_properties) && well;
     if (!well) throw pl::invalid_options{};
   }
   ~kafka_source() override { consumer_.reset(); }
 
   pl::result<void> check() override {
+    if (auto readable = check_files(options_.tls); !readable.ok()) return readable;
     kafka::properties properties(ctx_);
     configure(properties);
     auto asking = client::create(RD_KAFKA_CONSUMER, properties.copy(), ctx_);
@@ -271,7 +274,8 @@ class kafka_source final : public pl::source, public pl::replayable {
       to.set("session.timeout.ms", "10000");
     limit_memory(to);
     const bool backs_off_itself = to.try_set("fetch.queue.backoff.ms", "5");
-    (void)to.set_all(options_.properties, owned_properties);  // checked when we were made
+    (void)set_security(to, options_.tls, options_.sasl, options_.properties, ctx_);  // checked when we were made
+    (void)to.set_all(options_.properties, owned_properties);
     return backs_off_itself;
   }
 

@@ -4,6 +4,7 @@
 #include <pipeline/options.hpp>
 
 #include <kafka_common/properties.hpp>
+#include <kafka_common/security.hpp>
 
 #include <array>
 #include <chrono>
@@ -38,6 +39,8 @@ struct source_options {
   kafka::tombstones tombstones = kafka::tombstones::emit;
   std::vector<std::string> header_columns;
   std::chrono::nanoseconds commit_interval = std::chrono::milliseconds(500);
+  std::optional<tls_options> tls;
+  std::optional<sasl_options> sasl;
   property_map properties;
 
   static pl::option_table<source_options> table();

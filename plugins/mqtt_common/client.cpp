@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "client.hpp"
 
+#include "tls_fault.hpp"
+
 #include <fcntl.h>
 #include <netdb.h>
 #include <poll.h>
@@ -137,7 +139,7 @@ void flight::begin() {
   const std::scoped_lock lock(mutex_);
   waiting_ = 0;
   settled_ = 0;
-  lost_ = blameless_ = false;
+  lost_ = blameless_ = taken_over_ = false;
   why_.clear();
 }
 
@@ -161,11 +163,12 @@ void flight::settle(ticket& t, outcome how, int reason) {
   changed_.notify_one();
 }
 
-void flight::lose(std::string why, bool blameless) {
+void flight::lose(std::string why, bool blameless, bool taken_over) {
   const std::scoped_lock lock(mutex_);
   if (!lost_) {
     why_ = std::move(why);
     blameless_ = blameless;
+    taken_over_ = taken_over;
   }
   lost_ = true;
   changed_.notify_one();
@@ -199,6 +202,10 @@ bool flight::lost() const {
 bool flight::blameless() const {
   const std::scoped_lock lock(mutex_);
   return blameless_;
+}
+bool flight::taken_over() const {
+  const std::scoped_lock lock(mutex_);
+  return taken_over_;
 }
 std::string flight::loss() const {
   const std::scoped_lock lock(mutex_);
@@ -310,10 +317,10 @@ void client::set_callbacks(MQTTAsync fresh) {
   MQTTAsync_setConnectionLostCallback(fresh, &flight_,
                                       [](void* f, char*) { static_cast<flight*>(f)->lose("the connection was lost"); });
   MQTTAsync_setDisconnected(fresh, &flight_, [](void* f, MQTTProperties*, MQTTReasonCodes code) {
-    const std::string hint =
-        code == MQTTREASONCODE_SESSION_TAKEN_OVER ? "; another client uses the same client_id" : "";
-    static_cast<flight*>(f)->lose("the broker closed the connection: " + reason_text(code) + hint,
-                                  !is_about_a_message(code));
+    const bool taken_over = code == MQTTREASONCODE_SESSION_TAKEN_OVER;
+    static_cast<flight*>(f)->lose("the broker closed the connection: " + reason_text(code) +
+                                      (taken_over ? "; another client uses the same client_id" : ""),
+                                  !is_about_a_message(code), taken_over);
   });
   if (take_)
     MQTTAsync_setMessageArrivedCallback(fresh, this, [](void* self, char* topic, int length, MQTTAsync_message* m) {
@@ -450,6 +457,8 @@ std::string client::unreachable(const std::string& detail) const {
   if (const auto why = probe(settings_.url, 1s); !why.empty())
     return "cannot reach " + name_ + ": " + why + "; is it running, and is `url` right?";
   if (settings_.url.tls) {
+    if (const auto fault = tls_fault(settings_.url, settings_.tls, 1s); !fault.empty())
+      return "no TLS connection to " + name_ + ": " + fault;
     return "no TLS connection to " + name_ + ": " + (tls_error_.empty() ? detail : tls_error_) +
            "; does the certificate name this host, and is `tls.ca` the authority that signed it?";
   }

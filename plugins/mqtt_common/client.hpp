@@ -67,7 +67,7 @@ class flight {
   void not_sent();  // it was not taken after all
   void settle(ticket& t, outcome how, int reason = 0);
   // The connection is gone. blameless: for a reason that has nothing to do with what was sent.
-  void lose(std::string why, bool blameless = false);
+  void lose(std::string why, bool blameless = false, bool taken_over = false);
   void regain();  // it came back by itself; only good if nothing was on its way
 
   enum class wait_result { ok, lost, timeout };
@@ -79,13 +79,14 @@ class flight {
   [[nodiscard]] bool lost() const;
   [[nodiscard]] std::string loss() const;
   [[nodiscard]] bool blameless() const;
+  [[nodiscard]] bool taken_over() const;  // by another client with the same id, as brokers with MQTT 5 say
 
  private:
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   std::uint32_t waiting_ = 0;
   std::uint64_t settled_ = 0;
-  bool lost_ = false, blameless_ = false;
+  bool lost_ = false, blameless_ = false, taken_over_ = false;
   std::string why_;
 };
 

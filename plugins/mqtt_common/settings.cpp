@@ -33,6 +33,8 @@ void log_in(connection_settings& to, const login& with) {
   if (with.tls && !url->tls)
     throw pl::invalid_options("tls",
                               "`tls` is set, but the URL asks for a connection without it; write mqtts:// in `url`");
+  if (with.tls && with.tls->cert.empty() && !with.tls->key.empty())
+    throw pl::invalid_options("tls.key", "a key needs the certificate that it belongs to: name its file as 'cert'");
   if (!with.user.empty() && !url->user.empty())
     throw pl::invalid_options("user", "the user stands in `url` and in `user`; leave one out");
   to.user = with.user.empty() ? url->user : with.user;

@@ -25,6 +25,8 @@ enum column : pl::column_index { value, time, topic, qos, retained, duplicate, i
 
 constexpr auto first_pause = 500ms;
 constexpr auto longest_pause = 30s;
+constexpr auto longest_pause_if_unsure = 5s;  // it may be a broker that is restarted again and again
+constexpr auto short_life = 10s;  // of a connection: shorter ones must not be renewed at once, again and again
 
 }  // namespace
 
@@ -79,6 +81,7 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
     if (auto r = spool_.open(); !r.ok()) return r;
     connect_at_ = {};
     pause_ = first_pause;
+    short_lives_ = 0;
     auto r = connect();
     // What lies in the spool is passed on while the broker is away; where nothing does, we are not ready.
     if (!r.ok() && (r.why().code == pl::status::fatal || !spool_.has_unsettled())) return r;
@@ -151,16 +154,36 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
           "sinks have caught up");
       leave();
     }
-    if (client_ && !client_->connected()) {
-      ctx_.warn(client_->name() + ": " + client_->in_flight().loss() + "; connecting again");
-      leave();
-      connect_at_ = {};
-    }
+    if (client_ && !client_->connected()) renew();
     if (client_ || pressed || clock::now() < connect_at_) return {};
     auto r = connect();
     if (!r.ok() && r.why().code == pl::status::fatal) return r;
-    if (!r.ok()) put_off(r.why());
+    if (!r.ok()) {
+      short_lives_ = 0;  // the broker was gone: that is why the connection did not last
+      put_off(r.why());
+    }
     return {};
+  }
+
+  // The connection is lost. Two clients with one id throw each other out, each time that one comes back: then every try waits
+  // longer than the one before.
+  void renew() {
+    const auto name = client_->name();
+    const auto loss = client_->in_flight().loss();
+    const bool taken_over = client_->in_flight().taken_over();
+    const bool lasted = clock::now() - connected_since_ >= short_life && !taken_over;
+    leave();
+    short_lives_ = lasted ? 0 : short_lives_ + 1;
+    if (lasted) {
+      pause_ = first_pause;
+      connect_at_ = {};
+      return ctx_.warn(name + ": " + loss + "; connecting again");
+    }
+    if (!taken_over) pause_ = std::min<std::chrono::nanoseconds>(pause_, longest_pause_if_unsure);
+    const auto more = taken_over         ? "; give each host and lane one of its own, or leave client_id out"
+                      : short_lives_ < 3 ? ""
+                                         : ": connections don't last; does another client use the same client_id?";
+    put_off(pl::retry(name + ": " + loss + more + " (client_id " + settings_.client_id + ")"));
   }
 
   pl::result<void> connect() {
@@ -182,7 +205,8 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
       return r;
     }
     client_ = std::move(fresh);
-    pause_ = first_pause;
+    connected_since_ = clock::now();
+    if (short_lives_ == 0) pause_ = first_pause;
     connects_.add();
     connected_.set(1);
     ctx_.info("connected to " + client_->name() + " as " + settings_.client_id +
@@ -220,7 +244,8 @@ class mqtt_source final : public pl::source, public pl::columns_aware {
 
   std::shared_ptr<intake> intake_;
   std::unique_ptr<client> client_;
-  clock::time_point connect_at_{};
+  clock::time_point connect_at_{}, connected_since_{};
+  std::uint32_t short_lives_ = 0;  // connections in a row that were lost soon
   std::chrono::nanoseconds pause_ = first_pause;
   std::vector<std::string_view> values_;
 };

@@ -227,12 +227,11 @@ pl::result<void> in_transaction(const std::string& secret_conninfo, const limits
     return run(*kept, allowed, body);
   } catch (const pqxx::sql_error& e) {
     const auto error = error_of(e);
-    const auto hint = advice(error.sqlstate);
     if (reaction_to(error) == reaction::reconnect) kept.reset();
-    return pl::retry(described(error) + (hint.empty() ? "" : ": ") + std::string(hint));
+    return pl::retry(described_with_advice(error));
   } catch (const pqxx::failure& e) {
     kept.reset();
-    return pl::retry(described({{}, meaning_of(e.what()), {}, {}, 0}));
+    return pl::retry(described_with_advice({{}, meaning_of(e.what()), {}, {}, 0}));
   }
 }
 

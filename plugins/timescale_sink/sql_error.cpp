@@ -58,6 +58,43 @@ std::string_view advice(std::string_view sqlstate) {
   return {};
 }
 
+namespace {
+
+// Of a connection that did not come about: libpq has words for it, and no code.
+std::string_view advice_on_connecting(std::string_view message) {
+  static constexpr std::array<std::pair<std::string_view, std::string_view>, 14> known{{
+      {"password authentication failed", "check the user and the password in 'url'"},
+      {"SASL authentication failed", "check the user and the password in 'url'"},
+      {"no password supplied", "the server wants a password: put it into 'url'"},
+      {"certificate authentication failed", "the name in the certificate of 'sslcert' has to be the user's"},
+      {"certificate verify failed",
+       "is 'sslrootcert' in 'url' the authority that signed the server's certificate, and has that not expired?"},
+      {"does not match host name", "the server's certificate is for another host than the one in 'url'"},
+      {"valid client certificate", "the server wants a certificate: set 'sslcert' and 'sslkey' in 'url'"},
+      {"alert certificate required", "the server wants a certificate: set 'sslcert' and 'sslkey' in 'url'"},
+      {"alert unknown ca", "the server does not trust the certificate of 'sslcert'"},
+      {"alert bad certificate", "the server does not trust the certificate of 'sslcert'"},
+      {"alert handshake failure", "the server wants a certificate: set 'sslcert' and 'sslkey' in 'url'"},
+      {"no encryption", "the server wants TLS: set 'sslmode=verify-full' and 'sslrootcert' in 'url'"},
+      {"SSL required", "the server wants TLS: set 'sslmode=verify-full' and 'sslrootcert' in 'url'"},
+      {"does not support SSL", "the server has no TLS, which 'sslmode' in 'url' asks for"},
+  }};
+  for (const auto& [words, text] : known)
+    if (message.find(words) != std::string_view::npos) return text;
+  return {};
+}
+
+}  // namespace
+
+std::string_view advice(const sql_error& error) {
+  return error.sqlstate.empty() ? advice_on_connecting(error.message) : advice(error.sqlstate);
+}
+
+std::string described_with_advice(const sql_error& error) {
+  const auto hint = advice(error);
+  return described(error) + (hint.empty() ? "" : ": ") + std::string(hint);
+}
+
 std::size_t copy_line(const sql_error& error, std::string_view table) {
   // "COPY raw_telemetry, line 17, column temperature", behind the lines of a trigger's functions, if any
   const auto start = error.context.rfind("COPY " + std::string(table) + ",");

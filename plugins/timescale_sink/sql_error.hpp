@@ -32,6 +32,10 @@ struct sql_error {
 
 // What a person can do about it; empty where nothing but waiting is known.
 [[nodiscard]] std::string_view advice(std::string_view sqlstate);
+// The same; of a connection that did not come about by its message, as long as that is in English.
+[[nodiscard]] std::string_view advice(const sql_error& error);
+// "disk full (SQLSTATE 53100): make room there"
+[[nodiscard]] std::string described_with_advice(const sql_error& error);
 
 // The number of the row that an error of COPY speaks of, counted from 1; 0 where it doesn't say. Messages are
 // translated, so this reads numbers only. A hint: never rely on it being right.

@@ -226,7 +226,7 @@ pl::result<void> sink::stop() {
 
 pl::result<void> sink::connect() {
   if (session_.connected()) return {};
-  if (auto e = session_.connect(conninfo_.secret_text())) return pl::retry(where() + ": " + described(*e));
+  if (auto e = session_.connect(conninfo_.secret_text())) return pl::retry(where() + ": " + described_with_advice(*e));
   connections_.add();
   return {};
 }
@@ -365,8 +365,7 @@ void sink::delivered(const pl::batch_list& batches) {
 }
 
 std::optional<pl::failure> sink::explain(const write_failure& why, bool first_time) {
-  auto text = where() + ": " + described(why.error);
-  if (const auto hint = advice(why.error.sqlstate); !hint.empty()) text += ": " + std::string(hint);
+  auto text = where() + ": " + described_with_advice(why.error);
   switch (why.what) {
     case reaction::recheck_table:
       forget_table();

@@ -15,7 +15,7 @@ from conftest import Servers
 from load_tester import LoadTester, Outcome, Pipeline, Reading, run
 from pipeline_host import SOURCE, PipelineHost
 
-from services import Mosquitto, Timescale, free_port, wait_until
+from services import Authority, Mosquitto, Timescale, Tls, free_port, wait_until
 
 
 class Place:
@@ -239,8 +239,8 @@ def test_all_qualities_of_service_go_as_fast_as_they_can(place: Place, qos: str)
     assert outcome.report["rate"] > 1000
 
 
-def test_tls_and_a_password() -> None:
-    with Mosquitto(user="tester", password="p@ss:w/rd", tls=True) as broker:
+def test_tls_and_a_password(authority: Authority) -> None:
+    with Mosquitto(user="tester", password="p@ss:w/rd", tls=Tls(authority)) as broker:
         fine = run("--json", "--count", "100", "--broker", broker.url(), "--ca", str(broker.ca_file))
         assert (fine.code, fine.report["acknowledged"]) == (0, 100)
         unknown = run("--count", "100", "--broker", broker.url())
@@ -248,6 +248,18 @@ def test_tls_and_a_password() -> None:
         wrong = run("--count", "100", "--broker", broker.url().replace("tester", "nobody"), "--ca", str(broker.ca_file))
         assert wrong.code == 3
         assert "not authorised" in wrong.err
+
+
+def test_a_broker_that_asks_for_a_certificate_gets_one(authority: Authority) -> None:
+    own = authority.client("tester")
+    with Mosquitto(tls=Tls(authority, own=own)) as broker:
+        words = ["--json", "--count", "100", "--broker", broker.url(), "--ca", str(authority.ca)]
+        fine = run(*words, "--cert", str(own.cert), "--key", str(own.key))
+        assert (fine.code, fine.report["acknowledged"]) == (0, 100)
+        assert run(*words).code == 3
+        half = run(*words, "--cert", str(own.cert))
+        assert half.code == 2
+        assert "--key" in half.err
 
 
 def test_every_option_is_documented() -> None:

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from .base import HOST, PATIENCE, Service, find_program, free_port, run_tool, wait_until
+from .base import HOST, PATIENCE, Service, free_port, run_tool, wait_until
 from .cache import Run, made_once
+from .certificates import Certificate, Tls
+from .java import copy_jars, java_program
 from .rdkafka import Admin, Committed, Consumer, KafkaError, Message, Producer, Producible
 
 VERSION = "4.1.0"
 
-_dependencies = (
-    ("org.apache.kafka", "kafka_2.13", VERSION),
-    ("org.apache.kafka", "kafka-tools", VERSION),
-    ("org.slf4j", "slf4j-simple", "1.7.36"),
-)
+# The last one that lets in a librdkafka before 2.6.1 by SCRAM: that sends a nonce which Kafka refuses
+# since 4.0.
+OLDER_VERSION = "3.9.1"
+
 _cluster = "4L6g3nShT-eMCtK--X86sw"  # any 16 bytes in base64; the prepared storage carries it
 # Our JVMs are started far more often than they run long: the optimizing compiler costs a start more
 # than it gives back.
@@ -28,6 +29,7 @@ _logging = (
     "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn",
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.coordinator.group=info",
 )
+_scram = ("SCRAM-SHA-512", "SCRAM-SHA-256")
 _first_probe = 0.5  # seconds to wait for a sign of life
 _quick_start = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
@@ -35,6 +37,9 @@ _quick_start = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 class Kafka(Service):
     """A broker with topics made on demand only, on request.
 
+    With `tls` there is another listener beside the plain one, at `secure_brokers`: SASL_SSL for
+    `users` (name and password, without commas; SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN), or SSL where
+    there are none.
     `settings` are lines of server.properties. Messages of a deleted or expired segment go within a
     second or two, so that tests of retention need not wait. `java_options` replace the ones for a
     quick start, where throughput counts more.
@@ -46,11 +51,18 @@ class Kafka(Service):
         self,
         *,
         port: int | None = None,
+        tls: Tls | None = None,
+        users: Mapping[str, str] | None = None,
+        version: str = VERSION,
         settings: Mapping[str, str] | None = None,
         java_options: Sequence[str] | None = None,
     ) -> None:
         super().__init__(port=port)
+        self.tls = tls
+        self._users = dict(users or {})
+        self._version = version
         self._controller_port = free_port()
+        self._secure_port = free_port()
         self._probe = _first_probe
         self._settings = dict(settings or {})
         self._java_options = java_options
@@ -59,6 +71,17 @@ class Kafka(Service):
     def brokers(self) -> str:
         """What a client calls bootstrap.servers."""
         return f"{HOST}:{self.port}"
+
+    @property
+    def secure_brokers(self) -> str:
+        """The same, by TLS."""
+        return f"{HOST}:{self._secure_port}"
+
+    def offer(self, certificate: Certificate) -> None:
+        """Shows another certificate from the next start on."""
+        # Both in one file, as Kafka wants it.
+        text = certificate.key.read_text() + certificate.cert.read_text()
+        (self.directory / "server.pem").write_text(text)
 
     # Topics
 
@@ -156,7 +179,7 @@ class Kafka(Service):
         """Runs kafka-consumer-groups, and gives what it prints."""
         main = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
         output = run_tool(
-            [*_java(_quick_start), main, "--bootstrap-server", self.brokers, *arguments]
+            [*self._java(_quick_start), main, "--bootstrap-server", self.brokers, *arguments]
         )
         if "Error:" in output:  # it exits with 0 all the same
             raise KafkaError(output.strip())
@@ -165,17 +188,65 @@ class Kafka(Service):
     # Service
 
     def _prepare(self) -> None:
-        installed = _installation()
+        installed = _installation(self._version)
         data = self.directory / "data"
-        shutil.copytree(installed / "storage", data)
-        settings = {**_server_settings(data, self.port, self._controller_port), **self._settings}
+        settings = _server_settings(data, self.port, self._controller_port)
+        settings |= {**self._secure_listener(settings), **self._settings}
         _write_properties(self._properties, settings)
+        if self._users:
+            run_tool([*self._java(_quick_start), *_format(self._properties), *self._scram_users()])
+        else:
+            shutil.copytree(installed / "storage", data)
+
+    def _scram_users(self) -> list[str]:
+        """Users are part of a cluster's metadata; the first are made with it."""
+        words: list[str] = []
+        for mechanism in _scram:
+            for name, password in self._users.items():
+                words += ["--add-scram", f"{mechanism}=[name={name},password={password}]"]
+        return words
+
+    def _secure_listener(self, plain: Mapping[str, str]) -> dict[str, str]:
+        if not self.tls:
+            return {}
+        self.offer(self.tls.certificate)
+        address = f"SECURE://{HOST}:{self._secure_port}"
+        protocol = "SASL_SSL" if self._users else "SSL"
+        settings = {
+            "listeners": f"{plain['listeners']},{address}",
+            "advertised.listeners": f"{plain['advertised.listeners']},{address}",
+            "listener.security.protocol.map": (
+                f"PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SECURE:{protocol}"
+            ),
+            "ssl.keystore.type": "PEM",
+            "ssl.keystore.location": str(self.directory / "server.pem"),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self.tls.authority.ca),
+            "listener.name.secure.ssl.client.auth": "required" if self.tls.own else "none",
+        }
+        return settings | (self._logins() if self._users else {})
+
+    def _logins(self) -> dict[str, str]:
+        modules = "org.apache.kafka.common.security"
+        users = "".join(f' user_{name}="{password}"' for name, password in self._users.items())
+        plain = f"{modules}.plain.PlainLoginModule required{users};"
+        scram = f"{modules}.scram.ScramLoginModule required;"
+        listener = "listener.name.secure"
+        return {
+            f"{listener}.sasl.enabled.mechanisms": ",".join((*_scram, "PLAIN")),
+            f"{listener}.plain.sasl.jaas.config": plain,
+            **{f"{listener}.{name.lower()}.sasl.jaas.config": scram for name in _scram},
+        }
 
     def _command(self) -> Sequence[str | Path]:
         options = self._java_options
         if options is None:
-            options = [*_quick_start, f"-XX:SharedArchiveFile={_class_archive()}"]
-        return [*_java(["-Xmx1g", *options]), "kafka.Kafka", self._properties]
+            options = [*_quick_start, f"-XX:SharedArchiveFile={_class_archive(self._version)}"]
+        return [*self._java(["-Xmx1g", *options]), "kafka.Kafka", self._properties]
+
+    def _java(self, options: Sequence[str]) -> list[str]:
+        jars = f"{_installation(self._version)}/jars/*"
+        return [java_program(), *_logging, *options, "-cp", jars]
 
     def _answers(self) -> bool:
         try:
@@ -238,54 +309,41 @@ def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
     path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
 
 
-def _installation() -> Path:
+def _installation(version: str) -> Path:
     """Kafka's jars and an empty formatted storage, made at the first call."""
     # A change of the recipe needs another name, or machines with the old one would keep it.
-    return made_once(f"kafka-{VERSION}-1", _install)
+    return made_once(f"kafka-{version}-1", partial(_install, version))
 
 
-def _install(target: Path, run: Run) -> None:
-    dependencies = "".join(
-        f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>"
-        f"<version>{version}</version></dependency>"
-        for group, artifact, version in _dependencies
+def _install(version: str, target: Path, run: Run) -> None:
+    dependencies = (
+        ("org.apache.kafka", "kafka_2.13", version),
+        ("org.apache.kafka", "kafka-tools", version),
+        ("org.slf4j", "slf4j-simple", "1.7.36"),
     )
-    pom = target / "pom.xml"
-    pom.write_text(
-        '<project xmlns="http://maven.apache.org/POM/4.0.0"><modelVersion>4.0.0</modelVersion>'
-        "<groupId>pipeline-host</groupId><artifactId>test-kafka</artifactId><version>1</version>"
-        f"<dependencies>{dependencies}</dependencies></project>\n"
-    )
-    jars = f"-DoutputDirectory={target / 'jars'}"
-    maven = [find_program("mvn"), "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
-    run([*maven, jars, "-DincludeScope=runtime"])
+    copy_jars(dependencies, target / "jars", run)
     properties = target / "format.properties"
     # Nothing of the ports or the place is stored, so one formatting serves all.
     _write_properties(properties, _server_settings(target / "storage", 9092, 9093))
-    java = [_java_program(), "-cp", f"{target}/jars/*"]
-    run([*java, "kafka.tools.StorageTool", "format", "-t", _cluster, "-c", str(properties)])
+    run([java_program(), "-cp", f"{target}/jars/*", *_format(properties)])
 
 
-def _class_archive() -> Path:
+def _format(properties: Path) -> list[str]:
+    return ["kafka.tools.StorageTool", "format", "-t", _cluster, "-c", str(properties)]
+
+
+def _class_archive(version: str) -> Path:
     """The classes of a running broker in the form the JVM maps into memory: starts a second sooner.
 
     A JVM that finds the archive made by another version goes without it.
     """
-    return made_once(f"kafka-{VERSION}-1-classes", _archive_classes) / "classes.jsa"
+    make = partial(_archive_classes, version)
+    return made_once(f"kafka-{version}-1-classes", make) / "classes.jsa"
 
 
-def _archive_classes(target: Path, _: Run) -> None:
+def _archive_classes(version: str, target: Path, _: Run) -> None:
     archive = f"-XX:ArchiveClassesAtExit={target / 'classes.jsa'}"
-    with Kafka(java_options=[*_quick_start, archive]) as kafka:
+    with Kafka(version=version, java_options=[*_quick_start, archive]) as kafka:
         kafka.create_topic("topic")
         kafka.produce("topic", [b"message"])
         kafka.consume("topic")
-
-
-def _java(options: Sequence[str]) -> list[str]:
-    return [_java_program(), *_logging, *options, "-cp", f"{_installation()}/jars/*"]
-
-
-def _java_program() -> str:
-    home = os.environ.get("JAVA_HOME")
-    return str(Path(home, "bin/java")) if home else find_program("java")

@@ -85,6 +85,8 @@ class Access(NamedTuple):
     user: str | None = None
     password: str | None = None
     ca_file: str | None = None
+    cert_file: str | None = None
+    key_file: str | None = None
 
 
 class _Client:
@@ -121,8 +123,9 @@ class _Client:
             password = (access.password or "").encode()
             self._check(lib.mosquitto_username_pw_set(handle, access.user.encode(), password))
         if access.ca_file:
-            ca_file = access.ca_file.encode()
-            self._check(lib.mosquitto_tls_set(handle, ca_file, None, None, None, None))
+            names = (access.ca_file, None, access.cert_file, access.key_file)
+            files = [name.encode() if name else None for name in names]
+            self._check(lib.mosquitto_tls_set(handle, *files, None))
         lib.mosquitto_reconnect_delay_set(handle, 1, 1, False)
         self._check(lib.mosquitto_connect(handle, access.host.encode(), access.port, 60))
         self._check(lib.mosquitto_loop_start(handle))

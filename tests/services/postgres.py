@@ -14,6 +14,7 @@ from urllib.parse import quote
 
 from . import debian, instances
 from .base import HOST, Service, ServiceError, run_tool
+from .certificates import Certificate, Tls, copy
 from .libpq import Row, Session, SqlError
 
 _server_folder = "/usr/lib/postgresql"
@@ -26,16 +27,31 @@ class SqlEndpoint:
     port: int
     password: str | None
     database: str
+    tls: Tls | None
 
     def url(self, database: str | None = None) -> str:
-        """A connection URL for the superuser."""
+        """A connection URL for the superuser; with TLS one that lets nobody in between."""
+        if not self.tls:
+            return self._url(database, {})
+        trust = {"sslmode": "verify-full", "sslrootcert": self.tls.authority.ca}
+        return self._url(database, {**trust, **self._own_certificate()})
+
+    def _url(self, database: str | None, parameters: Mapping[str, str | Path]) -> str:
         password = f":{quote(self.password, safe='')}" if self.password else ""
         name = quote(database or self.database, safe="")
-        return f"postgresql://postgres{password}@{HOST}:{self.port}/{name}"
+        words = "&".join(f"{key}={quote(str(value))}" for key, value in parameters.items())
+        query = f"?{words}" if words else ""
+        return f"postgresql://postgres{password}@{HOST}:{self.port}/{name}{query}"
+
+    def _own_certificate(self) -> dict[str, str | Path]:
+        own = self.tls.own if self.tls else None
+        return {"sslcert": own.cert, "sslkey": own.key} if own else {}
 
     def session(self, database: str | None = None, timeout: float = 60.0) -> Session:
         """A connection that stays open, for transactions over several calls."""
-        return Session(self.url(database), timeout)
+        # Whether the server's certificate is a good one is for others to find out.
+        mode = {"sslmode": "require"} if self.tls else {}
+        return Session(self._url(database, {**mode, **self._own_certificate()}), timeout)
 
     def query(self, sql: str, *parameters: object, database: str | None = None) -> list[Row]:
         """The rows of a statement, on a connection of its own."""
@@ -57,8 +73,10 @@ class SqlEndpoint:
 class Postgres(SqlEndpoint, Service):
     """Debian's PostgreSQL; superuser `postgres`, database `telemetry`.
 
-    With a password clients authenticate by SCRAM, else the server trusts them. `settings` are lines
-    of postgresql.conf. `fsync=False` is quicker, and wrong for whatever tests durability.
+    With a password clients authenticate by SCRAM, else the server trusts them. With TLS nobody gets
+    in without, and where clients have to show a certificate (`Tls.own`) it has to be the user's.
+    `settings` are lines of postgresql.conf. `fsync=False` is quicker, and wrong for whatever tests
+    durability.
     """
 
     name = "postgres"
@@ -70,12 +88,14 @@ class Postgres(SqlEndpoint, Service):
         port: int | None = None,
         password: str | None = None,
         database: str = "telemetry",
+        tls: Tls | None = None,
         fsync: bool = True,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(port=port)
         self.password = password
         self.database = database
+        self.tls = tls
         self._settings = {
             "listen_addresses": HOST,
             "port": str(self.port),
@@ -89,8 +109,15 @@ class Postgres(SqlEndpoint, Service):
             "fsync": "on" if fsync else "off",
             "full_page_writes": "on" if fsync else "off",
             **self._own_settings(),
+            **self._tls_settings(),
             **(settings or {}),
         }
+
+    def offer(self, certificate: Certificate) -> None:
+        """Shows another certificate from the next start on."""
+        data = self._data_from_outside()
+        owner = (data.stat().st_uid, data.stat().st_gid)
+        certificate.copy_to(data / "server.pem", data / "server.key", owner=owner)
 
     def start(self) -> Self:
         super().start()
@@ -133,6 +160,23 @@ class Postgres(SqlEndpoint, Service):
 
     def _own_settings(self) -> dict[str, str]:
         return {}
+
+    def _tls_settings(self) -> dict[str, str]:
+        if not self.tls:
+            return {}
+        files = {"ssl_cert_file": "server.pem", "ssl_key_file": "server.key"}
+        return {"ssl": "on", **files, **({"ssl_ca_file": "ca.pem"} if self.tls.own else {})}
+
+    def _secure(self, data: Path) -> None:
+        """Puts the certificates where the server finds them, and lets nobody in without TLS."""
+        if not self.tls:
+            return
+        self.offer(self.tls.certificate)
+        owner = (data.stat().st_uid, data.stat().st_gid)
+        copy(self.tls.authority.ca, data / "ca.pem", owner=owner)
+        method = "scram-sha-256" if self.password else "trust"
+        proof = " clientcert=verify-full" if self.tls.own else ""
+        (data / "pg_hba.conf").write_text(f"hostssl all all {HOST}/32 {method}{proof}\n")
 
     def _data(self) -> Path:
         """The data directory as the server sees it."""
@@ -182,6 +226,7 @@ class Postgres(SqlEndpoint, Service):
             for key, value in self._settings.items():
                 quoted = value.replace("'", "''")
                 configuration.write(f"{key} = '{quoted}'\n")
+        self._secure(data)
 
     def _authentication(self, data: Path) -> list[str]:
         if not self.password:

@@ -15,6 +15,8 @@ from pathlib import Path
 import pytest
 
 from . import (
+    Authority,
+    HiveMq,
     Kafka,
     KafkaError,
     Mosquitto,
@@ -25,12 +27,14 @@ from . import (
     ServiceError,
     SqlError,
     Timescale,
+    Tls,
     debian,
     free_port,
     processes,
     wait_until,
 )
 from .cache import Run, made_once
+from .kafka import OLDER_VERSION
 
 _tests = Path(__file__).resolve().parent.parent
 
@@ -138,6 +142,30 @@ def test_kafka_refuses_to_reset_the_offsets_of_a_live_group(kafka: Kafka, unique
             kcat.kill()
 
 
+def test_kafka_serves_users_by_tls_and_nobody_else(authority: Authority, unique_name: str) -> None:
+    own = authority.client("me")
+    secured = Tls(authority, own=own)
+    with Kafka(tls=secured, users={"iot": "s3cret"}, version=OLDER_VERSION) as kafka:
+        kafka.create_topic(unique_name)
+        kafka.produce(unique_name, [b"x"])
+        secure = {
+            "bootstrap.servers": kafka.secure_brokers,
+            "security.protocol": "SASL_SSL",
+            "ssl.ca.location": authority.ca,
+            "ssl.certificate.location": own.cert,
+            "ssl.key.location": own.key,
+            "sasl.username": "iot",
+            "sasl.password": "s3cret",
+        }
+        for mechanism in ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"):
+            read = kafka.consume(unique_name, config={**secure, "sasl.mechanism": mechanism})
+            assert [m.value for m in read] == [b"x"]
+        for wrong in ({"sasl.password": "wrong"}, {"ssl.certificate.location": "", "ssl.key.location": ""}):
+            config = {**secure, "sasl.mechanism": "SCRAM-SHA-512", **wrong}
+            with pytest.raises((KafkaError, TimeoutError)):
+                kafka.consume(unique_name, timeout=3, config=config)
+
+
 def test_kafka_keeps_its_topics_and_offsets_over_a_restart_and_a_kill(unique_name: str) -> None:
     with Kafka() as kafka:
         brokers = kafka.brokers
@@ -235,6 +263,25 @@ def test_a_database_with_a_password_refuses_others_and_serves_the_pool(
                     endpoint.query("SELECT 1")
 
 
+@pytest.mark.parametrize("make", [Timescale, Postgres])
+def test_a_database_with_tls_refuses_who_has_no_certificate(
+    make: Callable[..., Postgres], authority: Authority
+) -> None:
+    secured = Tls(authority, own=authority.client("postgres"))
+    with make(password="secret", fsync=False, tls=secured) as server:
+        how = "SELECT ssl, client_dn FROM pg_stat_ssl WHERE pid = pg_backend_pid()"
+        assert server.query(how) == [(True, "/CN=postgres")]
+        with PgBouncer(server, tls=secured) as pool:
+            assert pool.query(how) == [(True, "/CN=postgres")]
+            for endpoint in (server, pool):
+                endpoint.tls = Tls(authority)
+                with pytest.raises(SqlError, match="certificate"):
+                    endpoint.query("SELECT 1")
+                endpoint.tls = None
+                with pytest.raises(SqlError, match="certificate|SSL|encryption"):
+                    endpoint.query("SELECT 1")
+
+
 def test_a_paused_database_hangs_and_goes_on() -> None:
     with Postgres() as server:
         with server.session() as waiting:
@@ -298,8 +345,8 @@ def test_mosquitto_passes_on_many_messages_in_order(
     assert [int(m.payload) for m in received] == list(range(5000))
 
 
-def test_mosquitto_with_a_password_and_tls_refuses_others() -> None:
-    with Mosquitto(user="us er", password="p:w/d", tls=True) as broker:
+def test_mosquitto_with_a_password_and_tls_refuses_others(authority: Authority) -> None:
+    with Mosquitto(user="us er", password="p:w/d", tls=Tls(authority)) as broker:
         assert broker.url() == f"mqtts://us%20er:p%3Aw%2Fd@127.0.0.1:{broker.port}"
         with broker.subscribe("t") as subscription:
             broker.publish("t", b"x")
@@ -307,6 +354,40 @@ def test_mosquitto_with_a_password_and_tls_refuses_others() -> None:
         broker._password = "wrong"
         with pytest.raises(ServiceError, match="not authorised"):
             broker.publish("t", b"x")
+
+
+def test_mosquitto_asks_for_certificates(authority: Authority) -> None:
+    with Mosquitto(tls=Tls(authority, own=authority.client("me"))) as broker:
+        with broker.subscribe("t") as subscription:
+            broker.publish("t", b"x")
+            assert subscription.wait_for(1)[0].payload == b"x"
+        broker.tls = Tls(authority)
+        with pytest.raises((ServiceError, TimeoutError)):
+            broker.publish("t", b"x")
+
+
+def test_hivemq_gives_back_any_topic_and_any_bytes_and_refuses_others() -> None:
+    with HiveMq(user="us er", password="p:w/d") as broker:
+        with broker.subscribe("#", qos=2) as subscription:
+            broker.publish_all([("ä/€ $", bytes(range(256))), ("empty", b"")], qos=2)
+            broker.publish("kept", b"1", retain=True)
+            messages = subscription.wait_for(3)
+        assert [(m.topic, m.payload) for m in messages[:2]] == [("ä/€ $", bytes(range(256))), ("empty", b"")]
+        broker._password = "wrong"
+        with pytest.raises(ServiceError, match="not authorised|bad user name"):
+            broker.publish("t", b"x")
+
+
+def test_hivemq_keeps_sessions_and_what_is_retained_over_a_kill() -> None:
+    with HiveMq() as broker:
+        broker.publish("kept", b"retained", retain=True)
+        broker.subscribe("t", client_id="lasting", clean=False).close()
+        broker.publish("t", b"queued")
+        broker.kill()
+        broker.start()
+        with broker.subscribe(["t", "kept"], client_id="lasting", clean=False) as subscription:
+            payloads = {m.payload for m in subscription.wait_for(2)}
+    assert payloads == {b"queued", b"retained"}
 
 
 def test_mosquitto_keeps_a_lasting_session_over_a_restart() -> None:
@@ -335,7 +416,7 @@ def test_a_subscription_holds_again_after_the_broker_was_killed() -> None:
 
 def _all_services() -> list[Service]:
     postgres = Postgres()
-    return [Kafka(), Timescale(), postgres, PgBouncer(postgres), Mosquitto()]
+    return [Kafka(), Timescale(), postgres, PgBouncer(postgres), Mosquitto(), HiveMq()]
 
 
 @pytest.mark.parametrize("service", _all_services(), ids=lambda service: service.name)

@@ -38,12 +38,13 @@ mqtt_client::mqtt_client(const broker_options& broker, const std::string& id)
 mqtt_client::~mqtt_client() = default;
 
 void mqtt_client::secure(const broker_options& broker) {
+  const auto given = [](const std::string& file) { return file.empty() ? nullptr : file.c_str(); };
   int code = MOSQ_ERR_SUCCESS;
-  if (broker.ca_file.empty())
-    code = mosquitto_int_option(handle(), MOSQ_OPT_TLS_USE_OS_CERTS, 1);
-  else
-    code = mosquitto_tls_set(handle(), broker.ca_file.c_str(), nullptr, nullptr, nullptr, nullptr);
-  if (code != MOSQ_ERR_SUCCESS) refusal_ = "TLS: " + words(code) + " (does --ca name a PEM file?)";
+  if (broker.ca_file.empty()) code = mosquitto_int_option(handle(), MOSQ_OPT_TLS_USE_OS_CERTS, 1);
+  if (!broker.ca_file.empty() || !broker.cert_file.empty())
+    code = mosquitto_tls_set(handle(), given(broker.ca_file), nullptr, given(broker.cert_file), given(broker.key_file),
+                             nullptr);
+  if (code != MOSQ_ERR_SUCCESS) refusal_ = "TLS: " + words(code) + " (do --ca, --cert and --key name PEM files?)";
   if (!broker.verify_tls) mosquitto_tls_insecure_set(handle(), true);
 }
 

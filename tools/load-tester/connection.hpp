@@ -18,8 +18,9 @@ namespace pl::load {
 
 struct broker_options {
   mqtt::broker_url url;
-  std::string ca_file;     // for mqtts; empty: the system's authorities
-  bool verify_tls = true;  // whether the broker must be who it says it is
+  std::string ca_file;              // for mqtts; empty: the system's authorities
+  std::string cert_file, key_file;  // our own, where the broker asks for one
+  bool verify_tls = true;           // whether the broker must be who it says it is
 };
 
 // The library's global state; one for the program.

@@ -45,6 +45,10 @@ void add_places(CLI::App& app, options& o, texts& t) {
       ->group(group);
   app.add_option("--ca", o.broker.ca_file, "PEM file of the authorities that sign the broker's certificate (mqtts)")
       ->group(group);
+  auto* cert = app.add_option("--cert", o.broker.cert_file, "PEM file of the certificate that the devices show (mqtts)")
+                   ->group(group);
+  auto* key = app.add_option("--key", o.broker.key_file, "PEM file of its key")->needs(cert)->group(group);
+  cert->needs(key);
   app.add_flag("--insecure", t.insecure, "mqtts: don't check whose certificate it is")->group(group);
   app.add_option("--database", o.database, "Database that --verify counts in")
       ->envname("DATABASE_URL")

@@ -42,3 +42,14 @@ TEST_CASE("the row that an error of COPY names, in any language") {
   CHECK(line("COPY other, line 9", "t") == 0);
   CHECK(line("", "t") == 0);
 }
+
+TEST_CASE("a connection that does not come about, and what to do") {
+  const auto said = [](const char* message) { return described_with_advice({{}, message, {}, {}, 0}); };
+  CHECK(said("FATAL:  password authentication failed for user \"iot\"\n") ==
+        "FATAL:  password authentication failed for user \"iot\": check the user and the password in 'url'");
+  CHECK(said("SSL error: certificate verify failed").find("is 'sslrootcert' in 'url' the authority") !=
+        std::string::npos);
+  CHECK(said("Connection refused") == "Connection refused");
+  CHECK(described_with_advice(with_code("53100")) ==
+        "message (SQLSTATE 53100): the server's disk is full: make room there");
+}
