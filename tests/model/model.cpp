@@ -4,6 +4,7 @@
 //
 // usage: model [all|protocol|weak|open] [--large] [--only <words>] [--traces]
 #include "checker.hpp"
+#include "kafka_store.hpp"
 #include "one_stream.hpp"
 #include "two_streams.hpp"
 
@@ -78,6 +79,10 @@ class list {
     all_.push_back({of, std::move(name), std::move(promise),
                     [=] { return search<two_streams>(two_streams(b, how), most_states).run(); }});
   }
+  void add(kind of, std::string name, kafka_bounds b, kafka_rules r, std::string promise) {
+    all_.push_back({of, std::move(name), std::move(promise),
+                    [=] { return search<kafka_store>(kafka_store(b, r), most_states).run(); }});
+  }
   [[nodiscard]] bounds larger(bounds b, byte records, byte rebalances, byte lost) const {
     if (large_) b.records = records, b.rebalances = rebalances, b.lost = lost;
     return b;
@@ -108,6 +113,9 @@ class list {
     add(kind::protocol, "two streams in one write: all or nothing",
         large_ ? stream_bounds{.records = 3, .rebalances = 1} : stream_bounds{.rebalances = 1}, all_or_nothing::checked,
         {});
+    add(kind::protocol, "into Kafka: zombies, kills, lost answers, strangers' transactions",
+        large_ ? kafka_bounds{} : kafka_bounds{.rebalances = 1},
+        kafka_rules{}, {});
     add(kind::protocol, "not weak: an epoch of its own for each sink", two_sinks,
         but(as_coded, [](rules& r) { r.one_epoch = false; }), {});
   }
@@ -172,6 +180,22 @@ class list {
     found(
         "positions that begin again are claimed without comparing the epoch", topic_anew,
         [](rules& r) { r.back_under_claim = false; }, twice);
+    const auto found_in_kafka = [&](std::string name, auto&& how, std::string promise) {
+      add(kind::weak, "into Kafka: " + std::move(name), kafka_bounds{}, but(kafka_rules{}, how), std::move(promise));
+    };
+    found_in_kafka(
+        "a claim does not look again once it has taken over", [](kafka_rules& r) { r.claim_looks = false; }, twice);
+    found_in_kafka(
+        "a look does not wait for strangers' transactions", [](kafka_rules& r) { r.look_waits = false; }, twice);
+    found_in_kafka(
+        "the first write does not look", [](kafka_rules& r) { r.writer_looks = false; }, twice);
+    found_in_kafka(
+        "an unknown outcome is taken for 'not committed'", [](kafka_rules& r) { r.outcome_looked_up = false; }, twice);
+    found_in_kafka(
+        "an unknown outcome is taken for 'committed'",
+        [](kafka_rules& r) { r.outcome_looked_up = false, r.assumed = true; }, lacks);
+    found_in_kafka(
+        "a transactional id for each host", [](kafka_rules& r) { r.id_of_stream = false; }, twice);
     add(kind::weak, "one position that fits lets the whole write through", stream_bounds{.rebalances = 1},
         all_or_nothing::any_is_enough, twice);
   }
