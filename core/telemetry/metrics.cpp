@@ -332,17 +332,17 @@ result<telemetry::histogram> metrics::histogram(std::string_view name, std::stri
 }
 
 telemetry::counter metrics::get_as(std::string_view name, std::string_view doc, std::span<const label> labels,
-                                   bucket_set, telemetry::counter none) {
+                                   bucket_set, const telemetry::counter& none) {
   auto found = counter(name, doc, labels);
   return found ? *found : none;
 }
 telemetry::gauge metrics::get_as(std::string_view name, std::string_view doc, std::span<const label> labels, bucket_set,
-                                 telemetry::gauge none) {
+                                 const telemetry::gauge& none) {
   auto found = gauge(name, doc, labels);
   return found ? *found : none;
 }
 telemetry::histogram metrics::get_as(std::string_view name, std::string_view doc, std::span<const label> labels,
-                                     bucket_set buckets, telemetry::histogram none) {
+                                     bucket_set buckets, const telemetry::histogram& none) {
   auto found = histogram(name, doc, labels, buckets);
   return found ? *found : none;
 }

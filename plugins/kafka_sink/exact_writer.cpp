@@ -66,7 +66,7 @@ pl::result<void> exact_writer::write(std::span<const stream_share> shares, std::
   all.reserve(shares.size());
   for (const auto& share : shares) all.push_back({&share, id_of(share.move), {with, batches, share.rows}});
   std::optional<pl::failure> failed;
-  const auto note = [&](pl::result<void> outcome) {
+  const auto note = [&](const pl::result<void>& outcome) {
     if (!outcome.ok() && !failed) failed = outcome.why();
   };
   while (!failed && !std::all_of(all.begin(), all.end(), [](const auto& t) { return t.done; })) {

@@ -13,6 +13,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 
 namespace kafka {
@@ -20,7 +21,9 @@ namespace kafka {
 // A stream of one source, as one sink knows it.
 struct stream_id {
   std::string pipeline, sink, source, stream;
-  auto operator<=>(const stream_id&) const = default;
+  bool operator<(const stream_id& o) const {
+    return std::tie(pipeline, sink, source, stream) < std::tie(o.pipeline, o.sink, o.source, o.stream);
+  }
 };
 
 // Where a stream stands. token: of the transaction that brought it there; 0: a claim did.

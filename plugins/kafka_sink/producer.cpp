@@ -96,7 +96,7 @@ void producer::send(rd_kafka_topic_t* topic, std::int32_t partition, std::string
 void producer::push(std::size_t row) {
   constexpr int wait_ms = 20;
   add(RD_KAFKA_VTYPE_MSGFLAGS).u.i = RD_KAFKA_MSG_F_COPY;
-  add(RD_KAFKA_VTYPE_OPAQUE).u.ptr = reinterpret_cast<void*>(row);
+  add(RD_KAFKA_VTYPE_OPAQUE).u.ptr = reinterpret_cast<void*>(row);  // NOLINT(performance-no-int-to-ptr): never followed
   while (true) {
     const error_ptr error(rd_kafka_produceva(client_->get(), parts_.data(), parts_.size()));
     const auto code = error ? rd_kafka_error_code(error.get()) : RD_KAFKA_RESP_ERR_NO_ERROR;
