@@ -154,11 +154,11 @@ class metrics {
  private:
   class state;
   telemetry::counter get_as(std::string_view name, std::string_view doc, std::span<const label> labels,
-                            bucket_set buckets, telemetry::counter);
+                            bucket_set buckets, const telemetry::counter& none);
   telemetry::gauge get_as(std::string_view name, std::string_view doc, std::span<const label> labels,
-                          bucket_set buckets, telemetry::gauge);
+                          bucket_set buckets, const telemetry::gauge& none);
   telemetry::histogram get_as(std::string_view name, std::string_view doc, std::span<const label> labels,
-                              bucket_set buckets, telemetry::histogram);
+                              bucket_set buckets, const telemetry::histogram& none);
   std::unique_ptr<state> state_;
 };
 
