@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from pipeline_host import PipelineHost, configuration, ndjson, run
 
-from services import Kafka, Record, wait_until
+from services import Kafka, KafkaError, Record, wait_until
 
 CODECS = ["none", "gzip", "snappy", "lz4", "zstd"]
 KEEP = {"retention.ms": -1}  # records of last year would go within a second
@@ -316,7 +316,8 @@ def test_odd_records_pass_through_unchanged(kafka: Kafka, topic: str, tmp_path: 
     kafka.produce(topic, ODD)
     config = configuration(
         tmp_path,
-        sources={"in": {"plugin": "kafka_source", "brokers": kafka.brokers, "topic": topic, "group": topic}},
+        sources={"in": {"plugin": "kafka_source", "brokers": kafka.brokers, "topic": topic, "group": topic,
+                        "properties": SHORT}},
         sinks={"out": {"plugin": "kafka_sink", "from": "in", "brokers": kafka.brokers, "topic": f"{topic}.copy",
                        "format": "raw", "time": "time"}},
     )  # fmt: skip
@@ -342,3 +343,80 @@ def test_nothing_is_lost_when_the_broker_is(tmp_path: Path, how: str) -> None:
         values = collections.Counter(message.value for message in own.consume("t"))
     numbers = {json.loads(value)["time"] for value in values if value is not None}
     assert len(numbers) == len(values) == total
+
+
+# Exactly once into a topic; under faults: tests/faults/test_kafka_sink.py
+
+
+def exact(kafka: Kafka, directory: Path, topic: str, positions: str, **sink: object) -> PipelineHost:
+    """Copies a topic into `<topic>_out`."""
+    config = configuration(
+        directory,
+        delivery="exactly_once",
+        sources={"in": {"plugin": "kafka_source", "brokers": kafka.brokers, "topic": topic, "group": topic,
+                        "properties": SHORT}},
+        sinks={"out": {"plugin": "kafka_sink", "from": "in", "brokers": kafka.brokers, "topic": f"{topic}_out", "format": "raw",
+                       "key": "{key}", "positions_topic": positions, "retry": {"initial": "50ms", "max": "500ms"}, **sink}},
+    )  # fmt: skip
+    return PipelineHost(config, directory)
+
+
+@pytest.fixture
+def out(kafka: Kafka, topic: str) -> str:
+    kafka.create_topic(f"{topic}_out", partitions=4, config=KEEP)
+    return f"{topic}_out"
+
+
+def test_positions_are_kept_in_a_compacted_topic_that_is_made(kafka: Kafka, topic: str, out: str, tmp_path: Path) -> None:
+    kafka.produce(topic, values(0, 2000))
+    with exact(kafka, tmp_path, topic, f"{topic}_positions") as host:
+        wait_until(lambda: len(kafka.consume(out)) == 2000, "all of it")
+        assert host.stop() == 0
+    assert kafka.topics()[f"{topic}_positions"] == 16
+    last = {m.key: m.value for m in kafka.consume(f"{topic}_positions")}
+    ends = kafka.end_offsets(topic)
+    for partition, end in ends.items():
+        at = json.loads(last[f"position\ntest\nout\nin\n{topic}/{partition}".encode()] or b"")
+        assert (at["next"], at["epoch"]) == (end, 1)
+    kafka.produce(topic, values(2000, 500))
+    with exact(kafka, tmp_path, topic, f"{topic}_positions") as host:
+        wait_until(lambda: len(kafka.consume(out)) == 2500, "the rest")
+        assert host.stop() == 0
+    assert len({m.value for m in kafka.consume(out)}) == 2500
+
+
+@pytest.mark.parametrize("fault", ["deleted when old", "too few partitions"])
+def test_a_positions_topic_that_would_lose_positions_is_refused(
+    kafka: Kafka, topic: str, out: str, tmp_path: Path, fault: str
+) -> None:
+    few = fault == "too few partitions"
+    kafka.create_topic(f"{topic}_positions", 4 if few else 16, {"cleanup.policy": "compact" if few else "delete"})
+    kafka.produce(topic, values(0, 100))
+    with exact(kafka, tmp_path, topic, f"{topic}_positions") as host:
+        host.wait_for_log("it has 4 partitions" if few else "its cleanup.policy is 'delete'")
+        assert host.get("/health/ready")[0] == 503
+        assert not kafka.consume(out), "nothing is written before positions are safe"
+        kafka.delete_topic(f"{topic}_positions")  # then the sink makes a good one
+        wait_until(lambda: len(kafka.consume(out)) == 100, "all of it, once that is mended")
+        assert host.stop() == 0
+
+
+def test_a_group_that_is_reset_is_obeyed_by_a_sink_in_kafka(kafka: Kafka, topic: str, out: str, tmp_path: Path) -> None:
+    kafka.produce(topic, values(0, 1000))
+    with exact(kafka, tmp_path, topic, f"{topic}_positions") as host:
+        wait_until(lambda: len(kafka.consume(out)) == 1000, "all of it")
+        wait_until(lambda: sum(c.offset for c in kafka.group_offsets(topic).values()) == 1000, "its offsets to be committed")
+        assert host.stop() == 0
+
+    def obeyed() -> bool:
+        try:
+            kafka.reset_offsets(topic, topic, "--to-earliest")
+        except KafkaError:
+            return False
+        return True
+
+    wait_until(obeyed, "the group to be empty")
+    with exact(kafka, tmp_path, topic, f"{topic}_positions") as host:
+        wait_until(lambda: len(kafka.consume(out)) == 2000, "all of it once more")
+        assert host.stop() == 0
+    assert set(collections.Counter(m.value for m in kafka.consume(out)).values()) == {2}
