@@ -51,6 +51,7 @@ struct fake_database {
   // Before a write: fails it. After it was committed: its answer is lost.
   std::function<bool(std::uint64_t write)> away, lose_reply;
   std::function<bool(std::string_view text)> refuse;  // a row that it can't store
+  bool mute = false;                                  // says no positions
 
   int times(const std::string& sink, const std::string& stream, std::uint64_t place) {
     std::scoped_lock lock(mutex);

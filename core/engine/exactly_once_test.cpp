@@ -252,6 +252,28 @@ TEST_CASE("rows that the database refuses are letters before the rest is committ
   for (const auto& [place, n] : w->letters[""]) CHECK(n == 1);
 }
 
+TEST_CASE("a claim that is refused is waited for, and no longer than it takes: without a record, too") {
+  auto w = new_world("w");
+  fill(*w, 1, 0);
+  w->database.mute = true;
+  host h;
+  auto p = h.build(yaml(store));
+  REQUIRE_MESSAGE(p, h.problems);
+  p->start();
+  const auto waits = [&] {
+    std::vector<telemetry::not_ready> waiting;
+    p->waiting(waiting);
+    return waiting.empty() ? std::string() : waiting.front().reason;
+  };
+  CHECK(eventually([&] { return waits().find("can't be claimed: the database says nothing") != std::string::npos; }));
+  {
+    std::scoped_lock lock(w->database.mutex);
+    w->database.mute = false;
+  }
+  CHECK(eventually([&] { return waits().empty(); }));
+  end(p);
+}
+
 TEST_CASE("a new sink gets its own positions, and the others don't repeat") {
   auto w = new_world("w");
   fill(*w, 1, 500);

@@ -111,6 +111,7 @@ void lane::run() {
 // get another graph.
 void lane::connect() {
   state_.waiting_for("connecting");
+  unclaimed_.clear();  // whatever is assigned now is claimed anew
   for (auto& slot : graph_.slots) {
     if (!slot->started) slot->started = start(*slot->unit, slot->retry);
     if (!slot->started) return;
@@ -699,6 +700,7 @@ pl_status lane::stream_assigned(std::string_view name, begin why, std::uint64_t&
   if (why == begin::by_order && claimed.epoch > 1)
     source_->log(telemetry::log_level::info,
                  fmt::format("{} goes to {}: the group's offset was reset", name, claimed.start));
+  if (unclaimed_.erase(std::string(name)) != 0 && unclaimed_.empty()) state_.waiting_for({});
   auto& t = track(name, claimed);
   forget_changes(name);
   if (!claimed.has_state && keeps_state()) {
@@ -776,11 +778,13 @@ pl_status lane::answer(const outcome& claimed, std::string_view stream) {
   if (claimed.code == PL_FENCED) rejoin_because_ = "another host has claimed a stream of ours";
   const auto why = fmt::format("{} can't be claimed: {}", stream, claimed.text());
   state_.waiting_for(why);
+  unclaimed_.emplace(stream);
   source_->log(telemetry::log_level::warn, why + "; it is tried again");
   return PL_RETRY;
 }
 
 std::uint64_t lane::stream_lost(std::string_view name) {
+  unclaimed_.erase(std::string(name));
   const auto at = streams_.find(name);
   if (at == streams_.end()) return PL_UNKNOWN;
   const auto state = at->second.state;

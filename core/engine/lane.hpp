@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -154,6 +155,7 @@ class lane final : private stream_listener {
     bool snapshot_waits = false;
   };
   std::map<std::string, tracked, std::less<>> streams_;
+  std::set<std::string> unclaimed_;                         // streams whose claim was refused, and is tried again
   std::map<std::string, std::uint64_t, std::less<>> held_;  // epochs of streams that were lost and not announced again
   settlement_inbox inbox_;
   std::uint64_t in_flight_ = 0;
