@@ -41,6 +41,7 @@ encoder::encoder(const sink_options& options, std::vector<std::pair<std::string,
 
 pl::result<void> encoder::bind(const pl_schema& schema) {
   if (schema_ == &schema) return {};
+  schema_ = nullptr;  // until all of it is bound
   if (key_)
     if (const auto missing = key_->bind(schema)) return no_column("key", *missing, schema);
   for (auto& h : headers_)

@@ -120,8 +120,10 @@ class kafka_sink final : public pl::sink, public pl::columns_aware, public pl::p
   }
 
   pl::result<void> write(const pl::batch_list& batches) override {
-    for (const auto batch : batches)
-      if (auto bound = encoder_.bind(batch.schema()); !bound.ok() && batch.selected() > 0) return bound;
+    for (const auto batch : batches) {
+      if (batch.selected() == 0) continue;  // it may have no columns at all: of changes alone, say
+      if (auto bound = encoder_.bind(batch.schema()); !bound.ok()) return bound;
+    }
     auto moves = pl::moves_of(batches);
     if (!moves) return pl::fenced("a stream was claimed anew while records of it were under way");
     begin_write(*std::move(moves));

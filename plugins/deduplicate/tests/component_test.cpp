@@ -311,6 +311,23 @@ TEST_CASE("a snapshot is of what is new; slices are erased whole when they leave
   CHECK(h.host.state().size() == 2);  // a and b are gone
 }
 
+TEST_CASE("however many snapshots there are, what was there before is known") {
+  harness h;
+  std::uint64_t position = 0;
+  for (int round = 0; round < 40; ++round) {
+    std::vector<record> fresh;
+    for (int i = 0; i < 100; ++i) fresh.push_back({"r" + std::to_string(round * 100 + i)});
+    h.feed(fresh, position);
+    position += 100;
+    h.snapshot();
+    const std::vector<record> again(fresh.begin(), fresh.begin() + 50);
+    h.feed(again, position);
+    position += 50;
+    if (round % 3 == 0) h.snapshot();
+  }
+  CHECK(h.host.sum("deduplicated_total") == 40 * 50);
+}
+
 TEST_CASE("an order to the past: what comes again is stored again, its duplicates are not") {
   harness h;
   h.feed({{"a"}, {"b"}, {"a"}, {"c"}, {"b"}}, 0);

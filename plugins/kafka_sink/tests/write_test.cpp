@@ -152,6 +152,18 @@ TEST_CASE("a broker that is down: retry, nothing rejected; then all arrives") {
   CHECK(topic.read().size() == 2);
 }
 
+TEST_CASE("a batch without rows may have other columns, or none") {
+  mock_topic topic;
+  writer w(topic.servers(), {{"format", "raw"}, {"key", "{id}"}});
+  const auto rows = w.host.make_batch({{"id", texts({"a", "b"})}, {"value", texts({"1", "2"})}});
+  const auto none = w.host.make_batch({{"other", {}}});
+  REQUIRE(w.sink->write({rows.get(), none.get()}) == PL_OK);
+  REQUIRE(w.sink->write({none.get(), rows.get()}) == PL_OK);
+  const auto got = topic.read();
+  REQUIRE(got.size() == 4);
+  for (const auto& m : got) CHECK(m.key == (m.value == "1" ? "a" : "b"));
+}
+
 TEST_CASE("a column that is not there is named") {
   mock_topic topic;
   writer w(topic.servers(), {{"key", "{device}"}});
