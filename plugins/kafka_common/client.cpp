@@ -40,7 +40,9 @@ void log_link::write(int syslog_level, std::string_view facility, std::string_vi
     // What librdkafka calls an error is a connection it will try again: a warning to whoever runs the pipeline.
     // Nothing to act on: 'properties' that are for another kind of client than this one; a transactional id that is not free
     // yet, and is tried again; a connection of which whoever awaits it speaks.
-    const bool quiet = facility == "CONFWARN" || facility == "GETPID" || (awaited() && is_of_a_connection(facility));
+    const bool told = awaited() && is_of_a_connection(facility);
+    if (told) (void)limit_.allows(facility);  // nor when it comes once more right after that
+    const bool quiet = told || facility == "CONFWARN" || facility == "GETPID";
     const auto level = quiet                         ? pl::log_level::debug
                        : syslog_level <= LOG_WARNING ? pl::log_level::warn
                        : syslog_level <= LOG_NOTICE  ? pl::log_level::info
