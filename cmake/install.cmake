@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# What a plugin author gets: headers, and find_package(pipeline_host) with pipeline_add_plugin().
+# Installs the files for plugin authors: headers, and find_package(pipeline_host) with pipeline_add_plugin().
 include(CMakePackageConfigHelpers)
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/pipeline_host)
 

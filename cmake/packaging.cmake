@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# Debian packages (`make deb`): pipeline-host, and pipeline-host-dev for those who write plugins. What only belongs into a
-# package (unit, /etc, documentation of Debian's form) is left out of `cmake --install`.
+# Debian packages (`make deb`): pipeline-host, and pipeline-host-dev for plugin authors. `cmake --install` omits the
+# files that only a package needs: the unit, /etc, and documentation in Debian's form.
 set(packaging ${PROJECT_SOURCE_DIR}/cmake/packaging)
 set(made ${PROJECT_BINARY_DIR}/packaging)
 
-# All examples are configurations of a service: pipeline-host@quickstart runs without any server.
+# Install all example configurations as services. pipeline-host@quickstart runs without any server.
 file(GLOB configurations CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/configs/*.yaml)
 install(FILES ${configurations} DESTINATION /etc/pipeline-host COMPONENT host EXCLUDE_FROM_ALL)
 list(TRANSFORM configurations REPLACE ".*/" "/etc/pipeline-host/" OUTPUT_VARIABLE conffiles)
@@ -20,15 +20,17 @@ configure_file(${PROJECT_SOURCE_DIR}/CHANGELOG.md ${made}/changelog COPYONLY)
 set(CPACK_PACKAGE_CONTACT "The pipeline-host authors <pipeline-host@localhost.localdomain>" CACHE STRING
   "Maintainer of the packages: name <address>")
 set(CPACK_DEBIAN_PACKAGE_RELEASE 1 CACHE STRING "Debian revision of the packages")
-string(TIMESTAMP package_date "%a, %d %b %Y %H:%M:%S +0000" UTC)  # SOURCE_DATE_EPOCH, where it is set
+string(TIMESTAMP package_date "%a, %d %b %Y %H:%M:%S +0000" UTC)  # uses SOURCE_DATE_EPOCH if it is set
 configure_file(${packaging}/changelog.Debian.in ${made}/changelog.Debian @ONLY)
 find_program(PIPELINE_GZIP gzip REQUIRED)
 foreach(file pipeline-host.1 load-tester.1 changelog changelog.Debian)
   execute_process(COMMAND ${PIPELINE_GZIP} -9nc ${made}/${file} OUTPUT_FILE ${made}/${file}.gz COMMAND_ERROR_IS_FATAL ANY)
 endforeach()
 install(FILES ${made}/pipeline-host.1.gz ${made}/load-tester.1.gz DESTINATION share/man/man1 COMPONENT host EXCLUDE_FROM_ALL)
-install(FILES docs/cli.md docs/concepts.md docs/deploy.md docs/load-tester.md docs/operations.md DESTINATION share/doc/pipeline-host
-  COMPONENT host EXCLUDE_FROM_ALL)
+install(FILES docs/cli.md docs/concepts.md docs/deploy.md docs/expressions.md docs/glossary.md docs/limits.md docs/load-tester.md docs/messages.md
+  docs/operations.md DESTINATION share/doc/pipeline-host COMPONENT host EXCLUDE_FROM_ALL)
+install(DIRECTORY docs/pictures DESTINATION share/doc/pipeline-host COMPONENT host EXCLUDE_FROM_ALL OPTIONAL
+  FILES_MATCHING PATTERN "*.svg")
 install(DIRECTORY docs/reference DESTINATION share/doc/pipeline-host COMPONENT host EXCLUDE_FROM_ALL)
 install(FILES docs/abi.md docs/writing-a-plugin.md DESTINATION share/doc/pipeline-host-dev COMPONENT dev EXCLUDE_FROM_ALL)
 install(DIRECTORY examples DESTINATION share/doc/pipeline-host-dev COMPONENT dev EXCLUDE_FROM_ALL)
@@ -40,9 +42,19 @@ foreach(component host dev)
     COMPONENT ${component} EXCLUDE_FROM_ALL)
 endforeach()
 
+# The bill of materials lists the installed files with their hashes, so it is made after they are installed and stripped.
+find_program(PIPELINE_PYTHON python3)
+install(CODE "
+  set(root \"\$ENV{DESTDIR}\${CMAKE_INSTALL_PREFIX}\")
+  file(GLOB installed \"\${root}/bin/*\" \"\${root}/${PIPELINE_PLUGIN_INSTALL_DIR}/*.so\")
+  execute_process(COMMAND \"${PIPELINE_PYTHON}\" \"${PROJECT_SOURCE_DIR}/scripts/generate_sbom.py\" ${PROJECT_VERSION}
+    \"\${root}/share/doc/pipeline-host/sbom.cdx.json\" \${installed} COMMAND_ERROR_IS_FATAL ANY)
+" COMPONENT host EXCLUDE_FROM_ALL)
+
 set(CPACK_GENERATOR DEB)
 set(CPACK_PACKAGE_NAME pipeline-host)
-set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${CMAKE_PROJECT_NAME} built using CMake")  # means: none for both packages together
+# CPack treats this default text as unset, so that each package has only its own summary.
+set(CPACK_PACKAGE_DESCRIPTION_SUMMARY "${CMAKE_PROJECT_NAME} built using CMake")
 set(CPACK_PACKAGE_VERSION ${PROJECT_VERSION})
 set(CPACK_PACKAGE_DIRECTORY ${PROJECT_BINARY_DIR}/packages)
 set(CPACK_PACKAGING_INSTALL_PREFIX /usr)
@@ -69,7 +81,7 @@ set(CPACK_DEBIAN_DEV_PACKAGE_SECTION devel)
 set(CPACK_DEBIAN_DEV_PACKAGE_DEPENDS "pipeline-host (= ${PROJECT_VERSION}-${CPACK_DEBIAN_PACKAGE_RELEASE})")
 set(CPACK_DEBIAN_DEV_PACKAGE_SUGGESTS "g++, cmake (>= 3.25)")
 set(CPACK_COMPONENT_DEV_DESCRIPTION "headers and CMake files to write plugins for pipeline-host
-The plugin interface in C, the SDK in C++20, a testing kit with a conformance
-battery, and find_package(pipeline_host) with pipeline_add_plugin().")
+The plugin interface in C, the SDK in C++20, a testing kit with conformance
+tests, and find_package(pipeline_host) with pipeline_add_plugin().")
 
 include(CPack)

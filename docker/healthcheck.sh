@@ -1,12 +1,12 @@
 #!/bin/bash
 # SPDX-License-Identifier: Apache-2.0
-# 0 when the host in this container is ready, with nothing but bash: the image has no curl.
+# Exit with 0 if the host in this container is ready. Uses only bash, because the image has no curl.
 #
 #   healthcheck [PORT]
 set -euo pipefail
 port=${1:-9464}
 exec 3<>"/dev/tcp/127.0.0.1/$port"
 printf 'GET /health/ready HTTP/1.0\r\nHost: 127.0.0.1\r\n\r\n' >&3
-answer=$(cat <&3)
-printf '%s\n' "${answer##*$'\r\n\r\n'}"  # which nodes aren't; `docker inspect` shows it
-[[ $answer == 'HTTP/1.'?' 200 '* ]]
+response=$(cat <&3)
+printf '%s\n' "${response##*$'\r\n\r\n'}"  # lists the nodes that are not ready; `docker inspect` shows the output
+[[ $response == 'HTTP/1.'?' 200 '* ]]

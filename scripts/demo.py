@@ -1,13 +1,13 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way, live, on private servers on free loopback ports: simulated devices publish over MQTT, the bridge takes it
-into Kafka, the default pipeline from there into the database, and alerts go back. At the end the load tester says what
-arrived.
+"""Run the complete system on private servers on free loopback ports. Simulated devices publish over MQTT, the bridge
+copies the messages to Kafka, and the default pipeline writes them to the database and publishes alerts over MQTT. The
+load tester reports which messages arrived.
 
-    make demo                    a minute of it; Ctrl-C ends it earlier
-    make demo DEMO_SECONDS=600   longer
+    make demo                    runs for a minute; Ctrl-C ends the demo earlier
+    make demo DEMO_SECONDS=600   runs longer
 
-Nothing is left running. Logs and dead letters stay in the folder that the last line names.
+All servers are stopped at the end. Logs and dead letters stay in the folder that the last line names.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ sys.path.insert(0, str(ROOT / "tests"))
 from services import Mosquitto, MqttMessage, Postgres, ServiceError, wait_until  # noqa: E402
 
 
-def say(text: str) -> None:
+def show(text: str) -> None:
     print(text, flush=True)
 
 
@@ -39,7 +39,7 @@ def has_timescale() -> bool:
 
 
 def database() -> Postgres:
-    """TimescaleDB where the system has it, else plain PostgreSQL (the sink does with both)."""
+    """Start TimescaleDB if it is installed, otherwise PostgreSQL. The sink supports both."""
     settings = {"shared_preload_libraries": "timescaledb"} if has_timescale() else {}
     server = Postgres(settings=settings).start()
     if has_timescale():
@@ -65,17 +65,17 @@ def process(command: list[str], log: Path, environment: dict[str, str]) -> Itera
 def broker_address(file: Path, broker: subprocess.Popen[bytes]) -> str:
     def address() -> str:
         if broker.poll() is not None:
-            raise ServiceError(f"the demo's broker ended: see {file.parent / 'broker.log'}")
+            raise ServiceError(f"the Kafka broker of the demo exited: see {file.parent / 'broker.log'}")
         return file.read_text().strip() if file.exists() else ""
 
-    return wait_until(address, "the demo's Kafka broker to start")
+    return wait_until(address, "the Kafka broker of the demo to start")
 
 
 def show_alerts(messages: list[MqttMessage]) -> None:
-    say("\nThe last alerts that came back over MQTT:\n")
+    show("\nThe last alerts that arrived over MQTT:\n")
     for message in messages[-5:]:
         alert = json.loads(message.payload)
-        say(f"  {alert['state']:<9} {alert['severity']:<8} {alert.get('message', alert['rule'])}  ({message.topic})")
+        show(f"  {alert['state']:<9} {alert['severity']:<8} {alert.get('message', alert['rule'])}  ({message.topic})")
 
 
 QUERY = """SELECT device_id, count(*) AS readings, round(avg(temperature)::numeric, 1) AS avg_temp,
@@ -84,16 +84,16 @@ QUERY = """SELECT device_id, count(*) AS readings, round(avg(temperature)::numer
 
 
 def show_query(server: Postgres) -> None:
-    say(f"\nWhat is in the database:\n\n  {QUERY}\n")
-    say(f"  {'device_id':<14}{'readings':>9}{'avg_temp':>10}{'max_temp':>10}")
+    show(f"\nThe records in the database:\n\n  {QUERY}\n")
+    show(f"  {'device_id':<14}{'readings':>9}{'avg_temp':>10}{'max_temp':>10}")
     for device, readings, average, highest in server.query(QUERY):
-        say(f"  {device!s:<14}{readings!s:>9}{average!s:>10}{highest!s:>10}")
+        show(f"  {device!s:<14}{readings!s:>9}{average!s:>10}{highest!s:>10}")
 
 
 def run(build: Path, seconds: float, folder: Path) -> int:
     environment = dict(os.environ)
     with contextlib.ExitStack() as running:
-        say("Starting Mosquitto, PostgreSQL and a Kafka-compatible broker on free loopback ports ...")
+        show("Starting Mosquitto, PostgreSQL and a Kafka-compatible broker on free loopback ports ...")
         mqtt = running.enter_context(Mosquitto())
         server = database()
         running.callback(server.stop)
@@ -107,21 +107,21 @@ def run(build: Path, seconds: float, folder: Path) -> int:
             "MQTT_URL": mqtt.url(),
         }
         for name in ("KAFKA_BROKERS", "DATABASE_URL", "MQTT_URL"):
-            say(f"  {name}={environment[name]}")
+            show(f"  {name}={environment[name]}")
         host, configs = str(build / "bin" / "pipeline-host"), ROOT / "configs"
         alerts = running.enter_context(mqtt.subscribe("users/+/devices/+/alerts"))
-        # The stand-in for Kafka has no compacted topics, in which the bridge would keep its positions.
+        # The demo broker does not support compacted topics, in which the bridge stores its positions.
         more = {"iot": [], "bridge": ["--set", "sinks.topic.delivery=at_least_once"]}
         for name, sets in more.items():
             command = [host, "run", str(configs / f"{name}.yaml"), "--set", "http.listen=127.0.0.1:0", *sets]
             running.enter_context(process(command, folder / f"{name}.log", environment))
         wait_until(lambda: "connected to" in (folder / "bridge.log").read_text(), "the bridge to subscribe")
-        say(f"\npipeline-host run configs/bridge.yaml, and configs/iot.yaml; their logs: {folder}")
+        show(f"\nRunning pipeline-host with configs/bridge.yaml and with configs/iot.yaml. Logs: {folder}")
         load = [str(build / "bin" / "load-tester"), "--rate", "500", "--duration", f"{seconds:g}s", "--verify", "--anomalies", "1",
                 "--broken", "1", "--duplicates", "1", "--dead-letters", str(folder / "dead-letters" / "iot.ndjson"),
                 "--dead-letters", f"kafka://{environment['KAFKA_BROKERS']}/iot-dead-letters"]  # fmt: skip
-        say(f"load-tester {' '.join(load[1:])}\n")
-        # Ctrl-C reaches the load tester, too: it stops sending and counts.
+        show(f"load-tester {' '.join(load[1:])}\n")
+        # The load tester receives Ctrl-C, too: it then stops sending and counts.
         tester = subprocess.Popen(load, env=environment, cwd=folder)
         while True:
             with contextlib.suppress(KeyboardInterrupt):
@@ -129,7 +129,7 @@ def run(build: Path, seconds: float, folder: Path) -> int:
                 break
         show_alerts(alerts.messages)
         show_query(server)
-        say(f"\nEverything is stopped now. Logs and dead letters: {folder}")
+        show(f"\nAll servers are stopped. Logs and dead letters: {folder}")
         return code
 
 
@@ -144,10 +144,10 @@ def main() -> int:
     try:
         return run(arguments.build.resolve(), arguments.seconds, folder)
     except KeyboardInterrupt:
-        say("\nStopped.")
+        show("\nStopped.")
         return 130
     except (ServiceError, TimeoutError) as error:
-        say(f"\nerror: {error}\nLogs: {folder}")
+        show(f"\nerror: {error}\nLogs: {folder}")
         return 1
 
 

@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Builds the fuzz targets (clang, address and undefined-behaviour sanitizers) and runs each for some seconds.
+# Build the fuzz targets with clang and the address and undefined-behaviour sanitizers, and run each for some seconds.
 #
 #   scripts/fuzz.sh [target]...     (no argument: all)
 #
 # TIME=300    seconds for each target
-# JOBS=N      targets at once; default: one for each processor
-# MERGE=1     instead of a run: adds to the committed corpora what earlier runs have found that reaches new code
+# JOBS=N      number of targets to run at once; default: one for each processor
+# MERGE=1     do not run: add inputs of earlier runs that reach new code to the committed corpora
 #
-# What a run finds is kept in build/fuzz/runs/<target>: the corpus that it grew, its log, and inputs that broke a promise
-# (crash-*, timeout-*, oom-*, leak-*). Ends with a table; exit 1 if a target failed.
+# The results of a run are in build/fuzz/runs/<target>: the corpus, the log, and inputs that caused a failure (crash-*,
+# timeout-*, oom-*, leak-*). The output ends with a table. The exit code is 1 if a target failed.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 jobs=${JOBS:-$(nproc)}
 runs=build/fuzz/runs
 export ASAN_OPTIONS=${ASAN_OPTIONS:-detect_leaks=1:allocator_may_return_null=0}
 
-# One target for `TIME` seconds. Inputs of up to 8 KiB: longer ones find no other code, and find it more slowly.
+# Run one target for `TIME` seconds with inputs of up to 8 KiB. Longer inputs are slower and do not reach more code.
 run_one() {
   local target=$1 corpus=$2
   mkdir -p "$runs/$target/corpus"
@@ -24,13 +24,14 @@ run_one() {
     -artifact_prefix="$runs/$target/" "$runs/$target/corpus" "$corpus" >"$runs/$target/log" 2>&1
 }
 
-# Few and small: only inputs that reach branches which the committed ones don't, whatever the counts.
+# Keep the corpus small: add only inputs that reach branches which no committed input reaches, and ignore execution
+# counts.
 merge_one() {
   local target=$1 corpus=$2
   "build/fuzz/bin/$target" -set_cover_merge=1 -use_counters=0 -max_len=1024 "$corpus" "$runs/$target/corpus"
 }
 
-# A line of the table: target, executions, outcome.
+# Print a line of the table: target, executions, outcome.
 report_one() {
   local target=$1 log=$runs/$1/log outcome=clean executed
   executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
@@ -45,7 +46,7 @@ chosen=()
 for line in "${all[@]}"; do
   [[ $# -eq 0 || " $* " == *" ${line%% *} "* ]] && chosen+=("$line")
 done
-[[ ${#chosen[@]} -gt 0 ]] || { echo "fuzz: no such target; there are: ${all[*]%% *}" >&2; exit 2; }
+[[ ${#chosen[@]} -gt 0 ]] || { echo "fuzz: unknown target; the targets are: ${all[*]%% *}" >&2; exit 2; }
 cmake --build --preset fuzz -j "$jobs" --target "${chosen[@]%% *}"
 
 if [[ -n ${MERGE:-} ]]; then

@@ -1,5 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Regenerates docs/reference and the help texts in docs/cli.md: scripts/generate-reference.sh build/release
+# Regenerate docs/reference, the help texts in docs/cli.md, and docs/pictures: scripts/generate-reference.sh build/release
 set -euo pipefail
-exec python3 "$(dirname "${BASH_SOURCE[0]}")/generate_reference.py" "$@"
+scripts=$(dirname "${BASH_SOURCE[0]}")
+/usr/bin/python3 "$scripts/draw.py"
+exec /usr/bin/python3 "$scripts/generate_reference.py" "$@"

@@ -1,33 +1,34 @@
 #!/usr/bin/env bash
-# Installs the Debian packages that a purpose needs, and only those that are missing.
+# Install the Debian packages that a purpose needs, if they are missing.
 #
 #   scripts/install-deps.sh [build|package|test|lint|demo]...     (no argument: build)
 #
-# A run with nothing missing takes a moment and touches no network. No service is started by what is
-# installed: the tests and the demo start their own servers, on free ports.
+# If no package is missing, the script takes a moment and does not use the network. The installed
+# packages start no services: the tests and the demo start their own servers, on free ports.
 set -euo pipefail
 
-# Alternatives are written a|b: any one that is installed will do, else the first that exists here.
-# Debian 12 has the first of each; the second is what Debian 13 calls it.
+# Alternatives are written a|b. An installed one is sufficient; otherwise the first available one is
+# installed. The first is the name in Debian 12, and the second the name in Debian 13.
 build_packages=(
-  g++ cmake ninja-build make ccache mold pkg-config
+  g++ cmake ninja-build make ccache mold pkg-config python3
   librdkafka-dev libpqxx-dev libpq-dev libpaho-mqtt-dev libmosquitto-dev libyaml-cpp-dev rapidjson-dev
   libboost-dev libboost-filesystem-dev libboost-system-dev
-  doctest-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev libcpp-httplib-dev
-  libsqlite3-dev libcurl4-openssl-dev libssl-dev zlib1g-dev
+  doctest-dev libcli11-dev libspdlog-dev libfmt-dev prometheus-cpp-dev
+  libsqlite3-dev libcurl4-openssl-dev libssl-dev zlib1g-dev libre2-dev libhowardhinnant-date-dev
 )
-# dpkg-shlibdeps finds out which libraries a package needs.
+# dpkg-shlibdeps determines the libraries that a package depends on.
 package_packages=(dpkg-dev file gzip)
-demo_packages=(mosquitto mosquitto-clients postgresql python3 sqlite3)
-# libclang-common-15-dev and libclang-rt-19-dev hold the sanitizer and fuzzer runtimes.
+demo_packages=(mosquitto mosquitto-clients postgresql sqlite3
+  python3 python3-confluent-kafka python3-paho-mqtt python3-psycopg2)
+# libclang-rt-dev contains the runtimes of the sanitizers and the fuzzer.
 test_packages=(
   "${demo_packages[@]}" "${package_packages[@]}"
   pgbouncer kcat maven 'openjdk-17-jre-headless|openjdk-21-jre-headless'
   debootstrap debian-archive-keyring openssl
   python3-pytest python3-yaml faketime git lintian man-db strace systemd
-  'clang-15|clang-19' 'libclang-common-15-dev|libclang-rt-19-dev'
+  clang libclang-rt-dev valgrind
 )
-lint_packages=('clang-format-15|clang-format-19' 'clang-tidy-15|clang-tidy-19' shellcheck
+lint_packages=('clang-format-15|clang-format-19' 'clang-tidy-15|clang-tidy-19' codespell shellcheck
   python3 python3-venv systemd)
 
 policy=/usr/sbin/policy-rc.d
@@ -44,7 +45,7 @@ usage() {
   sed -n '2,7s/^# \{0,1\}//p' "$0"
 }
 
-# The packages of one purpose, one a line.
+# Print the packages of one purpose, one per line.
 packages_for() {
   case "$1" in
     build) printf '%s\n' "${build_packages[@]}" ;;
@@ -75,11 +76,13 @@ missing_of() {
   done
 }
 
-# The first alternative that apt can install; the first at all if none, so that apt's error names it.
+# Print the first alternative that apt can install. If there is none, print the first alternative, so that apt's error
+# names it.
 choose() {
   local alternative
   for alternative in ${1//|/ }; do
-    if apt-cache show "$alternative" >/dev/null 2>&1; then
+    # Do not use `apt-cache show`: it succeeds for names that other packages only mention.
+    if [[ -n $(apt-cache madison "$alternative" 2>/dev/null) ]]; then
       printf '%s\n' "$alternative"
       return
     fi
@@ -90,12 +93,12 @@ choose() {
 become_root() {
   if [[ $EUID -ne 0 ]]; then
     command -v sudo >/dev/null ||
-      die "these packages are missing and neither root nor sudo is at hand to install them: $*"
+      die "packages are missing: $*; install them as root, or install sudo"
     as_root=(sudo)
   fi
 }
 
-# Writes a temporary file as root, for remove_made to take away again.
+# Write a temporary file as root. remove_made deletes it.
 make_temporary() {
   local path=$1 mode=$2 text=$3
   made+=("$path")
@@ -108,7 +111,7 @@ remove_made() {
   [[ ${#made[@]} -eq 0 ]] || "${as_root[@]}" rm -f "${made[@]}"
 }
 
-# Debian starts a server as soon as it is installed, on its default port. Nobody asked for that.
+# Debian starts a server on its default port when its package is installed. Prevent that.
 keep_services_down() {
   if [[ ! -e $policy ]]; then
     make_temporary "$policy" 755 $'#!/bin/sh\nexit 101'
@@ -126,7 +129,7 @@ main() {
   local purpose list missing=() chosen=() wanted=()
   [[ ${1:-} == -h || ${1:-} == --help ]] && usage && return
   [[ $# -gt 0 ]] || set -- build
-  command -v dpkg-query >/dev/null || die "this needs Debian or one of its children (no dpkg-query)"
+  command -v dpkg-query >/dev/null || die "dpkg-query is missing: this script requires Debian or a derived distribution"
   for purpose in "$@"; do
     list=$(packages_for "$purpose")
     mapfile -t -O "${#wanted[@]}" wanted <<<"$list"
@@ -134,20 +137,19 @@ main() {
 
   mapfile -t missing < <(missing_of "${wanted[@]}" | sort -u)
   if [[ ${#missing[@]} -eq 0 ]]; then
-    echo "install-deps: everything for '$*' is installed"
+    echo "install-deps: all packages for '$*' are installed"
     return
   fi
   become_root "${missing[*]}"
 
-  # Two runs at once would take away each other's temporary files. Any file will do to lock, as long
-  # as every user can open it.
+  # Concurrent runs would delete each other's temporary files. Lock a file that every user can open.
   exec 9</usr/bin/apt-get
   flock 9
   trap remove_made EXIT
   trap 'exit 130' INT TERM
   keep_services_down
-  # A third party's archive that is out of order must not stop us: what counts is what installs.
-  apt update || echo "install-deps: apt-get update failed; trying with the lists at hand" >&2
+  # A broken third-party archive must not prevent the installation from the other archives.
+  apt update || echo "install-deps: apt-get update failed; trying with the existing package lists" >&2
   for purpose in "${missing[@]}"; do
     chosen+=("$(choose "$purpose")")
   done

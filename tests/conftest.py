@@ -1,7 +1,7 @@
-"""Servers for all tests: real ones, started when the first test asks, stopped after the last.
+"""Fixtures with real servers for all tests. A server starts for its first test and stops after the last test.
 
-A test that kills, stops or pauses a server starts one of its own (`with Kafka() as kafka:`). A
-server that does not start fails its tests; nothing is skipped.
+A test that kills, stops or pauses a server must start its own (`with Kafka() as kafka:`). If a server does not start,
+its tests fail; no test is skipped.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def postgres() -> Iterator[Postgres]:
 
 @pytest.fixture(scope="session")
 def pgbouncer(timescale: Timescale) -> Iterator[PgBouncer]:
-    """In front of `timescale`, pooling by transaction."""
+    """PgBouncer in front of `timescale`; it pools by transaction."""
     with PgBouncer(timescale) as service:
         yield service
 
@@ -50,20 +50,20 @@ def mosquitto() -> Iterator[Mosquitto]:
 
 @pytest.fixture(scope="session")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    """Signs certificates for servers and clients of the tests."""
+    """The certificate authority for servers and clients of the tests."""
     return Authority(tmp_path_factory.mktemp("authority"))
 
 
 @pytest.fixture
 def unique_name(request: pytest.FixtureRequest) -> str:
-    """A name that no other test uses, fit for a topic, a table, a database or a group."""
+    """A name that no other test uses; valid for a topic, a table, a database or a group."""
     words = re.sub(r"\W+", "_", request.node.name.lower()).strip("_")
     return f"{words[:40]}_{next(_numbers)}"
 
 
 @pytest.fixture
 def database(timescale: Timescale, unique_name: str) -> Iterator[str]:
-    """The name of an empty database of `timescale`, for this test alone."""
+    """The name of an empty database of `timescale` for this test only."""
     timescale.create_database(unique_name)
     yield unique_name
     timescale.drop_database(unique_name)

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fuzz target without a fuzzer: every file of the folders in the arguments once, also cut off at some places.
+// Runs a fuzz target without a fuzzer: on each file of the folders in the arguments, and on about 64 prefixes of each.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -23,7 +23,7 @@ std::vector<std::uint8_t> content_of(const fs::path& file) {
 
 void run(const fs::path& file) {
   const auto whole = content_of(file);
-  // Named before, for whoever looks for what was in work at an abort.
+  // Print the name first: after an abort, the last line names the file.
   std::printf("%s\n", file.c_str());
   std::fflush(stdout);
   const std::size_t step = std::max<std::size_t>(1, whole.size() / 64);

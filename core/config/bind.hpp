@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// A node's options, checked against its component's table and turned into the cells that `create` gets.
+// Check a node's options against its component's table, and convert them to the cells that `create` receives.
 #pragma once
 
 #include "config/diagnostics.hpp"
 #include "config/pipeline.hpp"
+#include "config/secret_mask.hpp"
 
 #include <pipeline/abi.h>
 
@@ -18,8 +19,8 @@
 
 namespace pl::config {
 
-/// Cells and the memory behind them, which stays where it is while this object is moved. Immutable, so it may be read
-/// from any thread. Must live as long as the instance created from it.
+/// Owns cells and their memory, whose addresses stay the same when this object is moved. Immutable, so any thread may
+/// read it. Must outlive the instance created from it.
 class bound_options {
  public:
   bound_options();
@@ -27,15 +28,28 @@ class bound_options {
   bound_options& operator=(bound_options&&) noexcept;
   ~bound_options();
 
-  /// One for each option of the table, in its order: what `pl_component.create` takes. Never null.
+  /// One cell for each option, in the order of the table, as `pl_component.create` expects. Never null.
   [[nodiscard]] const pl_cell* cells() const;
   [[nodiscard]] std::size_t size() const;
 
-  /// Where the option is written: "table", "rules[2].for". What isn't written: the nearest parent that is, at last the
-  /// node.
+  /// Return the position of an option such as "table" or "rules[2].for". For an option that is not specified, return
+  /// the position of its nearest specified parent, or of the node. "where@12" is byte 12 of the option's text;
+  /// "rename.a@key" is the key of a member of a map.
   [[nodiscard]] location position_of(std::string_view option_path) const;
 
-  /// Whether both hold the same values (wherever they are written). Secrets count.
+  /// Return whether an error was reported for the value of an option before it was bound, such as a variable that is not
+  /// set. The option has a null cell then, so that what its component reports about it is a consequence of that error.
+  [[nodiscard]] bool broken(std::string_view option_path) const;
+
+  /// Return the mask of the node's secrets, for messages of its component.
+  [[nodiscard]] const secret_mask& secrets() const;
+
+  /// Return the options (PL_FILE) whose files have changed since they were bound, or differ from those of `before`: paths
+  /// such as "tls.cert".
+  [[nodiscard]] std::vector<std::string> changed_files() const;
+  [[nodiscard]] std::vector<std::string> changed_files(const bound_options& before) const;
+
+  /// Return whether both have the same values, including secrets. Positions are ignored.
   friend bool equal(const bound_options& a, const bound_options& b);
 
  private:
@@ -46,35 +60,25 @@ class bound_options {
 
 bool equal(const bound_options& a, const bound_options& b);
 
-/// Checks every key of `n.options`, applies the defaults. Never fails: what is wrong is reported, and has a null cell.
-/// Don't create an instance where `problems` got errors.
+/// Check every key of `n.options` and apply the defaults. Never fails: an invalid option is reported and has a null
+/// cell. Do not create an instance if errors were added to `problems`.
 [[nodiscard]] bound_options bind(const node& n, const pl_component& component, diagnostics& problems);
 
-/// What can be checked once the components are known: that each plugin exists and has the role it is used in, and that
-/// each `from` names a port that is there.
+/// Run the checks that need the components: each plugin must exist and have the role in which it is used, and each
+/// `from` must name an existing port. Ports that depend on options (PL_OPTION_PORTS) are not known here.
 void check_components(const pipeline& p, std::span<const pl_component* const> components, diagnostics& problems);
 
-/// One node and all that an instance of it is created from.
-struct bound_node {
-  const config::node* node;
-  const pl_component* component;
-  bound_options options;
-};
-
-/// All of the above for a whole pipeline: check_components, and bind for each node whose plugin is there and fits.
-/// In the order of p.nodes(). `p` and the components must outlive the result.
-[[nodiscard]] std::vector<bound_node> bind_all(const pipeline& p, std::span<const pl_component* const> components,
-                                               diagnostics& problems);
-
-/// The component of that name, or null.
+/// Return the component of that name, or null.
 [[nodiscard]] const pl_component* find_component(std::span<const pl_component* const> components,
                                                  std::string_view name);
 
-/// Index of the output that `in` reads: its port by name, 0 where none is named, nothing where there is no such port.
-[[nodiscard]] std::optional<std::uint32_t> port_index(const pl_component& component, std::string_view port);
+/// Return the names of a component's outputs, unless they depend on its options.
+[[nodiscard]] std::vector<std::string> port_names(const pl_component& component);
 
-/// What is wrong with a component's option table itself (double keys, unknown kinds, defaults that don't parse, keys
-/// that belong to the host). For the conformance battery and the loader. Empty: all is well.
-[[nodiscard]] std::vector<std::string> faults_of(const pl_component& component);
+/// Return the index of the named output; 0 if `port` is empty, nothing if there is no such port.
+[[nodiscard]] std::optional<std::uint32_t> port_index(std::span<const std::string> ports, std::string_view port);
+
+/// Report that a `from` names none of the outputs of `of`.
+void report_unknown_port(const input& in, const node& of, std::span<const std::string> ports, diagnostics& problems);
 
 }  // namespace pl::config

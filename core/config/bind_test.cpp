@@ -25,7 +25,7 @@ constexpr auto every_kind =
           option(PL_OPT_ANY, "any", "").defaults("1.5"), option(PL_OPT_TEXT, "nothing", ""),
           option(PL_OPT_LIST, "texts", "").of(PL_OPT_TEXT),
           option(PL_OPT_LIST, "rules", "").of(PL_OPT_OBJECT).with_fields(rule_fields),
-          option(PL_OPT_LIST, "anys", "").of(PL_OPT_ANY));
+          option(PL_OPT_LIST, "anys", "").of(PL_OPT_ANY), option(PL_OPT_CHOICE, "errors", "").choices("null|reject"));
 enum at {
   text,
   boolean,
@@ -41,12 +41,13 @@ enum at {
   nothing,
   texts,
   rules,
-  anys
+  anys,
+  errors
 };
 
 std::string_view text_of(const pl_cell& c) { return {c.as.p, c.len}; }
 
-// Binds `options` (YAML, flow style) of one sink. Everything loaded must be right.
+// Loads and binds `options` (YAML, flow style) of one sink. Fails if the configuration has errors.
 struct bound {
   explicit bound(const std::string& options) {
     loaded = load(
@@ -65,6 +66,12 @@ struct bound {
 };
 
 }  // namespace
+
+TEST_CASE("a choice may contain the word null, which YAML reads as no value") {
+  CHECK(text_of(bound("    errors: null")[errors]) == "null");
+  CHECK(text_of(bound("    errors: 'null'")[errors]) == "null");
+  CHECK(text_of(bound("    errors: reject")[errors]) == "reject");
+}
 
 TEST_CASE("defaults") {
   const bound b("");
@@ -97,7 +104,7 @@ TEST_CASE("defaults") {
   CHECK(b[nothing].kind == PL_NULL);
 }
 
-TEST_CASE("what is written") {
+TEST_CASE("specified values") {
   const bound b(
       "    text: 123\n    bool: false\n    int: \"${PORT}\"\n    float: 3\n    duration: 0\n    size: 10MB\n    "
       "choice: one\n"
@@ -121,7 +128,7 @@ TEST_CASE("what is written") {
   CHECK(text_of(b[texts].as.items[0]) == "single");
 }
 
-TEST_CASE("any: the type is what is written, after references are replaced; quotes make text") {
+TEST_CASE("any: the type follows from the value after interpolation; quotes make text") {
   const bound b("    anys: [1, -2.5, true, ~, null, text, \"1\", 'true', \"${PORT}\", 0x10, 1e3]\n    any: ${PORT}\n");
   REQUIRE_MESSAGE(b.loaded.problems.empty(), b.loaded.problems.render());
   constexpr std::uint32_t kinds[] = {PL_I64,  PL_F64,  PL_BOOL, PL_NULL, PL_NULL, PL_TEXT,
@@ -157,16 +164,42 @@ TEST_CASE("lists of objects") {
 
   CHECK(b.result.position_of("rules[0].above").to_string() == "c.yaml:10:16");
   CHECK(b.result.position_of("rules[1].severity").to_string() == "c.yaml:13:53");
-  CHECK(b.result.position_of("rules[1].for").to_string() == "c.yaml:13:9");  // not written: its rule
+  CHECK(b.result.position_of("rules[1].for").to_string() == "c.yaml:13:9");  // not specified: the position of its rule
   CHECK(b.result.position_of("rules[0].tags[1]").to_string() == "c.yaml:12:19");
   CHECK(b.result.position_of("rules[0].tags[9]").to_string() == "c.yaml:12:15");
   CHECK(b.result.position_of("rules[7].for").to_string() == "c.yaml:7:5");
-  CHECK(b.result.position_of("int").to_string() == "c.yaml:4:3");  // the node
+  CHECK(b.result.position_of("int").to_string() == "c.yaml:4:3");  // the position of the node
   CHECK(b.result.position_of("").to_string() == "c.yaml:4:3");
   CHECK(b.result.position_of("no.such[1].thing").to_string() == "c.yaml:4:3");
 }
 
-TEST_CASE("cells stay where they are when the options are moved") {
+TEST_CASE("a position inside an option's text is found as it is written in the file") {
+  const bound b(
+      "    text: a > bc && d\n"
+      "    nothing: 'it''s > x'\n"
+      "    list: [\"a\\tb > c\", plain]\n"
+      "    choice: |\n"
+      "      first &&\n"
+      "      second\n"
+      "    any: two\n"
+      "      lines\n");
+  const auto at = [&](const char* path) { return b.result.position_of(path).to_string(); };
+  CHECK(at("text@0") == "c.yaml:7:11");
+  CHECK(at("text@4") == "c.yaml:7:15");
+  CHECK(at("text@99") == "c.yaml:7:21");  // the end
+  CHECK(at("text@") == "c.yaml:4:3");     // not an offset
+  CHECK(at("nothing@0") == "c.yaml:8:15");
+  CHECK(at("nothing@5") == "c.yaml:8:21");
+  CHECK(at("list[0]@2") == "c.yaml:9:16");
+  CHECK(at("list[1]@1") == "c.yaml:9:25");
+  CHECK(at("choice@0") == "c.yaml:11:7");
+  CHECK(at("choice@9") == "c.yaml:12:7");
+  CHECK(at("choice@11") == "c.yaml:12:9");
+  CHECK(at("any@4") == "c.yaml:14:7");
+  CHECK(at("none.such@4") == "c.yaml:4:3");
+}
+
+TEST_CASE("cells keep their addresses when the options are moved") {
   bound b("    text: moved\n    list: [5]\n");
   const auto* cells = b.result.cells();
   auto moved = std::move(b.result);
@@ -180,7 +213,7 @@ TEST_CASE("cells stay where they are when the options are moved") {
   CHECK(assigned.cells()[list].as.items[0].as.i == 5);
 }
 
-TEST_CASE("equal looks at values, not at how they are written") {
+TEST_CASE("equal compares values, not how they are written") {
   const bound a("    duration: 90s\n    texts: [x]\n    rules: [{name: a, metric: b}]\n    map: {a: 1}\n");
   const bound b("    # a comment\n    map: {a: 1}\n    texts: x\n    rules:\n      - name: a\n        metric: \"b\"\n");
   CHECK(equal(a.result, b.result));
@@ -211,11 +244,11 @@ TEST_CASE("secret values are never shown") {
     CHECK(text.find("hunter2") == std::string::npos);
   }
   CHECK(shown("port: \"${file:/run/secrets/db}\", url: x") ==
-        "c.yaml:4:46: error: 'port' wants a whole number, got <secret> from ${file:/run/secrets/db}\n"
+        "c.yaml:4:46: error: 'port' must be a whole number, got <secret> from ${file:/run/secrets/db}\n"
         "    4 |   k: {plugin: timescale_sink, from: s, port: <secret>, url: <secret>}\n"
         "      |                                              ^~~~~~~~\n"
         "1 error\n");
-  SUBCASE("in blocks, too") {
+  SUBCASE("in block scalars") {
     const auto text = messages(
         "name: n\nsources: {s: {plugin: kafka_source, brokers: b, topic: t}}\nsinks:\n  k:\n    plugin: "
         "timescale_sink\n"
@@ -223,58 +256,47 @@ TEST_CASE("secret values are never shown") {
     CHECK(text.find("tabel") != std::string::npos);
     CHECK(text.find("hunter2") == std::string::npos);
   }
-  SUBCASE("on the command line, too") {
+  SUBCASE("on the command line") {
     const auto text = messages(
         "name: n\nsources: {s: {plugin: kafka_source, brokers: b, topic: t}}\nsinks:\n  k: {plugin: timescale_sink, "
         "from: s}\n",
         {"sinks.k.url=[hunter2]", "sinks.k.uri=hunter2"});
     CHECK(text ==
           "--set sinks.k.uri=<secret>: error: unknown option 'uri' for timescale_sink; did you mean 'url'?\n"
-          "--set sinks.k.url=[<secret>]: error: 'url' wants text, got a list; for example 'url: postgresql://db/iot'\n"
+          "--set sinks.k.url=[<secret>]: error: 'url' must be text, got a list; for example 'url: "
+          "postgresql://db/iot'\n"
           "2 errors\n");
   }
 }
 
+TEST_CASE("the values of secrets are collected for the messages of the component") {
+  diagnostics problems;
+  const catalogue components;
+  const auto bound_to_store = [&](const std::string& options) {
+    const std::vector<file_arg> files{
+        {"c.yaml",
+         "name: n\nsources: {s: {plugin: kafka_source, brokers: b, topic: t}}\nsinks:\n  k: {plugin: "
+         "timescale_sink, from: s, " +
+             options + "}\n"}};
+    const auto loaded = load(files, {}, world());
+    return bind(loaded.pipelines.front().sinks.front(), *find_component(components.all(), "timescale_sink"), problems);
+  };
+  const auto url = bound_to_store("url: \"postgresql://u:p@ssw/ord@db.example/x\"");
+  CHECK(url.secrets().masked("p@ssw/ord, no host ssw/ord@db.example") == "<secret>, no host <secret>@db.example");
+  const auto file = bound_to_store("url: x, table: \"${file:/run/secrets/db}\"");
+  CHECK(file.secrets().masked("no table hunter2") == "no table <secret>");
+  // A server may repeat only the part that came from the file.
+  const auto part = bound_to_store("url: \"http://api.example/x?id=${file:/run/secrets/db}&z=1\"");
+  CHECK(part.secrets().masked("id=hunter2 of api.example") == "id=<secret> of api.example");
+  const auto inner = bound_to_store("url: x, table: \"a-${file:/run/secrets/db}.b\"");
+  CHECK(inner.secrets().masked("no table hunter2") == "no table <secret>");
+}
+
 TEST_CASE("ports") {
   const catalogue components;
-  CHECK(port_index(components.get("json_telemetry"), "") == 0);
-  CHECK(port_index(components.get("json_telemetry"), "invalid") == 1);
-  CHECK_FALSE(port_index(components.get("json_telemetry"), "x").has_value());
-  CHECK(port_index(components.get("kafka_source"), "out") == 0);
-}
-
-TEST_CASE("bind_all") {
-  const catalogue components;
-  auto loaded = load(std::vector<file_arg>{{"c.yaml", R"(
-name: n
-sources: {s: {plugin: kafka_source, brokers: b, topic: t}}
-transforms: {t: {plugin: nonsense, from: s}}
-sinks: {k: {plugin: file_sink, from: t, path: x}, w: {plugin: kafka_source, from: t}}
-dead_letters: {plugin: file_sink, path: d}
-)"}},
-                     {}, world());
-  REQUIRE(loaded.ok());
-  const auto nodes = bind_all(loaded.pipelines[0], components.all(), loaded.problems);
-  CHECK(loaded.problems.errors() == 2);
-  REQUIRE(nodes.size() == 3);
-  CHECK(nodes[0].node->name == "s");
-  CHECK(nodes[1].node->name == "k");
-  CHECK(nodes[2].node->name == "dead_letters");
-  CHECK(nodes[2].component == &components.get("file_sink"));
-  CHECK(text_of(nodes[2].options.cells()[0]) == "d");
-}
-
-TEST_CASE("a component's own faults") {
-  const catalogue components;
-  for (const auto* c : components.all()) CHECK(faults_of(*c).empty());
-  constexpr auto bad =
-      table(option(PL_OPT_INT, "a", "").defaults("x"), option(PL_OPT_LIST, "b", "").of(PL_OPT_INT).defaults("[1"));
-  CHECK(faults_of(component("bad", PL_SINK, bad)) ==
-        std::vector<std::string>{"the default of 'a' of bad is wrong: 'a' wants a whole number, got 'x'",
-                                 "the default of 'b' of bad is wrong: this '[' is not closed"});
-  constexpr auto worse =
-      table(option(PL_OPT_INT, "a", ""), option(99, "a", ""), option(PL_OPT_LIST, "l", "").of(PL_OPT_LIST),
-            option(PL_OPT_CHOICE, "c", ""), option(PL_OPT_OBJECT, "o", ""), option(PL_OPT_TEXT, "batch", ""),
-            option(PL_OPT_TEXT, "r", "").defaults("x").flag(PL_REQUIRED));
-  CHECK(faults_of(component("worse", PL_SINK, worse)).size() == 7);
+  const auto of_json = port_names(components.get("json_telemetry"));
+  CHECK(port_index(of_json, "") == 0);
+  CHECK(port_index(of_json, "invalid") == 1);
+  CHECK_FALSE(port_index(of_json, "x").has_value());
+  CHECK(port_index(port_names(components.get("kafka_source")), "out") == 0);
 }

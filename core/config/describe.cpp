@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/describe.hpp"
 
-#include "config/binder.hpp"
 #include "config/host_options.hpp"
+#include "config/option_table.hpp"
 #include "config/option_text.hpp"
 #include "config/text.hpp"
 
@@ -25,7 +25,7 @@ struct row {
   std::string name, type, def, doc;
 };
 
-// The doc, with all that doesn't have a column of its own.
+// Return the doc, followed by the properties that have no separate column.
 std::string full_doc(const pl_option& option) {
   std::string doc(trim(view(option.doc)));
   std::replace(doc.begin(), doc.end(), '\n', ' ');
@@ -41,13 +41,13 @@ std::string full_doc(const pl_option& option) {
 
 using name_maker = std::string (*)(const std::string& parent, const pl_option& parent_option, std::string_view key);
 
-// For the terminal: indented.
+// Return the name for the terminal: indented below its parent.
 std::string indented_name(const std::string& parent, const pl_option&, std::string_view key) {
   const auto depth = parent.find_first_not_of(' ') + 2;
   return std::string(depth, ' ') + std::string(key);
 }
 
-// For pages: the whole path.
+// Return the name for Markdown: the whole path.
 std::string path_name(const std::string& parent, const pl_option& parent_option, std::string_view key) {
   const auto* joint = parent_option.kind == PL_OPT_LIST ? "[]." : parent_option.kind == PL_OPT_MAP ? ".*." : ".";
   return parent + joint + std::string(key);
@@ -138,7 +138,7 @@ std::string role_name(const pl_component& component) {
   return known ? std::string(to_string(static_cast<role>(component.role))) : "unknown role";
 }
 
-std::string promises(const pl_component& component) {
+std::string capabilities(const pl_component& component) {
   constexpr std::array<std::pair<std::uint32_t, std::string_view>, 4> names = {{{PL_REPLAYABLE, "replayable"},
                                                                                 {PL_TRANSACTIONAL, "transactional"},
                                                                                 {PL_IDEMPOTENT, "idempotent"},
@@ -152,6 +152,7 @@ std::string promises(const pl_component& component) {
 
 std::string outputs(const pl_component& component) {
   if (component.role == PL_SINK) return {};
+  if ((component.caps & PL_OPTION_PORTS) != 0) return "depend on the options";
   std::vector<std::string_view> names;
   for (std::uint32_t i = 0; component.ports != nullptr && i < component.nports; ++i)
     names.push_back(view(component.ports[i]));
@@ -188,7 +189,7 @@ struct host_section {
 };
 
 std::vector<host_section> host_sections() {
-  // the structure is what the other sections are about: without its fields here
+  // leave out the fields of the structure options: the other sections describe them
   static const auto top = [] {
     std::vector<pl_option> all(pipeline_options().begin(), pipeline_options().end());
     for (auto option : structure_options()) {
@@ -212,10 +213,10 @@ std::string describe_text(const pl_component& component) {
   auto out = fmt::format("{} ({})\n", view(component.name), role_name(component));
   if (!summary.empty()) out += fmt::format("{}\n", summary);
   if (!rest.empty()) out += fmt::format("\n{}\n", rest);
-  const auto promised = promises(component), ports = outputs(component);
-  if (!promised.empty() || !ports.empty()) out += '\n';
-  if (!promised.empty()) out += fmt::format("Promises: {}\n", promised);
-  if (!ports.empty()) out += fmt::format("Outputs:  {}\n", ports);
+  const auto caps = capabilities(component), ports = outputs(component);
+  if (!caps.empty() || !ports.empty()) out += '\n';
+  if (!caps.empty()) out += fmt::format("Capabilities: {}\n", caps);
+  if (!ports.empty()) out += fmt::format("Outputs: {}\n", ports);
   const auto table = options_of(component);
   out += table.empty() ? "\nNo options.\n" : "\nOptions\n" + text_table(table);
   const auto example = example_node(component);
@@ -228,8 +229,8 @@ std::string describe_markdown(const pl_component& component) {
   auto out = fmt::format("## {}\n\n", view(component.name));
   out += fmt::format("*{}*{}{}\n", role_name(component), summary.empty() ? "" : " – ", summary);
   if (!rest.empty()) out += fmt::format("\n{}\n", rest);
-  const auto promised = promises(component), ports = outputs(component);
-  if (!promised.empty()) out += fmt::format("\nPromises: {}\n", promised);
+  const auto caps = capabilities(component), ports = outputs(component);
+  if (!caps.empty()) out += fmt::format("\nCapabilities: {}\n", caps);
   if (!ports.empty()) out += fmt::format("\nOutputs: {}\n", ports);
   const auto table = options_of(component);
   out += table.empty() ? "\nNo options.\n" : "\n" + markdown_table(table);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One option table, three ways to read about it: on the terminal, on a page, in an editor.
+// Describe an option table as text for a terminal, as Markdown, and as JSON Schema for editors.
 #pragma once
 
 #include <pipeline/abi.h>
@@ -12,10 +12,10 @@ namespace pl::config {
 /// For `pipeline-host plugins describe NAME`. Defaults of secrets are not shown.
 [[nodiscard]] std::string describe_text(const pl_component& component);
 
-/// A reference section ("## timescale_sink"), options as a table.
+/// Return a reference section ("## timescale_sink") with the options as a table.
 [[nodiscard]] std::string describe_markdown(const pl_component& component);
 
-/// The same for what the host itself understands: top level, sources, transforms, sinks.
+/// The same for the host's own options: top level, sources, transforms, sinks, dead letters.
 [[nodiscard]] std::string host_options_text();
 [[nodiscard]] std::string host_options_markdown();
 

@@ -30,13 +30,13 @@ pl_component http_sink() {
 
 }  // namespace
 
-TEST_CASE("on the terminal") {
+TEST_CASE("text for the terminal") {
   CHECK(describe_text(http_sink()) == R"(http_sink (sink)
 Sends rows by HTTP.
 
 One request for each batch.
 
-Promises: idempotent
+Capabilities: idempotent
 
 Options
   url        text                  required  Where to send it (for example http://h)
@@ -58,14 +58,14 @@ Example
 )");
 }
 
-TEST_CASE("on a page") {
+TEST_CASE("Markdown") {
   CHECK(describe_markdown(http_sink()) == R"(## http_sink
 
 *sink* – Sends rows by HTTP.
 
 One request for each batch.
 
-Promises: idempotent
+Capabilities: idempotent
 
 | Option | Type | Default | |
 |---|---|---|---|
@@ -89,14 +89,14 @@ sinks:
 )");
 }
 
-TEST_CASE("a transform shows its outputs, a component without options says so") {
+TEST_CASE("the description of a transform lists its outputs, and notes that it has no options") {
   const catalogue components;
   CHECK(describe_text(components.get("json_telemetry")) == R"(json_telemetry (transform)
-Does what it is called.
+Does what its name says.
 
 In more words.
 
-Outputs:  out, invalid
+Outputs: out, invalid
 
 No options.
 )");
@@ -118,7 +118,7 @@ TEST_CASE("JSON Schema") {
   std::vector<const pl_component*> all(components.all().begin(), components.all().end());
   all.push_back(&sink);
   const auto schema = json_schema(all);
-  // JSON is YAML: what can be loaded is well-formed (as far as YAML goes)
+  // JSON is a subset of YAML, so a schema that loads as YAML is well-formed YAML
   const auto loaded = load(std::vector<file_arg>{{"schema", schema}}, {}, world());
   CHECK(loaded.problems.render().find("YAML") == std::string::npos);
   CHECK(schema.find("hunter2") == std::string::npos);

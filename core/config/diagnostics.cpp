@@ -17,7 +17,7 @@ namespace {
 constexpr std::size_t max_shown = 160;  // bytes of a source line
 constexpr std::string_view secret_mark = "<secret>";
 
-// One line of a source, fit for a terminal, and where in it the marked bytes went.
+// One line of a source, prepared for a terminal, with the columns of the marked bytes.
 struct shown_line {
   std::string text;
   std::size_t caret = 0, width = 1;  // in columns
@@ -66,7 +66,7 @@ class line_printer {
     end_ = to;
   }
 
-  // Shows the bytes [at, next), and notes the columns if the marked bytes begin or end among them.
+  // Print the bytes [at, next), and record the columns if the marked bytes begin or end among them.
   template <typename Show>
   void reach(std::size_t at, std::size_t next, Show show) {
     const auto before = columns_;
@@ -92,7 +92,7 @@ class line_printer {
   shown_line out_;
 };
 
-// Escape sequences of a terminal; all empty without color.
+// Terminal escape sequences; all empty without color.
 struct palette {
   std::string_view reset, bold, red, magenta, cyan, green;
 };
@@ -223,15 +223,19 @@ diagnostic& diagnostics::warning(location where, std::string message, std::strin
   return add(severity::warning, std::move(where), std::move(message), std::move(hint));
 }
 
+diagnostic& diagnostics::note(location where, std::string message, std::string hint) {
+  return add(severity::note, std::move(where), std::move(message), std::move(hint));
+}
+
 diagnostic& diagnostics::add(severity level, location where, std::string message, std::string hint) {
   diagnostic made{level, std::move(where), std::move(message), std::move(hint), {}};
-  for (const auto& known : entries_) {
-    // aliases and merge keys put one mistake into several places of the tree: say it once
-    if (known.level == level && known.where == made.where && known.message == made.message) {
+  for (const auto& entry : entries_) {
+    // aliases and merge keys repeat one mistake in several places of the tree: report it once
+    if (entry.level == level && entry.where == made.where && entry.message == made.message) {
       return overflow_ = std::move(made);
     }
   }
-  ++(level == severity::error ? errors_ : warnings_);
+  ++(level == severity::error ? errors_ : level == severity::warning ? warnings_ : notes_);
   if (entries_.size() >= max_entries) return overflow_ = std::move(made);
   const auto* source = made.where.source().get();
   if (std::find(order_.begin(), order_.end(), source) == order_.end()) order_.push_back(source);
@@ -259,67 +263,12 @@ std::string diagnostics::render(bool color) const {
   const auto colors = palette_for(color);
   std::string out;
   for (const auto& d : sorted()) render_one(d, colors, out);
-  const auto all = errors_ + warnings_;
+  const auto all = errors_ + warnings_ + notes_;
   if (all > entries_.size()) out += fmt::format("... and {} more that are not shown\n", all - entries_.size());
   if (errors_ > 0) out += count(errors_, "error");
   if (errors_ > 0 && warnings_ > 0) out += ", ";
   if (warnings_ > 0) out += count(warnings_, "warning");
-  return out + "\n";
-}
-
-// ---------------------------------------------------------------------------------------------------------- nearest
-
-namespace {
-
-std::string normal(std::string_view text) {
-  std::string result = to_lower(text.substr(0, 64));
-  std::replace(result.begin(), result.end(), '-', '_');
-  return result;
-}
-
-// Restricted Damerau-Levenshtein: insert, delete, replace, swap two neighbours.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> before(b.size() + 1), last(b.size() + 1), now(b.size() + 1);
-  for (std::size_t j = 0; j <= b.size(); ++j) last[j] = j;
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    now[0] = i;
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const std::size_t cost = a[i - 1] == b[j - 1] ? 0 : 1;
-      now[j] = std::min({last[j] + 1, now[j - 1] + 1, last[j - 1] + cost});
-      const bool swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-      if (swapped) now[j] = std::min(now[j], before[j - 2] + 1);
-    }
-    std::swap(before, last);
-    std::swap(last, now);
-  }
-  return last[b.size()];
-}
-
-std::size_t cutoff(std::size_t length) { return length < 3 ? 0 : std::max<std::size_t>(1, length / 3); }
-
-bool is_longer_form(std::string_view a, std::string_view b) {
-  const auto shorter = std::min(a.size(), b.size());
-  return shorter >= 4 && a.substr(0, shorter) == b.substr(0, shorter);
-}
-
-}  // namespace
-
-std::optional<std::string_view> nearest(std::string_view name, std::span<const std::string_view> candidates) {
-  const auto wanted = normal(name);
-  std::optional<std::string_view> best, longer;
-  auto best_distance = cutoff(wanted.size()) + 1;
-  for (const auto candidate : candidates) {
-    const auto other = normal(candidate);
-    const auto d = distance(wanted, other);
-    if (d < best_distance) best = candidate, best_distance = d;
-    if (!longer && is_longer_form(wanted, other)) longer = candidate;
-  }
-  return best ? best : longer;
-}
-
-std::string did_you_mean(std::string_view name, std::span<const std::string_view> candidates) {
-  const auto found = nearest(name, candidates);
-  return found ? fmt::format("did you mean '{}'?", *found) : std::string();
+  return errors_ + warnings_ > 0 ? out + "\n" : out;
 }
 
 std::string printable(std::string_view text) {

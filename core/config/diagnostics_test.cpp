@@ -23,7 +23,7 @@ std::string one_error(const std::shared_ptr<source_text>& source, std::size_t of
 
 }  // namespace
 
-TEST_CASE("messages come by position, notes stay with theirs, and all is counted") {
+TEST_CASE("messages are sorted by position, notes follow their message, and all messages are counted") {
   const auto first = file("one: 1\ntwo: 2\nthree: 3\n", "a.yaml");
   const auto second = file("x\n", "b.yaml");
   diagnostics d;
@@ -31,12 +31,12 @@ TEST_CASE("messages come by position, notes stay with theirs, and all is counted
   d.warning({first, 7, 3}, "middle", "do this");
   d.error({second, 0, 1}, "other file");
   d.error({first, 0, 3}, "early").note({first, 14, 5}, "see here");
-  d.error(location(first), "all of it");
+  d.error(location(first), "the whole file");
   d.error(location(), "nowhere");
   CHECK(d.errors() == 5);
   CHECK(d.warnings() == 1);
   CHECK(d.render() ==
-        "a.yaml: error: all of it\n"
+        "a.yaml: error: the whole file\n"
         "a.yaml:1:1: error: early\n"
         "    1 | one: 1\n"
         "      | ^~~\n"
@@ -56,12 +56,22 @@ TEST_CASE("messages come by position, notes stay with theirs, and all is counted
         "5 errors, 1 warning\n");
 }
 
-TEST_CASE("nothing to say is nothing") {
+TEST_CASE("no messages render as an empty text") {
   CHECK(diagnostics().render().empty());
   diagnostics d;
   d.warning(location(), "w");
   CHECK(d.render() == "warning: w\n1 warning\n");
   CHECK_FALSE(d.has_errors());
+}
+
+TEST_CASE("a note is shown, and is neither an error nor a warning") {
+  const auto source = file("a: b");
+  diagnostics d;
+  d.note({source, 0, 1}, "m", "h");
+  CHECK(d.render() == "f.yaml:1:1: note: m; h\n    1 | a: b\n      | ^\n");
+  CHECK_FALSE(d.has_errors());
+  CHECK(d.warnings() == 0);
+  CHECK_FALSE(d.empty());
 }
 
 TEST_CASE("color") {
@@ -74,11 +84,11 @@ TEST_CASE("color") {
         "1 error\n");
 }
 
-TEST_CASE("the same mistake at the same place is told once") {
+TEST_CASE("the same message at the same position is reported once") {
   const auto source = file("abc\n");
   diagnostics d;
   d.error({source, 0, 3}, "m");
-  d.error({source, 0, 3}, "m").note({source, 1, 1}, "lost");
+  d.error({source, 0, 3}, "m").note({source, 1, 1}, "dropped");
   CHECK(d.errors() == 1);
   CHECK(d.sorted().front().notes.empty());
 }
@@ -101,11 +111,11 @@ TEST_CASE("append keeps notes") {
   CHECK(a.sorted().front().notes.size() == 1);
 }
 
-TEST_CASE("carets stand below what they mean") {
-  SUBCASE("behind letters of several bytes") {
+TEST_CASE("carets stand below the marked text") {
+  SUBCASE("after characters of several bytes") {
     CHECK(one_error(file("größe: x\n"), 9, 1) == "f.yaml:1:8: error: m\n    1 | größe: x\n      |        ^\n1 error\n");
   }
-  SUBCASE("behind letters of two columns") {
+  SUBCASE("after characters of two columns") {
     CHECK(one_error(file("温度: x\n"), 8, 1) == "f.yaml:1:5: error: m\n    1 | 温度: x\n      |       ^\n1 error\n");
   }
   SUBCASE("at the end of the line, and of the file") {
@@ -119,16 +129,18 @@ TEST_CASE("carets stand below what they mean") {
   SUBCASE("with Windows line ends") {
     CHECK(one_error(file("a: b\r\nc: d\r\n"), 9, 1) == "f.yaml:2:4: error: m\n    2 | c: d\n      |    ^\n1 error\n");
   }
-  SUBCASE("in long lines: the part around it") {
+  SUBCASE("in long lines: the part around the mark") {
     const auto shown = one_error(file(std::string(1000, 'a') + "B" + std::string(1000, 'c')), 1000, 1);
     CHECK(shown == "f.yaml:1:1001: error: m\n    1 | ..." + std::string(80, 'a') + "B" + std::string(79, 'c') +
                        "...\n      | " + std::string(83, ' ') + "^\n1 error\n");
   }
 }
 
-TEST_CASE("a file can't send escape sequences to the terminal") {
+TEST_CASE("escape sequences in a file are not sent to the terminal") {
   CHECK(one_error(file("a\x1b[31mb\xff\t\xe2\x80\xae"), 0, 1) ==
         "f.yaml:1:1: error: m\n    1 | a\\x1b[31mb\\xff \\u202e\n      | ^\n1 error\n");
+  CHECK(one_error(file("a\u200B\U000E0041b"), 8, 1) ==
+        "f.yaml:1:4: error: m\n    1 | a\\u200b\\U000e0041b\n      |                  ^\n1 error\n");
   CHECK(printable("a\x1b[2J\nb") == "a\\x1b[2J\\nb");
   CHECK(printable(std::string(100, 'x')) == std::string(80, 'x') + "...");
 }
@@ -154,7 +166,7 @@ TEST_CASE("secrets in source lines") {
     CHECK(shown("url: mqtt://u:${PW}@h").find("u:${PW}@h") != std::string::npos);
     CHECK(shown("url: http://h:80/a").find("http://h:80/a") != std::string::npos);
   }
-  SUBCASE("what follows a telling key") {
+  SUBCASE("the value of a key that names a secret") {
     for (const auto* line :
          {"password: hunter2", "DB_PASSWORD=hunter2", "{a: b, sasl.password: hunter2, c: d}", "api-key: \"hunter2\"",
           "auth_token: 'hunter2'", "secret: hunter2 hunter2", "url: host=x password=hunter2 user=y",
@@ -181,28 +193,4 @@ TEST_CASE("secrets in source lines") {
     CHECK(d.render() == "--set sinks.s.password=<secret>: error: m\n1 error\n");
   }
   SUBCASE("in messages") { CHECK(printable("mqtt://u:hunter2@h") == "mqtt://u:<secret>@h"); }
-}
-
-TEST_CASE("nearest") {
-  constexpr std::array<std::string_view, 8> names = {"table", "topic",   "batch", "max_bytes",
-                                                     "from",  "brokers", "delay", "id"};
-  const auto find = [&](std::string_view name) { return nearest(name, names).value_or(""); };
-  CHECK(find("tabel") == "table");
-  CHECK(find("form") == "from");
-  CHECK(find("Topic") == "topic");
-  CHECK(find("max-bytes") == "max_bytes");
-  CHECK(find("maxbytes") == "max_bytes");
-  CHECK(find("btach") == "batch");
-  CHECK(find("broker") == "brokers");
-  CHECK(find("brokers_list") == "brokers");
-  CHECK(find("delay_ms") == "delay");
-  CHECK(find("ID") == "id");
-  CHECK(find("ix").empty());
-  CHECK(find("cable_tv").empty());
-  CHECK(find("xyzzy").empty());
-  CHECK(find("").empty());
-  CHECK(find(std::string(100'000, 'x')).empty());
-  CHECK(did_you_mean("tabel", names) == "did you mean 'table'?");
-  CHECK(did_you_mean("xyzzy", names).empty());
-  CHECK_FALSE(nearest("x", {}).has_value());
 }

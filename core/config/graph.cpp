@@ -3,12 +3,15 @@
 
 #include "config/binder.hpp"
 #include "config/host_options.hpp"
+#include "config/option_table.hpp"
+#include "config/sink_policies.hpp"
 #include "config/text.hpp"
+
+#include <pipeline/host_port.hpp>
 
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <functional>
 #include <iterator>
 #include <optional>
@@ -22,7 +25,7 @@ namespace {
 
 constexpr std::string_view name_letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-";
 
-// Typed access to bound host options. What is null was wrong: the default stands.
+// Typed access to bound host options. A null cell stands for an option with an error, which keeps its default.
 class settings_reader {
  public:
   settings_reader(const pl_cell* cells, std::span<const pl_option> table) : cells_(cells), table_(table) {}
@@ -90,11 +93,11 @@ class pipeline_builder {
     return std::move(p_);
   }
 
-  /// Whether all nodes are in the pipeline, with all that they read from.
+  /// Return whether the pipeline contains all nodes of the document with all their inputs.
   [[nodiscard]] bool complete() const { return complete_; }
 
  private:
-  // The members of `map` that the table knows, or (false) those that it doesn't.
+  // Return the members of `map` whose keys are in `keys` (known) or are not in `keys` (!known).
   static value select(const value& map, const std::vector<std::string_view>& keys, bool known) {
     value part;
     part.type = value::kind::map;
@@ -113,7 +116,7 @@ class pipeline_builder {
     const auto* name = document_.find("name");
     p_.where = name != nullptr ? name->at() : document_.where;
     auto own = select(document_, structure, false);
-    // a place for anchors, as in compose files
+    // keys with x- are reserved for anchors, as in compose files
     std::erase_if(own.children, [](const value& child) { return child.key.starts_with("x-"); });
     const auto bound = bind_table(own, pipeline_options(), {"a pipeline", document_.where, structure, {}}, problems_);
     const settings_reader s(bound.cells(), pipeline_options());
@@ -122,6 +125,7 @@ class pipeline_builder {
     s.get("memory_limit", p_.memory_limit);
     s.get("lanes", p_.lanes);
     s.get("shutdown_timeout", p_.shutdown_timeout);
+    s.get("slow_call", p_.slow_call);
     s.get("state_dir", p_.state_dir);
     std::string word;
     s.get("delivery", word);
@@ -129,6 +133,8 @@ class pipeline_builder {
     read_log(s.object("log"));
     std::string listen;
     s.object("http").get("listen", listen);
+    const auto* http = document_.find("http");
+    p_.http.configured = http != nullptr && http->find("listen") != nullptr;
     if (!listen.empty()) read_listen(listen, bound.position_of("http.listen"));
   }
 
@@ -138,7 +144,7 @@ class pipeline_builder {
     const bool ok =
         name.find_first_not_of(allowed) == std::string::npos && name.find_first_not_of('.') != std::string::npos;
     if (name.empty() || ok) return;
-    problems_.error(where, fmt::format("'{}' is no name for a pipeline", printable(name)),
+    problems_.error(where, fmt::format("'{}' is not a valid pipeline name", printable(name)),
                     "use letters, digits, '_', '-' and '.'");
   }
 
@@ -154,24 +160,18 @@ class pipeline_builder {
 
   // host:port, :port, [::1]:port
   void read_listen(const std::string& listen, const location& where) {
-    if (listen == "off" || listen == "false") {  // YAML 1.1 tools turn off into false
+    if (listen == "off" || listen == "false") {  // YAML 1.1 tools convert off to false
       p_.http.enabled = false;
       return;
     }
-    const auto colon = listen.rfind(':');
-    std::uint16_t port = 0;
-    const auto* end = listen.data() + listen.size();
-    const bool numeric = colon != std::string::npos && colon + 1 < listen.size() &&
-                         std::from_chars(listen.data() + colon + 1, end, port) == std::from_chars_result{end, {}};
-    auto host = listen.substr(0, numeric ? colon : 0);
-    const bool bracketed = host.size() > 2 && host.front() == '[' && host.back() == ']';
-    if (!numeric || (!bracketed && host.find(':') != std::string::npos)) {
-      problems_.error(where, fmt::format("'listen' wants host:port or off, got '{}'", printable(listen)),
+    auto address = parse_host_port(listen);
+    if (!address) {
+      problems_.error(where, fmt::format("'listen' must be host:port or off, got '{}'", printable(listen)),
                       "for example 127.0.0.1:9464");
       return;
     }
-    p_.http.host = host.empty() ? "0.0.0.0" : bracketed ? host.substr(1, host.size() - 2) : host;
-    p_.http.port = port;
+    p_.http.host = address->host.empty() ? "0.0.0.0" : std::move(address->host);
+    p_.http.port = address->port;
   }
 
   // --------------------------------------------------------------------------------------------------------- nodes
@@ -185,7 +185,7 @@ class pipeline_builder {
     }
     if (!map->is_map()) {
       complete_ = false;
-      problems_.error(map->at(), fmt::format("'{}' wants a map of names to {}s", section, to_string(r)),
+      problems_.error(map->at(), fmt::format("'{}' must be a map of names to {}s", section, to_string(r)),
                       fmt::format("write the name of each {} and its options below it", to_string(r)));
       return;
     }
@@ -203,20 +203,20 @@ class pipeline_builder {
 
   bool is_new_name(const value& child, role r) {
     if (child.key.empty() || child.key.find_first_not_of(name_letters) != std::string::npos) {
-      problems_.error(child.key_where, fmt::format("'{}' is no name for a {}", printable(child.key), to_string(r)),
+      problems_.error(child.key_where, fmt::format("'{}' is not a valid {} name", printable(child.key), to_string(r)),
                       "use letters, digits, '_' and '-'");
       return false;
     }
     if (child.key == "dead_letters") {
-      problems_.error(child.key_where, "the name 'dead_letters' is taken",
+      problems_.error(child.key_where, "the name 'dead_letters' is reserved",
                       "write dead_letters at the top level, or choose another name");
       return false;
     }
     const auto first = std::find_if(names_.begin(), names_.end(), [&](const auto& n) { return n.name == child.key; });
     if (first == names_.end()) return true;
     problems_
-        .error(child.key_where, fmt::format("the name '{}' is taken by a {}", child.key, to_string(first->of)),
-               "names are unique over sources, transforms and sinks")
+        .error(child.key_where, fmt::format("the name '{}' is already used by a {}", child.key, to_string(first->of)),
+               "names must be unique across sources, transforms and sinks")
         .note(first->where, "first used here");
     return false;
   }
@@ -248,7 +248,7 @@ class pipeline_builder {
     return n;
   }
 
-  // --set sinks.stroe.batch.rows=1 makes a node without a plugin, which isn't what was meant.
+  // Report a --set with a misspelt node name: --set sinks.stroe.batch.rows=1 would create a node without a plugin.
   bool is_misspelt_set(const value& v, role r, const value& siblings) {
     const auto& source = v.key_where.source();
     if (source == nullptr || source->from() != source_text::origin::command_line || v.find("plugin") != nullptr) {
@@ -272,27 +272,48 @@ class pipeline_builder {
     std::string word;
     s.get("delivery", word);
     if (!word.empty()) n.delivery = word == "exactly_once" ? delivery::exactly_once : delivery::at_least_once;
+    read_policies(n, bound, s);
     const auto batch = s.object("batch");
     batch.get("rows", n.batch.rows);
     batch.get("delay", n.batch.delay);
     batch.get("max_bytes", n.batch.max_bytes);
+    batch.get("max_rows", n.batch.max_rows);
     const auto retry = s.object("retry");
     retry.get("initial", n.retry.initial);
     retry.get("max", n.retry.max);
     retry.get("multiplier", n.retry.multiplier);
     retry.get("jitter", n.retry.jitter);
     retry.get("give_up_after", n.retry.give_up_after);
-    s.object("queue").get("max_bytes", n.queue.max_bytes);
+    const auto queue = s.object("queue");
+    queue.get("max_bytes", n.queue.max_bytes);
+    queue.get("disk", n.queue.disk);
+    s.object("collapse").get("originals", n.collapse.originals);
+    s.object("collapse").get("per", n.collapse.per);
     if (n.retry.initial > n.retry.max) {
       problems_.error(bound.position_of("retry.initial"), "'retry.initial' is longer than 'retry.max'",
-                      "the first wait can't be the longest");
+                      "the first delay must not exceed the longest");
     }
     const auto from = s.list("from");
     if (n.role != role::source && n.name != "dead_letters" && from.empty()) complete_ = false;
     for (std::size_t i = 0; i < from.size(); ++i) add_input(n, from[i], bound.position_of(fmt::format("from[{}]", i)));
     if (n.role != role::source && from.empty() && is_empty_list(bound)) {
-      problems_.error(bound.position_of("from"), "'from' names nothing", "write the name of a source or a transform");
+      problems_.error(bound.position_of("from"), "'from' is empty", "write the name of a source or a transform");
     }
+  }
+
+  // What a sink does with rows that it cannot write.
+  static void read_policies(node& n, const bound_options& bound, const settings_reader& s) {
+    if (n.role != role::sink) return;
+    std::string word;
+    s.get("on_failure", word);
+    if (word == "dead_letters") n.on_failure = failure_policy::dead_letters;
+    n.on_failure_where = bound.position_of("on_failure");
+    word.clear();
+    s.get("when_full", word);
+    for (const auto policy : {full_policy::drop_newest, full_policy::drop_oldest})
+      if (word == to_string(policy)) n.when_full = policy;
+    if (word == "discard") n.when_letters_full = full_dead_letters::discard;
+    n.when_full_where = bound.position_of("when_full");
   }
 
   static bool is_empty_list(const bound_options& bound) {
@@ -302,13 +323,13 @@ class pipeline_builder {
 
   void add_input(node& n, const std::string& text, const location& where) {
     if (text.empty()) complete_ = false;
-    if (text.empty()) return;  // reported when it was bound, or an empty text
+    if (text.empty()) return;  // already reported when it was bound, or an empty text
     const auto dot = text.find('.');
     input in{text.substr(0, dot), dot == std::string::npos ? std::string() : text.substr(dot + 1), where};
     const bool twice = std::any_of(n.from.begin(), n.from.end(),
                                    [&](const input& other) { return other.node == in.node && other.port == in.port; });
     if (twice) {
-      problems_.error(where, fmt::format("'{}' is named twice", printable(text)), "each record would come twice");
+      problems_.error(where, fmt::format("'{}' is listed twice", printable(text)), "each record would arrive twice");
     } else {
       n.from.push_back(std::move(in));
     }
@@ -319,7 +340,7 @@ class pipeline_builder {
     if (v == nullptr || v->is_null()) return;
     auto copy = *v;
     if (auto* from = copy.find("from")) {
-      problems_.error(from->key_where, "the dead letters have no 'from'", "they come from everywhere; remove it");
+      problems_.error(from->key_where, "dead_letters has no 'from'", "remove it: dead letters come from all nodes");
       std::erase_if(copy.children, [](const value& child) { return child.key == "from"; });
     }
     p_.dead_letters = read_node(copy, role::sink, "dead_letters", nullptr);
@@ -344,11 +365,12 @@ class graph_checker {
  public:
   graph_checker(const pipeline& p, diagnostics& problems) : p_(p), problems_(problems) {}
 
-  // complete: no node was left out, so that what nobody reads is really unread.
+  // `complete`: no node was left out because of an error, so that nodes without readers can be reported.
   void check(bool complete) {
     for (const auto* n : p_.nodes()) {
       for (const auto& in : n->from) check_input(*n, in);
     }
+    check_sink_policies(p_, problems_);
     find_cycles();
     if (complete) find_unread();
   }
@@ -358,15 +380,14 @@ class graph_checker {
     const auto* target = p_.find(in.node);
     if (target == nullptr) {
       const auto names = readable_names(reader);
-      problems_.error(in.where, fmt::format("no source or transform is called '{}'", printable(in.node)),
+      problems_.error(in.where, fmt::format("no source or transform is named '{}'", printable(in.node)),
                       hint_for(in, names));
-      if (const auto meant = nearest(in.node, names)) excused_.emplace_back(*meant);
+      if (const auto meant = nearest_name(in.node, names)) excused_.emplace_back(*meant);
       for (const auto* n : p_.nodes()) {
         if (n->plugin == in.node) excused_.push_back(n->name);
       }
     } else if (target->role == role::sink) {
-      problems_.error(in.where, fmt::format("'{}' is a sink: nothing can be read from it", in.node),
-                      upstream_of(*target));
+      problems_.error(in.where, fmt::format("'{}' is a sink, and sinks have no output", in.node), upstream_of(*target));
     }
   }
 
@@ -383,19 +404,20 @@ class graph_checker {
     for (const auto* n : p_.nodes()) {
       if (!hint.empty()) return hint;
       if (n->role != role::sink && n->plugin == in.node) {
-        hint = fmt::format("the node with the plugin {} is called '{}'", n->plugin, n->name);
+        hint = fmt::format("the node with the plugin {} is named '{}'", n->plugin, n->name);
       }
     }
     std::string all;
-    for (const auto name : names) all += fmt::format("{}{}", all.empty() ? "there are: " : ", ", name);
+    for (const auto name : names) all += fmt::format("{}{}", all.empty() ? "available: " : ", ", name);
     return hint.empty() ? all : hint;
   }
 
   static std::string upstream_of(const node& sink) {
-    return sink.from.empty() ? std::string() : fmt::format("read from '{}', as it does", sink.from.front().node);
+    if (sink.from.empty()) return {};
+    return fmt::format("read from '{}', the input of the sink", sink.from.front().node);
   }
 
-  // Depth first along `from`; a node that is met while it is still open closes a circle.
+  // Search depth first along `from`. A node that is reached again while it is still open closes a cycle.
   void find_cycles() {
     std::vector<const node*> open, done;
     for (const auto& t : p_.transforms) visit(t, open, done);
@@ -418,12 +440,11 @@ class graph_checker {
     done.push_back(&n);
   }
 
-  // nodes[i] reads from nodes[i + 1], the last from the first; shown in the direction of the data.
+  // Report a cycle in the direction of the data. nodes[i] reads from nodes[i + 1], the last node from the first.
   void report_cycle(const std::vector<const node*>& nodes, const location& where) {
     std::string path = nodes.front()->name;
     std::for_each(nodes.rbegin(), nodes.rend(), [&](const node* n) { path += " -> " + n->name; });
-    problems_.error(where, "the transforms go round in a circle: " + path,
-                    "let one of them read from a source instead");
+    problems_.error(where, "the transforms form a cycle: " + path, "make one of them read from a source instead");
   }
 
   void find_unread() {
@@ -434,16 +455,22 @@ class graph_checker {
     std::sort(read.begin(), read.end());
     for (const auto* n : p_.nodes()) {
       if (n->role == role::sink || std::binary_search(read.begin(), read.end(), n->name)) continue;
-      problems_.error(n->where, fmt::format("nothing reads from the {} '{}'", to_string(n->role), n->name),
-                      fmt::format("add 'from: {}' to a transform or a sink, or remove it", n->name));
+      auto hint = fmt::format("add 'from: {}' to a transform or a sink, or remove it", n->name);
+      // A sink may be commented out for an experiment.
+      if (n->role == role::transform)
+        problems_.warning(n->where,
+                          fmt::format("nothing reads from the transform '{}', so its rows are discarded", n->name),
+                          std::move(hint));
+      else
+        problems_.error(n->where, fmt::format("nothing reads from the source '{}'", n->name), std::move(hint));
     }
   }
 
-  static constexpr std::size_t max_chain = 10'000;  // of recursion
+  static constexpr std::size_t max_chain = 10'000;  // limit of the recursion
 
   const pipeline& p_;
   diagnostics& problems_;
-  std::vector<std::string> excused_;  // would be read, but for a typing error
+  std::vector<std::string> excused_;  // nodes whose reader probably misspelt the name; not reported as unread
 };
 
 }  // namespace

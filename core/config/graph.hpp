@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From a document to a pipeline, checked as a graph. Internal to core/config.
+// Convert a document to a pipeline, and check the pipeline as a graph. Internal to core/config.
 #pragma once
 
 #include "config/diagnostics.hpp"
@@ -8,8 +8,8 @@
 
 namespace pl::config {
 
-/// Takes over what the document says; what is wrong is reported and has its default. Graph checks (dangling inputs,
-/// cycles, unused nodes, no source or sink) included.
+/// Build the pipeline of the document. An invalid setting is reported and keeps its default. Also check the graph for
+/// dangling inputs, cycles, unused nodes, and a missing source or sink.
 [[nodiscard]] pipeline build_pipeline(const value& document, diagnostics& problems);
 
 }  // namespace pl::config

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the host itself understands, declared like a plugin's options. Internal to core/config.
+// The host's own options, declared like a plugin's options. Internal to core/config.
 #pragma once
 
 #include "config/pipeline.hpp"
@@ -16,7 +16,7 @@ namespace pl::config {
 [[nodiscard]] std::span<const pl_option> pipeline_options();
 /// Top level: sources, transforms, sinks, dead_letters. Their fields are those of node_options().
 [[nodiscard]] std::span<const pl_option> structure_options();
-/// Every node of that role; whatever else a node has is its plugin's.
+/// The host's options of every node of that role. All other options of a node belong to its plugin.
 [[nodiscard]] std::span<const pl_option> node_options(role r);
 [[nodiscard]] std::span<const pl_option> dead_letter_options();
 

@@ -53,7 +53,7 @@ class scalar_expander {
     return result;
   }
 
-  // The length of the reference at the front, up to its '}' (those of nested references don't count); npos: none.
+  // Return the length of the reference at the front, up to its '}' (skipping nested references); npos if not closed.
   static std::size_t reference_length(std::string_view text) {
     std::size_t open = 0;
     for (std::size_t at = 0; at < text.size(); ++at) {
@@ -66,7 +66,7 @@ class scalar_expander {
   std::size_t expand_reference(std::string_view text, int level, std::string& result) {
     const auto length = reference_length(text);
     if (length == npos) {
-      fail("${", "'${' without its '}'", "close it, or write '$${' for a plain '${'");
+      fail("${", "'${' without a closing '}'", "close it, or write '$${' for a plain '${'");
       return text.size();
     }
     if (level >= max_nesting) {
@@ -87,13 +87,13 @@ class scalar_expander {
     const auto name = inside.substr(0, colon);
     const auto rest = colon == npos ? std::string_view() : inside.substr(colon);
     if (!is_name(name) || !(rest.empty() || rest.starts_with(":-") || rest.starts_with(":?"))) {
-      fail(reference, fmt::format("'{}' is no reference", printable(reference)),
+      fail(reference, fmt::format("'{}' is not a valid reference", printable(reference)),
            "write ${NAME}, ${NAME:-default}, ${NAME:?message} or ${file:/path}; '$${' for a plain '${'");
       return {};
     }
     auto found = env_.variable ? env_.variable(name) : std::nullopt;
     if (found && find_invalid_utf8(*found) != npos) {
-      fail(reference, fmt::format("the variable {} isn't valid UTF-8", name), {});
+      fail(reference, fmt::format("the variable {} is not valid UTF-8", name), {});
       return {};
     }
     if (found && (rest.empty() || !found->empty())) return std::move(*found);
@@ -112,7 +112,7 @@ class scalar_expander {
   }
 
   std::string read_file(std::string_view reference, const std::string& path) {
-    std::string why = "no way to read files here";
+    std::string why = "reading files is not supported here";
     auto found = env_.read_file ? env_.read_file(path, why) : std::nullopt;
     if (!found) {
       fail(reference, fmt::format("can't read the file '{}': {}", printable(path), why), {});
@@ -122,9 +122,10 @@ class scalar_expander {
     if (found->ends_with('\n')) found->pop_back();
     if (found->ends_with('\r')) found->pop_back();
     if (found->find('\0') != npos || find_invalid_utf8(*found) != npos) {
-      fail(reference, fmt::format("the file '{}' isn't text (UTF-8)", printable(path)), {});
+      fail(reference, fmt::format("the file '{}' is not text (UTF-8)", printable(path)), {});
       return {};
     }
+    scalar_.file_texts.push_back(*found);
     return std::move(*found);
   }
 
@@ -133,7 +134,7 @@ class scalar_expander {
     problems_.error(place_of(reference), std::move(message), std::move(hint));
   }
 
-  // The reference itself, where it can be found in the source as it is (escapes and folded lines may hide it).
+  // Return the place of the reference if the source contains it literally (escapes and folded lines may hide it).
   location place_of(std::string_view reference) {
     const auto& where = scalar_.where;
     if (!where.exact()) return where;
@@ -157,6 +158,21 @@ void interpolate(value& root, const environment& env, diagnostics& problems) {
     scalar_expander(root, env, problems).run();
   }
   for (auto& child : root.children) interpolate(child, env, problems);
+}
+
+bool read_files_again(value& root, const environment& env) {
+  bool changed = false;
+  if (root.is_scalar() && root.written.find("${file:") != std::string::npos) {
+    value fresh = root;
+    fresh.text = root.written;
+    fresh.file_texts.clear();
+    diagnostics unread;
+    scalar_expander(fresh, env, unread).run();
+    changed = !unread.has_errors() && fresh.text != root.text;
+    if (changed) root = std::move(fresh);
+  }
+  for (auto& child : root.children) changed = read_files_again(child, env) || changed;
+  return changed;
 }
 
 }  // namespace pl::config

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// ${NAME}, ${NAME:-default}, ${NAME:?message}, ${file:/path}, $$. Internal to core/config.
+// Interpolation of ${NAME}, ${NAME:-default}, ${NAME:?message}, ${file:/path} and $$. Internal to core/config.
 #pragma once
 
 #include "config/diagnostics.hpp"
@@ -8,7 +8,11 @@
 
 namespace pl::config {
 
-/// Replaces references in all scalars below `root` (not in keys). The result is text, never YAML again.
+/// Replace references in all scalars below `root` (not in keys). The result is text and is not parsed as YAML again.
 void interpolate(value& root, const environment& env, diagnostics& problems);
+
+/// Read the files of ${file:/path} below an interpolated `root` again. Return whether a text changed. What cannot be read
+/// stays as it is.
+bool read_files_again(value& root, const environment& env);
 
 }  // namespace pl::config

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/load.hpp"
 
+#include "config/file_text.hpp"
 #include "config/test_support.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <chrono>
@@ -12,6 +14,7 @@
 #include <filesystem>
 #include <fstream>
 #include <string>
+#include <thread>
 
 using namespace pl::config;
 using namespace pl::config::test;
@@ -19,7 +22,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// A directory that goes away.
+// A directory that the destructor removes.
 class temporary_directory {
  public:
   temporary_directory() {
@@ -47,7 +50,7 @@ load_result load_one(const std::string& text, const std::vector<std::string>& se
   return load(std::vector<file_arg>{{"c.yaml", text}}, sets, world());
 }
 
-// The text of one option of the sink, after everything.
+// Returns the text of an option of the sink after loading.
 std::string text_after(const std::string& written) {
   const auto r = load_one(
       "name: n\nsources: {s: {plugin: a}}\nsinks:\n  k:\n    plugin: b\n    from: s\n    x: " + written + "\n");
@@ -83,7 +86,7 @@ sinks:
     batch: {rows: 500, delay: 1s, max_bytes: 1MiB}
     retry: {initial: 1s, max: 1m, multiplier: 1.5, jitter: 0, give_up_after: 1h}
     queue: {max_bytes: 16MiB}
-  notify: {plugin: mqtt_sink, from: [alerts, parsed.invalid]}
+  notify: {plugin: mqtt_sink, from: [alerts, parsed.invalid], delivery: at_least_once, retry: {give_up_after: 1m}, on_failure: dead_letters, when_full: drop_oldest}
 dead_letters: {plugin: file_sink, path: d, batch: {rows: 1}}
 )");
   REQUIRE_MESSAGE(r.problems.empty(), r.problems.render());
@@ -96,7 +99,7 @@ dead_letters: {plugin: file_sink, path: d, batch: {rows: 1}}
   CHECK(p.lanes == 3);
   CHECK(p.shutdown_timeout == 90s);
   CHECK(p.state_dir == "/var/lib/pipeline");
-  CHECK(p.http == http_settings{true, "::1", 9000});
+  CHECK(p.http == http_settings{true, "::1", 9000, true});
   CHECK(p.log == log_settings{PL_LOG_DEBUG, log_format::json});
   REQUIRE(p.sources.size() == 2);
   CHECK(p.sources[0].lanes == 3);
@@ -115,6 +118,10 @@ dead_letters: {plugin: file_sink, path: d, batch: {rows: 1}}
   CHECK(store.batch == batch_settings{500, 1s, 1U << 20U});
   CHECK(store.retry == retry_settings{1s, 60s, 1.5, 0, 1h});
   CHECK(store.queue == queue_settings{16U << 20U});
+  CHECK(store.on_failure == failure_policy::stop);
+  CHECK(store.when_full == full_policy::block);
+  CHECK(p.sinks[1].on_failure == failure_policy::dead_letters);
+  CHECK(p.sinks[1].when_full == full_policy::drop_oldest);
   REQUIRE(store.options.children.size() == 1);
   REQUIRE(p.dead_letters);
   CHECK(p.dead_letters->name == "dead_letters");
@@ -147,16 +154,16 @@ TEST_CASE("defaults of the host") {
   CHECK_FALSE(p.dead_letters);
 }
 
-TEST_CASE("where to listen") {
+TEST_CASE("listen address") {
   const auto http = [](const std::string& listen) {
     const auto r = load_one(std::string(small) + "http: {listen: \"" + listen + "\"}\n");
     REQUIRE_MESSAGE(r.ok(), r.problems.render());
     return r.pipelines.front().http;
   };
   CHECK_FALSE(http("off").enabled);
-  CHECK(http("0.0.0.0:80") == http_settings{true, "0.0.0.0", 80});
-  CHECK(http(":0") == http_settings{true, "0.0.0.0", 0});
-  CHECK(http("localhost:65535") == http_settings{true, "localhost", 65535});
+  CHECK(http("0.0.0.0:80") == http_settings{true, "0.0.0.0", 80, true});
+  CHECK(http(":0") == http_settings{true, "0.0.0.0", 0, true});
+  CHECK(http("localhost:65535") == http_settings{true, "localhost", 65535, true});
   for (const auto* bad : {"x", "x:", "x:y", "x:65536", "::1:80", "x:-1", "x:1 "}) {
     CAPTURE(bad);
     CHECK_FALSE(load_one(std::string(small) + "http: {listen: \"" + bad + "\"}\n").ok());
@@ -173,6 +180,10 @@ TEST_CASE("equal_settings") {
   CHECK_FALSE(equal_settings(sink(""), sink(", batch: {rows: 1001}")));
   CHECK_FALSE(equal_settings(sink(""), sink(", writers: 2")));
   CHECK_FALSE(equal_settings(sink(""), sink(", retry: {give_up_after: 1h}")));
+  CHECK_FALSE(equal_settings(sink(", retry: {give_up_after: 1h}"),
+                             sink(", retry: {give_up_after: 1h}, on_failure: dead_letters")));
+  CHECK_FALSE(equal_settings(sink(""), sink(", when_full: drop_newest")));
+  CHECK(equal_settings(sink(""), sink(", when_full: block, on_failure: stop")));
 }
 
 TEST_CASE("references") {
@@ -197,7 +208,7 @@ TEST_CASE("references") {
   CHECK(text_after("x-${file:/run/secrets/db}") == "x-hunter2");
 }
 
-TEST_CASE("a variable can't bring in YAML") {
+TEST_CASE("the value of a variable is not parsed as YAML") {
   const auto r = load_one(
       std::string("name: n\nsources: {s: {plugin: a}}\nsinks:\n  k:\n    plugin: b\n    from: s\n    x: ${YAML}\n"));
   REQUIRE(r.ok());
@@ -207,7 +218,7 @@ TEST_CASE("a variable can't bring in YAML") {
   CHECK(x->written == "${YAML}");
 }
 
-TEST_CASE("references nested without end are refused") {
+TEST_CASE("deeply nested references are rejected") {
   std::string nested = "x";
   for (int i = 0; i < 1000; ++i) nested = "${NOPE:-" + nested + "}";
   CHECK_FALSE(load_one("name: " + nested + "\n").ok());
@@ -237,6 +248,21 @@ sinks:
   CHECK(sinks[2].from.size() == 2);
   CHECK(sinks[2].batch.rows == 5);
   CHECK(sinks[3].batch.rows == 5);
+}
+
+TEST_CASE("standard tags, and anchors that wait for their use") {
+  const auto r = load_one(R"(
+name: !!str n
+x-limit: &limit 80
+x-more: {deep: &deep text}
+sources: {s: !!map {plugin: a, own: "!ok && x", other: '&x', flow: !!int 5}}
+sinks: {one: &one {plugin: b, from: s, batch: {rows: &rows 5}}, two: {plugin: b, from: s, batch: {rows: *rows}}}
+)");
+  REQUIRE_MESSAGE(r.problems.empty(), r.problems.render());
+  CHECK(r.pipelines.front().name == "n");
+  CHECK(r.pipelines.front().sources[0].options.find("own")->text == "!ok && x");
+  CHECK(r.pipelines.front().sources[0].options.find("flow")->text == "5");
+  CHECK(r.pipelines.front().sinks[1].batch.rows == 5);
 }
 
 TEST_CASE("bombs are bounded") {
@@ -280,7 +306,7 @@ TEST_CASE("bombs are bounded") {
     for (int i = 0; i < 120'000; ++i) wide += "1,";
     CHECK(errors(wide + "1]\n").find("too many values") != std::string::npos);
   }
-  SUBCASE("a million keys are too many, and ninety thousand no trouble") {
+  SUBCASE("150,000 keys are rejected, and 49,000 are accepted") {
     std::string keys;
     for (int i = 0; i < 49'000; ++i) keys += "x-" + std::to_string(i) + ": 1\n";
     CHECK(load_one(small + keys).ok());
@@ -337,7 +363,7 @@ sinks:
   CHECK(options.find("secret")->text == "hunter2");
 }
 
-TEST_CASE("--set with several pipelines goes where the node is, else everywhere") {
+TEST_CASE("--set applies to the pipelines that have the node, or to all pipelines") {
   const std::string two =
       "name: a\nsources: {s: {plugin: a}}\nsinks: {k: {plugin: b, from: s}}\n---\nname: b\nsources: {s: {plugin: "
       "a}}\nsinks: {l: {plugin: b, from: s}}\n";
@@ -365,9 +391,9 @@ TEST_CASE("files and documents") {
     CHECK(r.pipelines[0].name == "n");
     CHECK(r.pipelines[1].name == "m");
   }
-  SUBCASE("the same name twice") {
+  SUBCASE("duplicate name") {
     CHECK(load_files({{"a.yaml", small}, {"b.yaml", small}}).problems.render() ==
-          "b.yaml:1:7: error: another pipeline is called 'n'; give each a name of its own\n"
+          "b.yaml:1:7: error: another pipeline is named 'n'; give each pipeline a unique name\n"
           "    1 | name: n\n"
           "      |       ^\n"
           "a.yaml:1:7: note: first used here\n"
@@ -375,36 +401,36 @@ TEST_CASE("files and documents") {
           "      |       ^\n"
           "1 error\n");
   }
-  SUBCASE("what can't be read") {
+  SUBCASE("unreadable files") {
     const auto shown =
         load_files({{dir / "oen.yaml", {}}, {dir / ".", {}}, {"/nowhere/at/all.yaml", {}}}).problems.render();
     CHECK(shown == (dir / "oen.yaml") + ": error: can't read the file: No such file or directory; did you mean '" +
                        one + "'?\n" + (dir / ".") + ": error: is a directory; name a file in it\n" +
                        "/nowhere/at/all.yaml: error: can't read the file: No such file or directory\n3 errors\n");
   }
-  SUBCASE("what isn't text") {
+  SUBCASE("binary files") {
     const std::string utf16("\xff\xfen\0a\0", 6), binary(
                                                       "\x7f"
                                                       "ELF\0\0",
                                                       6);
     CHECK(load_files({{"a", utf16}, {"b", binary}}).problems.render() ==
           "a: error: the file is UTF-16; save it as UTF-8\n"
-          "b: error: the file isn't text: it holds NUL bytes\n"
+          "b: error: the file is not text: it contains NUL bytes\n"
           "2 errors\n");
   }
-  SUBCASE("one broken file doesn't hide the errors of the next") {
+  SUBCASE("one broken file does not hide the errors of the next") {
     const auto r = load_files({{"a", "name: [\n"}, {"b", "name: 1\nsourcess: 1\n"}, {one, {}}});
     CHECK(r.pipelines.size() == 2);
     CHECK(r.problems.errors() == 4);
   }
-  SUBCASE("no file at all") {
+  SUBCASE("no file") {
     const auto r = load_files({});
     CHECK(r.ok());
     CHECK(r.pipelines.empty());
   }
 }
 
-TEST_CASE("the process's own environment") {
+TEST_CASE("the environment of the process") {
   const temporary_directory dir;
   const auto secret = dir.write("secret", "s3cret\n\n");
   setenv("PL_CONFIG_TEST", "value", 1);
@@ -415,4 +441,66 @@ TEST_CASE("the process's own environment") {
   CHECK(env.read_file(secret, why) == "s3cret\n\n");
   CHECK_FALSE(env.read_file(dir / "nothing", why).has_value());
   CHECK(why == "No such file or directory");
+}
+
+TEST_CASE("--set x=@file sets the content of the file, as a secret") {
+  const auto result = [](const std::string& set) {
+    const std::vector<file_arg> files{
+        {"c.yaml", "name: n\nsources: {s: {plugin: a}}\nsinks: {k: {plugin: b, from: s}}\n"}};
+    return load(files, std::vector<std::string>{set}, world());
+  };
+  auto loaded = result("sinks.k.password=@/run/secrets/db");
+  REQUIRE_MESSAGE(loaded.ok(), loaded.problems.render());
+  const auto* password = loaded.pipelines.front().sinks.front().options.find("password");
+  REQUIRE(password != nullptr);
+  CHECK(password->text == "hunter2");
+  CHECK(password->secret);
+  CHECK(result("sinks.k.password=\"@text\"").pipelines.front().sinks.front().options.find("password")->text == "@text");
+  for (const auto* set : {"sinks.k.password=@", "sinks.k.password=@/no/such/file", "sinks.k.password=@/a{b}"})
+    CHECK_MESSAGE(!result(set).ok(), set);
+}
+
+TEST_CASE("a FIFO as a file: what a program writes is read, and without a writer there is an error, not a wait") {
+  const temporary_directory dir;
+  const auto path = dir / "fifo";
+  REQUIRE(::mkfifo(path.c_str(), 0600) == 0);
+  std::string why;
+  const auto begin = std::chrono::steady_clock::now();
+  CHECK_FALSE(read_file_text(path, 100, why, std::chrono::milliseconds(50)));
+  CHECK(why == "nothing was written to this FIFO in time");
+  CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(5));
+  std::thread writer([&] { std::ofstream(path) << "name: n\n"; });
+  CHECK(read_file_text(path, 100, why) == "name: n\n");
+  writer.join();
+  CHECK_FALSE(read_file_text(dir / "missing", 100, why));
+  CHECK(why == "No such file or directory");
+  CHECK_FALSE(read_file_text(dir / ".", 100, why));
+  CHECK(why == "is a directory");
+  CHECK(read_file_text("/dev/null", 100, why) == "");
+  CHECK(read_file_text("/dev/zero", 100, why) == std::string(100, '\0'));
+}
+
+TEST_CASE("secrets are read from their files again; an unreadable file leaves the value as it is") {
+  const temporary_directory dir;
+  const auto file = dir.write("password", "old\n");
+  auto loaded =
+      load(std::vector<file_arg>{{"c.yaml",
+                                  "name: n\nsources: {s: {plugin: a}}\nsinks:\n  k:\n    plugin: b\n    from: s\n"
+                                  "    url: \"u:${file:" +
+                                      file + "}@db\"\n    deep: {list: [\"${file:" + file + "}\"]}\n"}},
+           {}, process_environment());
+  REQUIRE_MESSAGE(loaded.ok(), loaded.problems.render());
+  auto& p = loaded.pipelines.front();
+  const auto text = [&](const char* option) { return p.sinks.front().options.find(option)->text; };
+  CHECK(text("url") == "u:old@db");
+  CHECK_FALSE(read_secrets_again(p, process_environment()));
+  dir.write("password", "new\n");
+  CHECK(read_secrets_again(p, process_environment()));
+  CHECK(text("url") == "u:new@db");
+  CHECK(p.sinks.front().options.find("deep")->children.front().children.front().text == "new");
+  CHECK(p.sinks.front().options.find("url")->secret);
+  CHECK_FALSE(read_secrets_again(p, process_environment()));
+  std::filesystem::remove(file);
+  CHECK_FALSE(read_secrets_again(p, process_environment()));
+  CHECK(text("url") == "u:new@db");
 }

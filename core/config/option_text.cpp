@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/option_text.hpp"
 
-#include "config/binder.hpp"
+#include "config/option_table.hpp"
 #include "config/scalars.hpp"
 
 #include <fmt/format.h>
@@ -13,23 +13,30 @@
 
 namespace pl::config {
 
-namespace {
-
-std::string limit_text(std::uint32_t kind, double limit) {
-  const auto whole = [](double n) { return static_cast<std::int64_t>(std::clamp(n, 0.0, 9.2e18)); };
-  if (kind == PL_OPT_DURATION) return format_duration(whole(limit * 1e9));
-  if (kind == PL_OPT_SIZE) return format_size(whole(limit));
-  return fmt::format("{}", limit);
-}
-
-}  // namespace
-
-std::span<const pl_option> options_of(const pl_component& component) {
-  return {component.options, component.options == nullptr ? 0 : component.noptions};
-}
-
-std::span<const pl_option> fields_of(const pl_option& option) {
-  return {option.fields, option.fields == nullptr ? 0 : option.nfields};
+std::string kind_name(const pl_option& option) {
+  switch (option.kind) {
+    case PL_OPT_TEXT:
+      return "text";
+    case PL_OPT_BOOL:
+      return "true or false";
+    case PL_OPT_INT:
+      return "a whole number";
+    case PL_OPT_FLOAT:
+      return "a number";
+    case PL_OPT_DURATION:
+      return "a duration";
+    case PL_OPT_SIZE:
+      return "a size";
+    case PL_OPT_CHOICE:
+      return fmt::format("one of {}", fmt::join(split_choices(view(option.allowed)), ", "));
+    case PL_OPT_LIST:
+      return "a list";
+    case PL_OPT_MAP:
+    case PL_OPT_OBJECT:
+      return "a map";
+    default:
+      return "a single value";
+  }
 }
 
 std::string type_text(const pl_option& option) {
@@ -57,6 +64,13 @@ std::string type_text(const pl_option& option) {
     default:
       return "any value";
   }
+}
+
+std::string limit_text(std::uint32_t kind, double limit) {
+  const auto whole = [](double n) { return static_cast<std::int64_t>(std::clamp(n, 0.0, 9.2e18)); };
+  if (kind == PL_OPT_DURATION) return format_duration(whole(limit * 1e9));
+  if (kind == PL_OPT_SIZE) return format_size(whole(limit));
+  return fmt::format("{}", limit);
 }
 
 std::string range_text(const pl_option& option) {

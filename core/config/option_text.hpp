@@ -1,22 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
-// How an option is described, wherever it is. Internal to core/config.
+// Texts about an option, for messages and references. Pure functions, for any thread. Internal to core/config.
 #pragma once
 
 #include <pipeline/abi.h>
 
-#include <span>
+#include <cstdint>
 #include <string>
 
 namespace pl::config {
 
-[[nodiscard]] std::span<const pl_option> options_of(const pl_component& component);
-[[nodiscard]] std::span<const pl_option> fields_of(const pl_option& option);
-
-/// "whole number", "list of text", "json | text".
+/// Return the kind as shown in messages: "a whole number", "one of json, text".
+[[nodiscard]] std::string kind_name(const pl_option& option);
+/// Return the kind as shown in references: "whole number", "list of text", "json | text".
 [[nodiscard]] std::string type_text(const pl_option& option);
-/// "1 to 100", "at least 1s", or empty.
+/// Return a bound of the range in the option's unit: "100", "1s", "64KiB".
+[[nodiscard]] std::string limit_text(std::uint32_t kind, double limit);
+/// Return "1 to 100", "at least 1s", or an empty text.
 [[nodiscard]] std::string range_text(const pl_option& option);
-/// "required", the default, "(secret)", or empty.
+/// Return "required", the default, "(secret)", or an empty text.
 [[nodiscard]] std::string default_text(const pl_option& option);
 
 }  // namespace pl::config

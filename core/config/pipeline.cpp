@@ -17,10 +17,24 @@ std::string_view to_string(role r) {
   return "sink";
 }
 
+std::string_view to_string(full_policy p) {
+  switch (p) {
+    case full_policy::block:
+      return "block";
+    case full_policy::drop_newest:
+      return "drop_newest";
+    case full_policy::drop_oldest:
+      break;
+  }
+  return "drop_oldest";
+}
+
 bool equal_settings(const node& a, const node& b) {
   const auto same_input = [](const input& x, const input& y) { return x.node == y.node && x.port == y.port; };
   return a.role == b.role && a.name == b.name && a.plugin == b.plugin && a.lanes == b.lanes && a.writers == b.writers &&
-         a.batch == b.batch && a.retry == b.retry && a.queue == b.queue && a.delivery == b.delivery &&
+         a.batch == b.batch && a.retry == b.retry && a.queue == b.queue && a.collapse == b.collapse &&
+         a.when_letters_full == b.when_letters_full && a.delivery == b.delivery && a.on_failure == b.on_failure &&
+         a.when_full == b.when_full &&
          std::equal(a.from.begin(), a.from.end(), b.from.begin(), b.from.end(), same_input);
 }
 
@@ -53,7 +67,7 @@ std::vector<const node*> pipeline::transforms_in_order() const {
     const auto ready = std::find_if(waiting.begin(), waiting.end(), [&](const node* n) {
       return std::none_of(n->from.begin(), n->from.end(), is_waiting);
     });
-    if (ready == waiting.end()) break;  // a circle
+    if (ready == waiting.end()) break;  // a cycle
     ordered.push_back(*ready);
     waiting.erase(ready);
   }

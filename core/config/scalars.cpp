@@ -45,7 +45,7 @@ constexpr std::array<unit, 11> size_units = {{{"TiB", 1LL << 40},
                                               {"B", 1},
                                               {"", 1}}};
 
-// What people write instead, in small letters.
+// Common other spellings of the units, in lower case.
 constexpr std::array<std::pair<std::string_view, std::string_view>, 26> time_aliases = {
     {{"days", "d"},    {"day", "d"},     {"hours", "h"},
      {"hour", "h"},    {"hrs", "h"},     {"hr", "h"},
@@ -74,7 +74,7 @@ constexpr std::array<std::pair<std::string_view, std::string_view>, 14> size_ali
 
 bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
-// "1.5" of "1.5GiB": digits, perhaps with a fraction. At most 19 digits, so that all fits.
+// The number of "1.5GiB": digits, optionally with a fraction. At most 19 digits, so that the value fits.
 struct decimal {
   std::string_view whole, fraction;
   std::size_t length = 0;
@@ -99,7 +99,7 @@ std::optional<decimal> take_decimal(std::string_view text) {
   return d;
 }
 
-// d * factor, exactly; nothing if it overflows or leaves a fraction.
+// Return d * factor exactly; nothing if the product overflows or has a fraction.
 std::optional<std::int64_t> times(const decimal& d, std::int64_t factor) {
   const auto number = [](std::string_view digits) {
     std::uint64_t n = 0;
@@ -135,7 +135,7 @@ std::optional<std::int64_t> exact_duration(std::string_view text) {
     if (!number) return std::nullopt;
     text.remove_prefix(number->length);
     const auto* u = find_unit(time_units, unit_at(text));
-    if (u == nullptr || u->factor >= last) return std::nullopt;  // 30m1h, 1s1s: surely a mistake
+    if (u == nullptr || u->factor >= last) return std::nullopt;  // reject 30m1h and 1s1s as mistakes
     text.remove_prefix(u->name.size());
     const auto part = times(*number, last = u->factor);
     if (!part || *part > std::numeric_limits<std::int64_t>::max() - sum) return std::nullopt;
@@ -151,7 +151,7 @@ std::optional<std::int64_t> exact_size(std::string_view text) {
   return u == nullptr ? std::nullopt : times(*number, u->factor);
 }
 
-// Without blanks, and with the units that were meant.
+// Remove blanks and replace unit spellings by the exact units.
 template <typename Aliases>
 std::string tidy(std::string_view text, const Aliases& aliases) {
   std::string compact, result;
@@ -185,7 +185,7 @@ std::string without(std::string_view text, std::string_view unwanted) {
 
 std::optional<std::int64_t> exact_int(std::string_view text) {
   const auto digits = text.starts_with('-') ? text.substr(1) : text;
-  if (digits.empty() || (digits.size() > 1 && digits.front() == '0')) return std::nullopt;  // octal, or not?
+  if (digits.empty() || (digits.size() > 1 && digits.front() == '0')) return std::nullopt;  // octal?
   std::int64_t result = 0;
   const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
   if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
@@ -215,45 +215,45 @@ std::string shortest(std::int64_t n, std::span<const unit> units, std::string_vi
 
 }  // namespace
 
-parsed<bool> parse_bool(std::string_view text) {
-  if (text == "true") return {true};
-  if (text == "false") return {false};
+result<bool> parse_bool(std::string_view text) {
+  if (text == "true") return true;
+  if (text == "false") return false;
   const auto lower = to_lower(text);
-  if (lower == "true" || lower == "yes" || lower == "on" || lower == "y" || lower == "1") return {{}, "write true"};
-  if (lower == "false" || lower == "no" || lower == "off" || lower == "n" || lower == "0") return {{}, "write false"};
-  return {};
+  if (lower == "true" || lower == "yes" || lower == "on" || lower == "y" || lower == "1") return fatal("write true");
+  if (lower == "false" || lower == "no" || lower == "off" || lower == "n" || lower == "0") return fatal("write false");
+  return fatal({});
 }
 
-parsed<std::int64_t> parse_int(std::string_view text) {
-  if (const auto n = exact_int(text)) return {n};
-  return {{}, int_fix(text)};
+result<std::int64_t> parse_int(std::string_view text) {
+  if (const auto n = exact_int(text)) return *n;
+  return fatal(int_fix(text));
 }
 
-parsed<double> parse_float(std::string_view text) {
-  double result = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), result);
-  if (error == std::errc() && end == text.data() + text.size() && std::isfinite(result)) return {result};
+result<double> parse_float(std::string_view text) {
+  double number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error == std::errc() && end == text.data() + text.size() && std::isfinite(number)) return number;
   const auto with_point = [&] {
     std::string s(text);
     std::replace(s.begin(), s.end(), ',', '.');
     return s;
   }();
   const bool comma = text.find(',') != npos && text.find(',') == text.rfind(',') && text.find('.') == npos;
-  if (comma && parse_float(with_point)) return {{}, "write " + with_point};
-  return {};
+  if (comma && parse_float(with_point)) return fatal("write " + with_point);
+  return fatal({});
 }
 
-parsed<std::int64_t> parse_duration(std::string_view text) {
-  if (const auto n = exact_duration(text)) return {n};
-  if (all_digits(text)) return {{}, fmt::format("write {0}ms or {0}s", text)};
+result<std::int64_t> parse_duration(std::string_view text) {
+  if (const auto n = exact_duration(text)) return *n;
+  if (all_digits(text)) return fatal(fmt::format("write {0}ms or {0}s", text));
   const auto better = tidy(text, time_aliases);
-  return {{}, exact_duration(better) && !better.empty() ? "write " + better : std::string()};
+  return fatal(exact_duration(better) && !better.empty() ? "write " + better : std::string());
 }
 
-parsed<std::int64_t> parse_size(std::string_view text) {
-  if (const auto n = exact_size(text)) return {n};
+result<std::int64_t> parse_size(std::string_view text) {
+  if (const auto n = exact_size(text)) return *n;
   const auto better = tidy(text, size_aliases);
-  return {{}, exact_size(better) ? "write " + better : std::string()};
+  return fatal(exact_size(better) ? "write " + better : std::string());
 }
 
 std::string format_duration(std::int64_t nanoseconds) { return shortest(nanoseconds, time_units, "0"); }

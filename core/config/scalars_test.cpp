@@ -34,7 +34,7 @@ void check(Parse parse, std::initializer_list<good> goods, std::initializer_list
     CAPTURE(b.text);
     const auto result = parse(b.text);
     CHECK_FALSE(result);
-    CHECK(result.fix == b.fix);
+    CHECK(result.why().message == b.fix);
   }
 }
 
@@ -147,18 +147,19 @@ TEST_CASE("numbers") {
     CAPTURE(text);
     CHECK_FALSE(parse_float(text));
   }
-  CHECK(parse_float("1,5").fix == "write 1.5");
+  CHECK(parse_float("1,5").why().message == "write 1.5");
 }
 
 TEST_CASE("true and false") {
   CHECK(*parse_bool("true"));
   CHECK_FALSE(*parse_bool("false"));
-  for (const auto* text : {"yes", "on", "True", "TRUE", "y", "1"}) CHECK(parse_bool(text).fix == "write true");
-  for (const auto* text : {"no", "off", "False", "n", "0"}) CHECK(parse_bool(text).fix == "write false");
-  CHECK(parse_bool("maybe").fix.empty());
+  for (const auto* text : {"yes", "on", "True", "TRUE", "y", "1"})
+    CHECK(parse_bool(text).why().message == "write true");
+  for (const auto* text : {"no", "off", "False", "n", "0"}) CHECK(parse_bool(text).why().message == "write false");
+  CHECK(parse_bool("maybe").why().message.empty());
 }
 
-TEST_CASE("written back") {
+TEST_CASE("formatting") {
   CHECK(format_duration(0) == "0");
   CHECK(format_duration(90 * s) == "1m30s");
   CHECK(format_duration(100 * ms) == "100ms");

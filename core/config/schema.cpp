@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "config/binder.hpp"
 #include "config/describe.hpp"
 #include "config/host_options.hpp"
+#include "config/option_table.hpp"
 #include "config/option_text.hpp"
 #include "config/scalars.hpp"
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <optional>
@@ -19,7 +20,7 @@ namespace pl::config {
 
 namespace {
 
-// Just enough JSON to write a schema: members stay in the order in which they were added.
+// A minimal JSON writer for the schema. Members keep the order in which they were added.
 class json {
  public:
   static json literal(std::string text) { return json(type::literal, std::move(text)); }
@@ -87,7 +88,7 @@ class json {
   std::vector<json> children_;
 };
 
-constexpr std::string_view reference = R"(\$\{)";  // may become anything once the variable is known
+constexpr std::string_view reference = R"(\$\{)";  // the value of a variable can have any type
 
 json type_of(std::string_view name) { return json::object().set("type", json::text(name)); }
 
@@ -117,6 +118,14 @@ json scalar_text() { return json::object().set("type", json::strings({"string", 
 json list_schema(const pl_option& option);
 json map_schema(const pl_option& option);
 
+// YAML reads the word null as no value.
+json choice_schema(const std::vector<std::string_view>& words) {
+  auto choice = json::object().set("enum", json::strings(words));
+  if (std::find(words.begin(), words.end(), "null") != words.end())
+    return any_of(std::move(choice), any_of(type_of("null"), pattern("$^")));
+  return any_of(std::move(choice), pattern("$^"));
+}
+
 json value_schema(const pl_option& option) {
   switch (option.kind) {
     case PL_OPT_TEXT:
@@ -133,7 +142,7 @@ json value_schema(const pl_option& option) {
     case PL_OPT_SIZE:
       return any_of(ranged("integer", option), pattern(R"([0-9]+(\.[0-9]+)?([kKMGT]?B|[KMGT]iB)?)"));
     case PL_OPT_CHOICE:
-      return any_of(json::object().set("enum", json::strings(split_choices(view(option.allowed)))), pattern("$^"));
+      return choice_schema(split_choices(view(option.allowed)));
     case PL_OPT_LIST:
       return list_schema(option);
     case PL_OPT_MAP:
@@ -154,7 +163,7 @@ json map_schema(const pl_option& option) {
   return type_of("object").set("additionalProperties", value_schema(element_of(option)));
 }
 
-// Only what JSON can say: a default that is a map or a list is in the description's words.
+// Return the default as JSON, except for maps and lists.
 std::optional<json> default_json(const pl_option& option) {
   const auto def = view(option.def);
   if (def.empty() || (option.flags & PL_SECRET) != 0) return std::nullopt;
@@ -206,7 +215,7 @@ json reference_to(const std::string& definition) {
   return json::object().set("$ref", json::text("#/$defs/" + definition));
 }
 
-// A node of some role: its plugin decides what else it has.
+// Schemas of the nodes of each role. A node's plugin determines its other options.
 class node_schemas {
  public:
   node_schemas(std::span<const pl_component* const> components, json& definitions)

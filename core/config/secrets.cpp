@@ -13,8 +13,9 @@ namespace {
 using range = source_text::range;
 constexpr auto npos = std::string_view::npos;
 
-constexpr std::array<std::string_view, 9> telling_words = {
-    "password", "passwd", "passphrase", "secret", "token", "api_key", "access_key", "private_key", "credential"};
+constexpr std::array<std::string_view, 10> secret_words = {"password",    "passwd",    "passphrase", "secret",
+                                                           "token",       "api_key",   "apikey",     "access_key",
+                                                           "private_key", "credential"};
 
 void find_url_passwords(std::string_view line, std::vector<range>& found) {
   for (auto at = line.find("://"); at != npos; at = line.find("://", at + 3)) {
@@ -29,7 +30,7 @@ void find_url_passwords(std::string_view line, std::vector<range>& found) {
   }
 }
 
-// The end of a value that begins at `at`: of its quotes, of the flow item, of the word behind '=', or of the line.
+// Return the end of the value that begins at `at`: the end of its quotes, flow item, word after '=', or line.
 std::size_t value_end(std::string_view line, std::size_t at, char separator) {
   const char first = line[at];
   if (first == '"' || first == '\'') {
@@ -42,8 +43,9 @@ std::size_t value_end(std::string_view line, std::size_t at, char separator) {
     }
     return line.size();
   }
-  // a password may hold anything up to the end of the line; only a separator that YAML would see ends it before
-  const auto stop = separator == '=' ? line.find_first_of(" \t\"'", at) : line.find(", ", at);
+  // a password may contain anything up to the end of the line; only a YAML separator ends it earlier
+  const bool in_url = line.substr(0, at).find("://") != npos;  // there, '&' separates the parameters
+  const auto stop = separator == '=' ? line.find_first_of(in_url ? " \t\"'&" : " \t\"'", at) : line.find(", ", at);
   auto end = stop == npos ? line.size() : stop;
   while (end > at && (line[end - 1] == ' ' || line[end - 1] == '\r' || line[end - 1] == '}')) --end;
   return end;
@@ -77,7 +79,7 @@ std::vector<range> find_secrets(std::string_view line) {
   for (auto& c : lower) {
     if (c == '-') c = '_';
   }
-  for (const auto word : telling_words) find_named_secret(line, lower, word, found);
+  for (const auto word : secret_words) find_named_secret(line, lower, word, found);
   return found;
 }
 

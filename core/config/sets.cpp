@@ -20,7 +20,7 @@ namespace {
 
 constexpr auto npos = std::string_view::npos;
 
-// One step of a path: a key, or an index of a list.
+// One step of a path: a key, or an index into a list.
 struct step {
   std::string key;
   std::optional<std::size_t> index;
@@ -31,7 +31,7 @@ class path_reader {
  public:
   explicit path_reader(std::string_view text) : text_(text) {}
 
-  // Reads up to the '='. Nothing: it isn't a path.
+  // Read up to the '='. Return nothing if the text is not a path.
   std::optional<std::vector<step>> read() {
     std::vector<step> steps;
     while (at_ < text_.size() && text_[at_] != '=') {
@@ -84,18 +84,19 @@ class setter {
 
   void apply(std::vector<value>& documents) {
     if (find_invalid_utf8(source_->text()) != npos || source_->text().size() > max_file_bytes) {
-      problems_.error(where_, "isn't valid text");
+      problems_.error(where_, "is not valid UTF-8 text, or too long");
       return;
     }
     path_reader reader(source_->text());
     auto steps = reader.read();
     if (!steps) {
-      problems_.error(where_, "wants path=value",
+      problems_.error(where_, "must have the form path=value",
                       "for example sinks.store.batch.rows=500 or transforms.alerts.rules[0].above=80");
       return;
     }
     steps_ = std::move(*steps);
-    auto parsed = parse(reader.value_begin());
+    const auto begin = reader.value_begin();
+    auto parsed = source_->text().substr(begin).starts_with('@') ? file_value(begin) : parse(begin);
     if (!parsed) return;
     for (auto* document : targets(documents)) put(*document, *parsed);
   }
@@ -106,7 +107,7 @@ class setter {
     auto values = parse_yaml(source_, begin, found);
     if (found.has_errors() || values.size() > 1) {
       const auto first = found.sorted();
-      problems_.error(where_, first.empty() ? "wants one value" : first.front().message,
+      problems_.error(where_, first.empty() ? "must have exactly one value" : first.front().message,
                       first.empty() ? std::string() : first.front().hint);
       return std::nullopt;
     }
@@ -123,13 +124,30 @@ class setter {
     return nothing;
   }
 
-  // Everything below a --set is on one line; a key without position of its own gets that of the option.
+  // "@/run/secrets/kafka": the content of a file, as ${file:/run/secrets/kafka} in a configuration. So a secret is not in
+  // the list of processes. In YAML, '@' cannot begin a value.
+  std::optional<value> file_value(std::size_t begin) {
+    const auto path = source_->text().substr(begin + 1);
+    if (path.empty() || path.find_first_of("{}") != npos) {
+      problems_.error(where_, "must name a file after '@', without braces",
+                      "for example sinks.store.url=@/run/secrets/url");
+      return std::nullopt;
+    }
+    value reference;
+    reference.type = value::kind::scalar;
+    reference.quoted = true;
+    reference.text = fmt::format("${{file:{}}}", path);
+    reference.where = location(source_, begin, source_->text().size() - begin);
+    return reference;
+  }
+
+  // Set the position of every value without one to the --set option.
   void point_here(value& v) {
     if (!v.where) v.where = where_;
     for (auto& child : v.children) point_here(child);
   }
 
-  // All documents, or those that have the node which the path names.
+  // Return the documents that have the node named by the path, or all documents if the path names no node.
   std::vector<value*> targets(std::vector<value>& documents) {
     std::vector<value*> all, having;
     for (auto& document : documents) {
@@ -140,7 +158,7 @@ class setter {
     const bool names_node =
         steps_.size() > 2 && (steps_[0].key == "sources" || steps_[0].key == "transforms" || steps_[0].key == "sinks");
     if (!names_node) return all;
-    if (having.empty() && !all.empty()) all.resize(1);  // say once that there is no such node
+    if (having.empty() && !all.empty()) all.resize(1);  // report the missing node only once
     return having.empty() ? all : having;
   }
 
@@ -163,7 +181,7 @@ class setter {
   value* member(value& parent, const std::string& key, std::string& path) {
     if (parent.is_null() && !parent.broken) parent.type = value::kind::map;
     if (!parent.is_map()) {
-      problems_.error(where_, fmt::format("'{}' has no '{}': it isn't a map", printable(path), printable(key)));
+      problems_.error(where_, fmt::format("'{}' has no '{}': it is not a map", printable(path), printable(key)));
       return nullptr;
     }
     path += (path.empty() ? "" : ".") + key;
@@ -180,7 +198,7 @@ class setter {
     if (!parent.is_list() || index > parent.children.size()) {
       const auto why = parent.is_list() ? fmt::format("it has {} item{}", parent.children.size(),
                                                       parent.children.size() == 1 ? "" : "s")
-                                        : "it isn't a list";
+                                        : "it is not a list";
       problems_.error(where_, fmt::format("'{}' has no [{}]: {}", printable(path), index, why));
       return nullptr;
     }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// --set path.to.option=value. Internal to core/config.
+// Parse and apply --set path.to.option=value. Internal to core/config.
 #pragma once
 
 #include "config/diagnostics.hpp"
@@ -11,8 +11,8 @@
 
 namespace pl::config {
 
-/// Changes the documents as the options say. An option that names a node changes the documents that have this node; any
-/// other changes all.
+/// Apply the options to the documents. An option that names a node changes the documents that have this node; any other
+/// option changes all documents.
 void apply_sets(std::vector<value>& documents, std::span<const std::string> sets, diagnostics& problems);
 
 }  // namespace pl::config

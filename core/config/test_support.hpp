@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For the tests: a few components with every kind of option, and a small world.
+// Test support: components with every kind of option, and a fake environment.
 #pragma once
 
 #include "config/bind.hpp"
@@ -22,7 +22,16 @@ inline constexpr double no_limit = std::numeric_limits<double>::infinity();
 constexpr pl_str str(std::string_view s) { return {s.data(), s.size()}; }
 
 /// A pl_option, written fluently.
-struct option : pl_option {
+class option : public pl_option {
+  // Defined first: clang requires the definition before the use in a constant expression.
+  template <typename Change>
+  constexpr option with(Change change) const {
+    auto copy = *this;
+    change(copy);
+    return copy;
+  }
+
+ public:
   constexpr option(std::uint32_t k, std::string_view name, std::string_view text) : pl_option{} {
     kind = k;
     key = str(name);
@@ -51,14 +60,6 @@ struct option : pl_option {
   template <std::size_t Size>
   constexpr option with_fields(const std::array<pl_option, Size>& list) const {
     return with([&](option& o) { o.fields = list.data(), o.nfields = static_cast<std::uint32_t>(Size); });
-  }
-
- private:
-  template <typename Change>
-  constexpr option with(Change change) const {
-    auto copy = *this;
-    change(copy);
-    return copy;
   }
 };
 
@@ -108,13 +109,13 @@ inline pl_component component(std::string_view name, std::uint32_t role, std::sp
   c.size = sizeof c;
   c.role = role;
   c.name = str(name);
-  c.doc = str("Does what it is called.\nIn more words.");
+  c.doc = str("Does what its name says.\nIn more words.");
   c.options = options.data();
   c.noptions = static_cast<std::uint32_t>(options.size());
   return c;
 }
 
-/// Owns the components; hands out the pointers that a loader would.
+/// Owns the components, and returns the pointers that the loader would return.
 class catalogue {
  public:
   catalogue() {
@@ -166,11 +167,17 @@ inline environment world() {
   return env;
 }
 
-/// Loads and checks as the host does.
+/// Load and check a configuration as the host does.
 inline load_result load_and_bind(const std::vector<file_arg>& files, const std::vector<std::string>& sets = {}) {
   static const catalogue components;
   auto loaded = load(files, sets, world());
-  for (const auto& p : loaded.pipelines) (void)bind_all(p, components.all(), loaded.problems);
+  for (const auto& p : loaded.pipelines) {
+    check_components(p, components.all(), loaded.problems);
+    for (const auto* n : p.nodes())
+      if (const auto* c = find_component(components.all(), n->plugin);
+          c != nullptr && c->role == static_cast<std::uint32_t>(n->role))
+        (void)bind(*n, *c, loaded.problems);
+  }
   return loaded;
 }
 

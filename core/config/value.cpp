@@ -24,7 +24,7 @@ const location& value::at() const {
 
 void value::hide() const {
   if (is_scalar() && where.exact()) {
-    // where a variable is missing, its name is what helps, and no secret
+    // the name of a missing variable is not secret, and the message needs it
     const bool keep = broken && is_mere_reference(written.empty() ? text : written);
     if (!keep) where.source()->hide(where.offset(), where.offset() + where.length());
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A YAML value that knows where it was written. Plain data; owns everything but the shared source_text.
+// A YAML value with its position in the source. Plain data; owns everything except the shared source_text.
 #pragma once
 
 #include "config/diagnostics.hpp"
@@ -15,15 +15,16 @@ struct value {
   enum class kind : std::uint8_t { null, scalar, list, map };
 
   kind type = kind::null;
-  std::string key;     ///< of members of a map
-  location key_where;  ///< likewise; else empty
+  std::string key;     ///< set for members of a map
+  location key_where;  ///< set for members of a map; else empty
   location where;
-  std::string text;             ///< scalars: the text, after interpolation
-  std::string written;          ///< scalars that were interpolated: the text before
-  bool quoted = false;          ///< written in quotes, or as a block: never a number, bool or null by itself
-  bool secret = false;          ///< came from ${file:...}: not to be shown
-  bool broken = false;          ///< an error about it has been reported: say nothing more
-  std::vector<value> children;  ///< of lists and maps
+  std::string text;                     ///< scalars: the text, after interpolation
+  std::string written;                  ///< interpolated scalars: the text before interpolation
+  std::vector<std::string> file_texts;  ///< the texts that ${file:...} inserted into `text`
+  bool quoted = false;                  ///< written in quotes, or as a block: never a number, bool or null by itself
+  bool secret = false;                  ///< comes from ${file:...}; must not be shown
+  bool broken = false;                  ///< an error has been reported: report no further errors
+  std::vector<value> children;          ///< elements of lists and maps
 
   [[nodiscard]] bool is_map() const { return type == kind::map; }
   [[nodiscard]] bool is_list() const { return type == kind::list; }
@@ -33,14 +34,16 @@ struct value {
   [[nodiscard]] const value* find(std::string_view name) const;
   [[nodiscard]] value* find(std::string_view name);
 
-  /// Where a message about this value points: a scalar, or the key of a list or map that begins on a later line.
+  /// Return the position for messages about this value: the value, or the key of a list or map that begins on a later
+  /// line.
   [[nodiscard]] const location& at() const;
 
-  /// From now on no message shows what is written here.
+  /// Mark this value as secret: messages do not show its text.
   void hide() const;
 };
 
-/// "${NAME}" or "${file:/path}" and nothing else: says where a text is from, and nothing of the text.
+/// Return whether the text is exactly "${NAME}" or "${file:/path}", and so names the origin of a text without showing
+/// it.
 [[nodiscard]] bool is_mere_reference(std::string_view text);
 
 }  // namespace pl::config

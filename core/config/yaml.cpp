@@ -11,6 +11,7 @@
 #include <yaml-cpp/parser.h>
 
 #include <algorithm>
+#include <array>
 #include <map>
 #include <optional>
 #include <sstream>
@@ -24,13 +25,13 @@ namespace {
 
 constexpr auto npos = std::string_view::npos;
 
-// Thrown out of the event handler, through yaml-cpp, when a bound is passed.
+// Thrown by the event handler, through yaml-cpp, when a bound is exceeded.
 struct too_much {
   std::size_t offset;
   std::string message;
 };
 
-// Thrown by the tree's builder: the rest of the file is inside the quotes, so nothing more can be said about it.
+// Thrown by tree_builder: the rest of the file is inside the quotes, so it cannot be checked.
 struct unclosed_quote {
   std::size_t offset;
 };
@@ -40,7 +41,7 @@ std::string too_many_values() {
 }
 std::string too_deep() { return fmt::format("nested too deeply: more than {} levels", max_depth); }
 
-// Step one: yaml-cpp's events, kept flat, so that a scalar can be measured by where the next thing begins.
+// Step one: collect yaml-cpp's events in a flat list, so that the next event limits the extent of a scalar.
 class event_list final : public YAML::EventHandler {
  public:
   event_list(std::size_t begin, std::size_t budget) : begin_(begin), budget_(budget) {}
@@ -81,7 +82,7 @@ class event_list final : public YAML::EventHandler {
   }
   void close() {
     --depth_;
-    // ends have no mark: the one before is good enough, nothing points at it
+    // yaml-cpp passes no mark for ends; use the offset of the previous event, which no message refers to
     events_.push_back({yaml_event::kind::end, events_.back().offset, 0, {}, false});
   }
 
@@ -89,14 +90,14 @@ class event_list final : public YAML::EventHandler {
   std::vector<yaml_event> events_;
 };
 
-// Where a scalar is written, without its anchor and tag.
+// Finds the extent of a scalar in the source, without its anchor and tag.
 class scalar_lexer {
  public:
   explicit scalar_lexer(std::string_view text) : text_(text) {}
 
   struct extent {
     std::size_t begin, end;
-    bool closed = true;  // false: a quote without its end, which yaml-cpp lets pass
+    bool closed = true;  // false: an unclosed quote, which yaml-cpp accepts
   };
 
   [[nodiscard]] extent measure(const yaml_event& event, std::size_t next) const {
@@ -136,7 +137,7 @@ class scalar_lexer {
   std::string_view text_;
 };
 
-// Step two: the tree. Aliases are copied, within a budget.
+// Step two: build the tree. Aliases are copied, within a budget.
 class tree_builder {
  public:
   tree_builder(const std::shared_ptr<source_text>& source, const std::vector<yaml_event>& events, std::size_t& used,
@@ -144,14 +145,18 @@ class tree_builder {
       : source_(source), events_(events), lexer_(source->text()), used_(used), problems_(problems) {}
 
   // Throws too_much, unclosed_quote.
-  value build() { return build_value(1).what; }
+  value build() {
+    auto root = build_value(1).what;
+    for (const auto& [id, offset] : unused_) report_unused_anchor(offset);
+    return root;
+  }
 
  private:
   using seen_keys = std::unordered_map<std::string, location>;
 
   struct built {
     value what;
-    std::size_t size = 1, depth = 1;  // values in it, levels
+    std::size_t size = 1, depth = 1;  // number of values, number of levels
   };
 
   [[nodiscard]] location at(std::size_t begin, std::size_t end) const { return {source_, begin, end - begin}; }
@@ -165,10 +170,49 @@ class tree_builder {
     const auto& event = events_[next_++];
     if (event.type == yaml_event::kind::alias) return copy_of(event, level);
     spend(1, event.offset);
-    if (event.anchor != 0) anchors_[event.anchor] = std::nullopt;  // open: an alias to it is a loop
+    if (event.anchor != 0) anchors_[event.anchor] = std::nullopt;  // open: an alias to this anchor would be a loop
     auto result = build_content(event, level);
+    if (!has_known_tags(event)) result.what.broken = true;
     if (event.anchor != 0) anchors_[event.anchor] = result;
+    // The template of a map or list may wait for its use, and so may a value below a key that the host ignores.
+    const bool template_of_many = !result.what.children.empty();
+    if (event.anchor != 0 && !template_of_many && !ignored_ && !result.what.broken)
+      unused_[event.anchor] = event.offset;
     return result;
+  }
+
+  // An unquoted expression that begins with '!' is a tag for YAML, and a "&&" behind it an anchor.
+  bool has_known_tags(const yaml_event& event) {
+    if (event.type == yaml_event::kind::null) return true;  // its mark may be the next token
+    const auto text = source_->text();
+    for (auto from = event.offset; from < text.size() && (text[from] == '&' || text[from] == '!');) {
+      const auto end = word_end(from);
+      const auto word = text.substr(from, end - from);
+      if (text[from] == '!' && !is_standard_tag(word)) {
+        problems_.error(at(from, end),
+                        fmt::format("a value can't begin with '!': YAML reads '{}' as a tag", printable(word)),
+                        "put the value in quotes");
+        return false;
+      }
+      from = std::min(text.find_first_not_of(" \t\r\n", end), text.size());
+    }
+    return true;
+  }
+
+  static bool is_standard_tag(std::string_view tag) {
+    constexpr std::array<std::string_view, 7> known{"!!str", "!!int", "!!float", "!!bool", "!!null", "!!map", "!!seq"};
+    return std::find(known.begin(), known.end(), tag) != known.end();
+  }
+
+  void report_unused_anchor(std::size_t begin) {
+    const auto text = source_->text();
+    const auto found = text.find('&', begin);  // behind a tag, if there is one
+    if (found != npos) begin = found;
+    const auto end = word_end(begin);
+    problems_.error(at(begin, end),
+                    fmt::format("a value can't begin with '&': YAML reads '{}' as an anchor, and no alias uses it",
+                                printable(text.substr(begin, end - begin))),
+                    "put the value in quotes, or remove the anchor");
   }
 
   built build_content(const yaml_event& event, std::size_t level) {
@@ -188,12 +232,13 @@ class tree_builder {
   built copy_of(const yaml_event& event, std::size_t level) {
     const auto found = anchors_.find(event.anchor);
     if (found == anchors_.end() || !found->second) {
-      problems_.error(at(event.offset, word_end(event.offset)), "an alias can't stand inside what it refers to");
+      problems_.error(at(event.offset, word_end(event.offset)), "an alias must not be inside its own value");
       value broken;
       broken.where = at(event.offset, word_end(event.offset));
       broken.broken = true;
       return {broken};
     }
+    unused_.erase(event.anchor);
     spend(found->second->size, event.offset);
     if (level + found->second->depth > max_depth + 1) throw too_much{event.offset, too_deep()};
     return *found->second;
@@ -221,7 +266,7 @@ class tree_builder {
     return result;
   }
 
-  // A null that isn't written is marked by yaml-cpp where the next thing begins: no use to anybody.
+  // yaml-cpp places the mark of an implicit null at the next token. Only an explicit null gets a position.
   value build_null(const yaml_event& event) {
     value result;
     const auto begin = lexer_.skip_properties(event.offset);
@@ -255,7 +300,9 @@ class tree_builder {
       const bool merge =
           events_[next_].type == yaml_event::kind::scalar && !events_[next_].quoted && events_[next_].text == "<<";
       const auto key = build_value(level + 1).what;
+      if (level == 1) ignored_ = key.text.starts_with("x-");
       auto member = build_value(level + 1);
+      if (key.broken) continue;
       if (merge) {
         merged.push_back(std::move(member.what));
         merged.back().key_where = key.where;
@@ -309,13 +356,13 @@ class tree_builder {
     if (from.is_list()) {
       for (auto item : from.children) {
         item.key_where = from.key_where;
-        if (item.is_list()) item.type = value::kind::null;  // lists of lists are no maps either
+        if (item.is_list()) item.type = value::kind::null;  // a list inside the list is not a map
         merge_into(map, seen, item);
       }
       return;
     }
     if (!from.is_map()) {
-      problems_.error(from.key_where, "'<<' merges a map", "write '<<: *name' with the anchor of a map");
+      problems_.error(from.key_where, "'<<' can only merge a map", "write '<<: *name' with the anchor of a map");
       return;
     }
     for (const auto& member : from.children) {
@@ -323,7 +370,7 @@ class tree_builder {
     }
   }
 
-  // Merging is rare: count anew rather than carry sizes along.
+  // Merging is rare: count again instead of tracking sizes.
   static void measure_again(built& b) {
     b.size = size_of(b.what);
     b.depth = depth_of(b.what);
@@ -346,13 +393,15 @@ class tree_builder {
   diagnostics& problems_;
   std::size_t next_ = 0;
   std::map<std::size_t, std::optional<built>> anchors_;
+  std::map<std::size_t, std::size_t> unused_;  // the offset of each anchor of a plain value, until an alias uses it
+  bool ignored_ = false;                       // below a top-level key that begins with "x-"
 };
 
 void report(const too_much& limit, const std::shared_ptr<source_text>& source, diagnostics& problems) {
   problems.error(location(source, limit.offset, 1), limit.message);
 }
 
-// False: nothing can be read behind this document.
+// Return false if no later document can be parsed.
 bool parse_document(YAML::Parser& parser, event_list& list, const std::shared_ptr<source_text>& source,
                     std::size_t begin, diagnostics& problems, bool& more) {
   try {
@@ -375,11 +424,11 @@ std::vector<value> parse_yaml(const std::shared_ptr<source_text>& source, std::s
   YAML::Parser parser(in);
   std::size_t used = 0, last = npos;
   for (bool more = true; more;) {
-    // a key, a value and an end at most for each value of the tree
+    // at most a key, a value and an end for each value of the tree
     event_list list(begin, 3 * max_nodes);
     if (!parse_document(parser, list, source, begin, problems, more)) break;
     if (!more || list.events().empty()) break;
-    // yaml-cpp makes empty documents without end of a ',' or ']' that stands at the top
+    // yaml-cpp returns endless empty documents for a ',' or ']' at the top level
     const auto offset = list.events().front().offset;
     if (offset == last) {
       problems.error(location(source, offset, 1), "unexpected text", "remove it, or put the value in quotes");

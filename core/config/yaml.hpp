@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// YAML text to located values. Internal to core/config.
+// Parse YAML text into values with positions. Internal to core/config.
 #pragma once
 
 #include "config/diagnostics.hpp"
@@ -11,8 +11,8 @@
 
 namespace pl::config {
 
-/// The documents in source->text() from `begin` on; what can't be parsed is reported and left out. Empty documents are
-/// left out silently. Bounded by max_nodes and max_depth (load.hpp).
+/// Return the documents in source->text() from `begin` on. A document that cannot be parsed is reported and left out;
+/// an empty document is left out without a message. Bounded by max_nodes and max_depth (load.hpp).
 [[nodiscard]] std::vector<value> parse_yaml(const std::shared_ptr<source_text>& source, std::size_t begin,
                                             diagnostics& problems);
 

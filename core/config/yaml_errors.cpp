@@ -22,14 +22,14 @@ class translator {
              const std::vector<yaml_event>& events, diagnostics& problems)
       : source_(source), text_(source->text()), offset_(offset), error_(error), events_(events), problems_(problems) {}
 
-  // From the surest explanation to the vaguest.
+  // Try the explanations from the most specific to the most general.
   void report() {
     if (explain_tab() || explain_reference_in_flow() || explain_unclosed_flow() || explain_map_value() ||
-        explain_first_character() || explain_alias() || explain_escape() || explain_list_item() ||
+        explain_first_character() || explain_alias() || explain_block() || explain_escape() || explain_list_item() ||
         explain_misplaced()) {
       return;
     }
-    problems_.error(here(), fmt::format("this isn't valid YAML: {}", printable(plain_words())));
+    problems_.error(here(), fmt::format("this is not valid YAML: {}", printable(plain_words())));
   }
 
  private:
@@ -49,12 +49,13 @@ class translator {
     return std::string(error_);
   }
 
-  // yaml-cpp complains about the consequences of a tab as often as about the tab: look at the lines around.
+  // yaml-cpp often reports a consequence of a tab instead of the tab: check this line and the line above.
   bool explain_tab() {
     for (auto number = line(); number > 0 && number + 2 > line(); --number) {
       const auto tab = indent(number).find('\t');
       if (tab == npos) continue;
-      problems_.error(location(source_, source_->line_begin(number) + tab, 1), "a tab can't indent YAML", "use spaces");
+      problems_.error(location(source_, source_->line_begin(number) + tab, 1), "a tab is not allowed as indentation",
+                      "use spaces");
       return true;
     }
     return false;
@@ -71,7 +72,7 @@ class translator {
     return true;
   }
 
-  // The innermost { or [ that was opened before `before` and not closed.
+  // Return the innermost { or [ that is opened before `before` and not closed.
   [[nodiscard]] std::optional<std::size_t> open_flow(std::size_t before) const {
     std::vector<std::size_t> open;
     for (const auto& event : events_) {
@@ -107,7 +108,7 @@ class translator {
     return true;
   }
 
-  // "topic:x" or "topic" alone: YAML takes it for text that goes on in the next line, and stumbles there.
+  // Explain "topic:x" or a single "topic": YAML reads it as text that continues on the next line, and fails there.
   bool explain_line_above() {
     auto number = line() - 1;
     while (number > 0 && trim(source_->line(number)).empty()) --number;
@@ -131,7 +132,7 @@ class translator {
       const auto first = begin + indent(line()).size();
       problems_.error(location(source_, first, offset_ - first),
                       "this line is indented deeper than the one above, which already has its value",
-                      "line it up, or remove the value above");
+                      "align it, or remove the value above");
     }
     return true;
   }
@@ -149,11 +150,18 @@ class translator {
       problems_.error(here(), "a value that begins with '*' or '&' is an alias or an anchor", "put it in quotes");
       return true;
     }
-    if (!is(YAML::ErrorMsg::UNKNOWN_ANCHOR)) return false;
+    if (!error_.starts_with(YAML::ErrorMsg::UNKNOWN_ANCHOR)) return false;  // yaml-cpp 0.8 appends the name
     const auto end = std::min(text_.find_first_of(" \t\r\n,]}", offset_), text_.size());
     const auto name = text_.substr(std::min(offset_ + 1, end), end - std::min(offset_ + 1, end));
     problems_.error(here(end - offset_), fmt::format("no anchor '&{}' before this alias", printable(name)),
                     "define it, or put the value in quotes if no alias is meant");
+    return true;
+  }
+
+  bool explain_block() {
+    if (!is(YAML::ErrorMsg::CHAR_IN_BLOCK)) return false;
+    problems_.error(here(), "a value that begins with '>' or '|' is a block of text on the lines below",
+                    "put the value in quotes");
     return true;
   }
 
@@ -168,7 +176,7 @@ class translator {
 
   bool explain_list_item() {
     if (!is(YAML::ErrorMsg::BLOCK_ENTRY)) return false;
-    problems_.error(here(), "a list item can't begin here", "put it on a line of its own, or write [a, b]");
+    problems_.error(here(), "a list item can't begin here", "put it on a separate line, or write [a, b]");
     return true;
   }
 
@@ -182,7 +190,7 @@ class translator {
     if (starts_line() && at(offset_) == '-') {
       problems_.error(here(), "a list item between the keys of a map", "indent it below its key, or remove the '-'");
     } else if (starts_line()) {
-      problems_.error(here(), "this line doesn't line up with any line above", "correct its indentation");
+      problems_.error(here(), "this line is not aligned with any line above", "correct its indentation");
     } else {
       problems_.error(here(), "unexpected text after the value", "put the whole value in quotes");
     }

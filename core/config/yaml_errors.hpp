@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What yaml-cpp says, in words that help. Internal to core/config.
+// Translate yaml-cpp's errors into messages with a fix. Internal to core/config.
 #pragma once
 
 #include "config/diagnostics.hpp"
@@ -22,11 +22,11 @@ struct yaml_event {
   bool quoted;
 };
 
-/// Reports the parser's error at `offset`; `events` is what it understood before.
+/// Report the parser's error at `offset`. `events`: the events parsed before the error.
 void report_syntax_error(const std::shared_ptr<source_text>& source, std::size_t offset, std::string_view error,
                          const std::vector<yaml_event>& events, diagnostics& problems);
 
-/// A line that is neither 'key: value' nor a list item.
+/// Report a line that is neither 'key: value' nor a list item.
 void report_key_without_value(const location& where, std::string_view text, diagnostics& problems);
 
 }  // namespace pl::config

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "config/load.hpp"
 #include "engine/pipeline.hpp"
-#include "engine/test_components.hpp"
+#include "engine/testing/test_components.hpp"
 
 #include <doctest/doctest.h>
 #include <malloc.h>
@@ -79,7 +79,7 @@ void run_to_end(pipeline& p) {
   p.join();
 }
 
-// Each (stream, position) once, and in order within its stream.
+// Check that each (stream, position) is stored once, and in order within its stream.
 void check_exact(const std::vector<stage::stored_row>& rows, std::uint64_t streams, std::uint64_t each) {
   std::map<std::string, std::uint64_t> next;
   for (const auto& r : rows) {
@@ -109,7 +109,7 @@ TEST_CASE("every record goes through once, in order, and is settled") {
   CHECK(p->progress().memory_bytes == 0);
 }
 
-TEST_CASE("a write that fails for now is made again with the same rows") {
+TEST_CASE("a write that fails temporarily is retried with the same rows") {
   host h;
   auto s = new_stage("s");
   s->on_write = [](std::uint64_t call) -> result<void> {
@@ -122,7 +122,7 @@ TEST_CASE("a write that fails for now is made again with the same rows") {
   CHECK(h.metrics().render().find("pipeline_retries_total{") != std::string::npos);
 }
 
-TEST_CASE("what a transform rejects is a dead letter with its original bytes, and is settled") {
+TEST_CASE("a row that a transform rejects becomes a dead letter with its original bytes, and is settled") {
   host h;
   auto s = new_stage("s");
   s->reject_in_apply = [](std::string_view text) { return text.ends_with("7"); };
@@ -136,7 +136,19 @@ TEST_CASE("what a transform rejects is a dead letter with its original bytes, an
   CHECK(s->settled_of("s/0") == 1000);
 }
 
-TEST_CASE("what a sink rejects is a dead letter") {
+TEST_CASE("without a dead_letters sink the component that declares itself as the default is used") {
+  host h;
+  auto s = new_stage("s");
+  s->reject_in_apply = [](std::string_view text) { return text.ends_with("7"); };
+  auto text = yaml();
+  auto p = h.build(text.erase(text.find("dead_letters:")));
+  REQUIRE_MESSAGE(p, h.problems);
+  run_to_end(*p);
+  CHECK(s->dead.size() == 100);
+  CHECK(s->settled_of("s/0") == 1000);
+}
+
+TEST_CASE("a row that a sink rejects becomes a dead letter") {
   host h;
   auto s = new_stage("s");
   s->reject_in_write = [](std::string_view text) { return text == "s/0:500"; };
@@ -148,7 +160,58 @@ TEST_CASE("what a sink rejects is a dead letter") {
   CHECK(s->reasons.front() == "the sink rejects it");
 }
 
-TEST_CASE("rows that a sink refuses are found by halving; the rest lands") {
+TEST_CASE("a row that is rejected early is a dead letter, once, while the other rows of the write are retried") {
+  host h;
+  auto s = new_stage("s");
+  s->reject_early = [](std::string_view text) { return text == "s/0:3" || text == "s/0:7"; };
+  s->on_write = [&](std::uint64_t) -> result<void> {
+    return s->dead_stored().size() < 2 ? result<void>(retry("the server is away")) : result<void>();
+  };
+  auto p = h.build(yaml());
+  REQUIRE_MESSAGE(p, h.problems);
+  run_to_end(*p);
+  CHECK(s->stored.size() == 998);
+  REQUIRE(s->dead.size() == 2);
+  CHECK(s->dead[0].position == 3);
+  CHECK(s->dead[1].position == 7);
+  CHECK(s->reasons.front() == "the sink rejects it at once");
+  CHECK(s->settled_of("s/0") == 1000);
+  CHECK(p->progress().rejected == 2);
+  CHECK(p->progress().records_stored == 998);
+}
+
+TEST_CASE("rows that are rejected early in a write that succeeds are stored nowhere else") {
+  host h;
+  auto s = new_stage("s");
+  s->reject_early = [](std::string_view text) { return text.ends_with("5"); };
+  auto p = h.build(yaml());
+  run_to_end(*p);
+  CHECK(s->stored.size() == 900);
+  CHECK(s->dead.size() == 100);
+  CHECK(s->settled_of("s/0") == 1000);
+  CHECK(p->progress().records_stored == 900);
+}
+
+TEST_CASE("the back-off of a write begins anew after progress") {
+  host h;
+  auto s = new_stage("s");
+  s->rows = 10;
+  s->progress = true;
+  s->on_write = [](std::uint64_t call) -> result<void> {
+    return call < 8 ? result<void>(retry("the connection was lost")) : result<void>();
+  };
+  auto text = yaml();
+  const std::string before = "retry: {initial: 1ms, max: 5ms}";
+  text.replace(text.find(before), before.size(), "retry: {initial: 1ms, max: 60s, multiplier: 10}");
+  auto p = h.build(text);
+  REQUIRE_MESSAGE(p, h.problems);
+  const auto began = std::chrono::steady_clock::now();
+  run_to_end(*p);
+  CHECK(std::chrono::steady_clock::now() - began < 60s);  // without progress the waits take more than 100 s
+  check_exact(s->rows_stored(), 1, 10);
+}
+
+TEST_CASE("rows that a sink rejects without naming them are found by bisection; the rest is stored") {
   host h;
   auto s = new_stage("s");
   s->refuse = [](std::string_view text) { return text == "s/0:0" || text == "s/0:333" || text == "s/0:999"; };
@@ -160,7 +223,7 @@ TEST_CASE("rows that a sink refuses are found by halving; the rest lands") {
   CHECK(s->settled_of("s/0") == 1000);
 }
 
-TEST_CASE("a batch that a transform keeps stays unsettled, and so does what follows it") {
+TEST_CASE("a batch that a transform keeps stays unsettled, and so do the batches after it") {
   host h;
   auto s = new_stage("s");
   s->keep = [](std::string_view text) { return text == "s/0:300"; };  // the fourth batch of a hundred
@@ -174,7 +237,7 @@ TEST_CASE("a batch that a transform keeps stays unsettled, and so does what foll
   CHECK(s->settled_of("s/0") == 300);
 }
 
-TEST_CASE("a fatal status stops the pipeline, says why, and settles nothing of it") {
+TEST_CASE("a fatal status stops the pipeline with its reason and settles nothing of the batch") {
   host h;
   auto s = new_stage("s");
   s->endless = true;
@@ -187,7 +250,7 @@ TEST_CASE("a fatal status stops the pipeline, says why, and settles nothing of i
   CHECK(s->settled_of("s/0") == s->rows_stored().size());
 }
 
-TEST_CASE("an exception in a plugin stops its pipeline with its words") {
+TEST_CASE("an exception in a plugin stops its pipeline with its text") {
   host h;
   auto s = new_stage("s");
   s->on_apply = [](std::uint64_t) -> result<void> { throw std::runtime_error("boom"); };
@@ -197,17 +260,19 @@ TEST_CASE("an exception in a plugin stops its pipeline with its words") {
   CHECK(s->settled_of("s/0") == 0);
 }
 
-TEST_CASE("a status that is none is reported with the plugin's name") {
+TEST_CASE("an invalid status is reported with the plugin's name") {
   host h;
   auto s = new_stage("s");
   s->on_write = [](std::uint64_t) -> result<void> { return failure{static_cast<status>(77), {}, {}}; };
   auto p = h.build(yaml());
   run_to_end(*p);
-  CHECK(p->failure() ==
-        "out: plugin test_sink answered 77 to write, which is no status: it is broken, or built for another host");
+  CHECK(
+      p->failure() ==
+      "out: plugin test_sink violates the plugin interface in write: it returned 77, which is not a status; nothing of "
+      "this call was used: report it to the plugin's author");
 }
 
-TEST_CASE("a sink that stands still makes the source pause, within the queue's limit, and nothing is lost") {
+TEST_CASE("a sink that is down makes the source pause within the limit of the queue, and no record is lost") {
   host h;
   auto s = new_stage("s");
   s->endless = true;
@@ -255,11 +320,11 @@ TEST_CASE("a stop finishes what is in flight") {
   CHECK(s->stops == 3);
 }
 
-TEST_CASE("a stream that is lost is settled first, and goes on where it was settled") {
+TEST_CASE("a revoked stream is settled first, and reading continues from there when it is assigned again") {
   host h;
   auto s = new_stage("s");
   s->streams = 2;
-  s->lose_at = {3, 7, 8};
+  s->revoke_at = {3, 7, 8};
   auto p = h.build(yaml());
   run_to_end(*p);
   CHECK(p->failure().empty());
@@ -277,7 +342,7 @@ TEST_CASE("several lanes and writers keep the order within a stream") {
   for (int i = 0; i < 8; ++i) CHECK(s->settled_of("s/" + std::to_string(i)) == 1000);
 }
 
-TEST_CASE("a reload keeps what did not change, and leaves no gap and no double") {
+TEST_CASE("a reload keeps what did not change, and no record is left out or read twice") {
   host h;
   auto s = new_stage("s");
   s->endless = true;
@@ -289,20 +354,23 @@ TEST_CASE("a reload keeps what did not change, and leaves no gap and no double")
   auto changed = h.build(yaml(", writers: 2"), p.get());
   REQUIRE_MESSAGE(changed, h.problems);
   CHECK_FALSE(changed->same_as(*p));
-  REQUIRE(p->come_to_rest(1min));
+  REQUIRE(p->quiesce(1min, *changed));
   changed->replace(*p);
   p = std::move(changed);
   const auto at = s->rows_stored().size();
   CHECK(eventually([&] { return s->rows_stored().size() > at + 300; }));
-  CHECK(s->starts == before + 2);  // the two new writers; source and transform run on
+  CHECK(eventually([&] { return s->starts >= before + 2; }));  // a writer may start while the other one works
+  CHECK(s->starts == before + 2);                              // the two new writers; source and transform continue
+  CHECK(p->progress().records_in >= at + 300);
 
   auto transformed = h.build(yaml(", writers: 2", "", ", note: changed"), p.get());
   REQUIRE_MESSAGE(transformed, h.problems);
-  REQUIRE(p->come_to_rest(1min));
+  REQUIRE(p->quiesce(1min, *transformed));
   transformed->replace(*p);
   p = std::move(transformed);
   const auto then = s->rows_stored().size();
   CHECK(eventually([&] { return s->rows_stored().size() > then + 300; }));
+  CHECK(eventually([&] { return s->starts >= before + 3; }));
   CHECK(s->starts == before + 3);
   CHECK(h.build(yaml(", writers: 2", "", ", note: changed"), p.get())->same_as(*p));
   p->stop();
@@ -321,7 +389,7 @@ TEST_CASE("after a reload that leaves the dead letters alone, dead letters are s
   for (const auto* change : {", writers: 2", ""}) {
     auto changed = h.build(yaml(change), p.get());
     REQUIRE_MESSAGE(changed, h.problems);
-    REQUIRE(p->come_to_rest(1min));
+    REQUIRE(p->quiesce(1min, *changed));
     changed->replace(*p);
     p = std::move(changed);
     const auto at = s->dead_stored().size();
@@ -331,7 +399,7 @@ TEST_CASE("after a reload that leaves the dead letters alone, dead letters are s
   p->join();
 }
 
-TEST_CASE("a source that can't start is tried again, and a reload needn't wait for it") {
+TEST_CASE("a source that cannot start is retried, and a reload does not wait for it") {
   host h;
   auto s = new_stage("s");
   std::atomic<bool> away{true};
@@ -345,7 +413,7 @@ TEST_CASE("a source that can't start is tried again, and a reload needn't wait f
   }));
   auto changed = h.build(yaml(", writers: 2"), p.get());
   REQUIRE_MESSAGE(changed, h.problems);
-  REQUIRE(p->come_to_rest(1min));
+  REQUIRE(p->quiesce(1min, *changed));
   changed->replace(*p);
   p = std::move(changed);
   away = false;
@@ -354,7 +422,7 @@ TEST_CASE("a source that can't start is tried again, and a reload needn't wait f
   check_exact(s->rows_stored(), 1, 1000);
 }
 
-TEST_CASE("what can't come to rest, because a sink is down, runs on") {
+TEST_CASE("a source cannot be replaced while a sink is down: the pipeline can be resumed") {
   host h;
   auto s = new_stage("s");
   s->endless = true;
@@ -363,9 +431,14 @@ TEST_CASE("what can't come to rest, because a sink is down, runs on") {
   auto p = h.build(yaml());
   p->start();
   CHECK(eventually([&] { return s->writes > 0; }));
-  auto changed = h.build(yaml(", writers: 2"), p.get());
-  CHECK_FALSE(p->come_to_rest(100ms));
-  p->go_on();
+  auto changed = h.build(yaml("", "lanes: 2\n"), p.get());
+  REQUIRE_MESSAGE(changed, h.problems);
+  CHECK_FALSE(p->quiesce(100ms, *changed));
+  const auto why = p->why_not_quiescent(*changed);
+  CHECK(why.find("sink out has not written") != std::string::npos);
+  CHECK(why.find("retrying: down") != std::string::npos);
+  CHECK(why.find("source in changes") != std::string::npos);
+  p->resume();
   changed.reset();
   down = false;
   CHECK(eventually([&] { return s->rows_stored().size() > 300; }));
@@ -374,7 +447,7 @@ TEST_CASE("what can't come to rest, because a sink is down, runs on") {
   check_exact(s->rows_stored(), 1, s->settled_of("s/0"));
 }
 
-// What the process holds.
+// Resources that the process holds.
 struct footprint {
   std::ptrdiff_t files = entries("/proc/self/fd"), threads = entries("/proc/self/task");
   std::ptrdiff_t used = used_kib(), resident = resident_kib();
@@ -388,7 +461,7 @@ struct footprint {
     return static_cast<std::ptrdiff_t>((heap.uordblks + heap.hblkhd) / 1024);
   }
   static std::ptrdiff_t resident_kib() {
-    ::malloc_trim(0);  // what is free but kept depends on how the threads ran
+    ::malloc_trim(0);  // how much free memory malloc keeps depends on thread timing
     std::ifstream statm("/proc/self/statm");
     std::ptrdiff_t total = 0, resident = 0;
     statm >> total >> resident;
@@ -396,12 +469,12 @@ struct footprint {
   }
 };
 
-// Runs a pipeline to its end, or stops it at work; some of its records are rejected.
+// Run a pipeline to its end, or stop it while it works. Some of its records are rejected.
 void start_and_stop(host& h, bool at_work) {
   auto s = new_stage("s");
   s->rows = 100;
   s->endless = at_work;
-  s->reject_in_apply = [](std::string_view text) { return text.ends_with("7"); };
+  s->reject_in_apply = [](std::string_view text) { return text.ends_with("77"); };  // too few to be collapsed
   const auto p = h.build(yaml(", writers: 2", "lanes: 2\n"));
   REQUIRE_MESSAGE(p, h.problems);
   if (at_work) {
@@ -411,28 +484,29 @@ void start_and_stop(host& h, bool at_work) {
     p->join();
   } else {
     run_to_end(*p);
-    CHECK(s->stored.size() == 90);
+    CHECK(s->stored.size() == 99);
   }
   CHECK(p->failure().empty());
   CHECK(p->progress().memory_bytes == 0);
   CHECK(s->settled_of("s/0") == s->stored.size() + s->dead.size());
 }
 
-TEST_CASE("a thousand starts and stops in one process leave nothing behind") {
+TEST_CASE("a thousand starts and stops in one process leak nothing") {
   host h;
   std::optional<footprint> warm;
   for (int i = 0; i < 1000; ++i) {
-    start_and_stop(h, i % 2 == 0);  // the last one before we look stores always the same
-    if (i == 199) warm.emplace();   // by now allocators and pools have what they keep
+    start_and_stop(h, i % 2 == 0);  // the last run before each measurement always stores the same rows
+    if (i == 199) warm.emplace();   // by now, allocators and pools have reached their size
   }
   const footprint now;
   CHECK(now.files == warm->files);
   CHECK(now.threads == warm->threads);
   MESSAGE("used, resident: ", warm->used, ", ", warm->resident, " KiB after 200; ", now.used, ", ", now.resident,
           " KiB after 1000");
-  // Sanitizers keep books of their own, and what was freed for a while; the address sanitizer reports what never was.
+  // Sanitizers allocate memory of their own, and keep freed memory for a while. The address sanitizer reports leaks.
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
   CHECK(now.used - warm->used < 64);
-  CHECK(now.resident - warm->resident < 16 * 1024);
+  // Arenas of other threads are fragmented differently in each run: 20 MiB of growth was seen without a leak.
+  CHECK(now.resident - warm->resident < 48 * 1024);
 #endif
 }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The delivery protocol as the engine runs it, on a broker and a database in memory: zombies, lost answers, orders, state.
+// Tests of the delivery protocol, with a broker and a database in memory. They cover zombies, lost replies, offset
+// resets and state.
 #include "config/load.hpp"
-#include "engine/exact_components.hpp"
 #include "engine/pipeline.hpp"
+#include "engine/testing/exact_components.hpp"
 
 #include <doctest/doctest.h>
 
@@ -18,7 +19,7 @@ using namespace std::chrono_literals;
 
 namespace {
 
-// One process. Several of them work on one world.
+// One process. Several processes may use one world.
 class host {
  public:
   host() { plugins_.add_linked(exact_plugin()); }
@@ -73,7 +74,7 @@ bool all_settled(world& w) {
   return true;
 }
 
-// Every record once in `store`; in `tenths` each tenth of a stream, without those that end in 5; those in the letters.
+// Check that `store` has every record once, and `tenths` every tenth record of a stream once.
 void check_exact(world& w, std::uint64_t streams, std::uint64_t each) {
   CHECK(w.database.distinct("store") == streams * each);
   CHECK(w.database.most("store") == 1);
@@ -110,7 +111,7 @@ TEST_CASE("each record is in each sink once, with its position") {
   }
 }
 
-TEST_CASE("the answer to COMMIT is lost, again and again") {
+TEST_CASE("the reply to COMMIT is lost repeatedly") {
   auto w = new_world("w");
   fill(*w, 2, 1000);
   w->database.lose_reply = [](std::uint64_t n) { return n % 3 == 0; };
@@ -145,7 +146,7 @@ TEST_CASE("a second host takes over: the first one's late writes are refused") {
   check_exact(*w, 2, 3000);
 }
 
-TEST_CASE("hosts that come and die at any moment") {
+TEST_CASE("hosts that start and are killed at random moments") {
   const auto seed = std::random_device{}();
   CAPTURE(seed);
   std::mt19937 random(seed);
@@ -159,7 +160,7 @@ TEST_CASE("hosts that come and die at any moment") {
     REQUIRE_MESSAGE(p, h.problems);
     p->start();
     std::this_thread::sleep_for(std::chrono::milliseconds(random() % 30));
-    // Killed: what it does from now on is that of a zombie, some for a while, others not at all.
+    // Killed: some hosts end at once, others continue for a while as zombies.
     if (random() % 2 == 0) {
       p->stop();
       p->abandon();
@@ -177,7 +178,7 @@ TEST_CASE("hosts that come and die at any moment") {
   check_exact(*w, 3, 4000);
 }
 
-TEST_CASE("an operator's order is obeyed once, by all sinks") {
+TEST_CASE("an offset reset is applied once, in all sinks") {
   auto w = new_world("w");
   fill(*w, 1, 1000);
   host h;
@@ -204,7 +205,7 @@ TEST_CASE("an operator's order is obeyed once, by all sinks") {
   }
 }
 
-TEST_CASE("after an order transforms see its records once, whenever the host dies") {
+TEST_CASE("after an offset reset transforms see each record once, whenever the host is killed") {
   const auto seed = std::random_device{}();
   CAPTURE(seed);
   std::mt19937 random(seed);
@@ -236,7 +237,7 @@ TEST_CASE("after an order transforms see its records once, whenever the host die
   }
 }
 
-TEST_CASE("rows that the database refuses are letters before the rest is committed") {
+TEST_CASE("rows that the database rejects are dead letters before the rest is committed") {
   auto w = new_world("w");
   fill(*w, 2, 500);
   w->database.refuse = [](std::string_view text) { return text.ends_with("77"); };
@@ -248,14 +249,14 @@ TEST_CASE("rows that the database refuses are letters before the rest is committ
   end(p);
   CHECK(w->database.distinct("store") == 990);
   CHECK(w->database.most("store") == 1);
-  CHECK(w->letters[""].size() == 110);  // a hundred of them are the transform's
-  for (const auto& [place, n] : w->letters[""]) CHECK(n == 1);
+  CHECK(w->dead_letters[""].size() == 110);  // the transform rejected a hundred of them
+  for (const auto& [place, n] : w->dead_letters[""]) CHECK(n == 1);
 }
 
-TEST_CASE("a claim that is refused is waited for, and no longer than it takes: without a record, too") {
+TEST_CASE("a refused claim is retried until it succeeds, even if there are no records") {
   auto w = new_world("w");
   fill(*w, 1, 0);
-  w->database.mute = true;
+  w->database.silent = true;
   host h;
   auto p = h.build(yaml(store));
   REQUIRE_MESSAGE(p, h.problems);
@@ -265,16 +266,17 @@ TEST_CASE("a claim that is refused is waited for, and no longer than it takes: w
     p->waiting(waiting);
     return waiting.empty() ? std::string() : waiting.front().reason;
   };
-  CHECK(eventually([&] { return waits().find("can't be claimed: the database says nothing") != std::string::npos; }));
+  CHECK(
+      eventually([&] { return waits().find("cannot be claimed: the database does not reply") != std::string::npos; }));
   {
     std::scoped_lock lock(w->database.mutex);
-    w->database.mute = false;
+    w->database.silent = false;
   }
   CHECK(eventually([&] { return waits().empty(); }));
   end(p);
 }
 
-TEST_CASE("a new sink gets its own positions, and the others don't repeat") {
+TEST_CASE("a new sink gets its own positions, and the other sinks store no record again") {
   auto w = new_world("w");
   fill(*w, 1, 500);
   host h;
@@ -292,7 +294,7 @@ TEST_CASE("a new sink gets its own positions, and the others don't repeat") {
   CHECK(w->database.distinct("tenths") == 50);
 }
 
-TEST_CASE("without such a sink the state is kept on the disk, and nothing is left out") {
+TEST_CASE("without a position store, state is kept on disk, and no record is left out") {
   auto w = new_world("w");
   fill(*w, 2, 4000);
   const auto state = std::filesystem::temp_directory_path() / ("state." + std::to_string(std::random_device{}()));
@@ -322,7 +324,7 @@ TEST_CASE("without such a sink the state is kept on the disk, and nothing is lef
   std::filesystem::remove_all(state);
 }
 
-TEST_CASE("a state directory that can't be written to stops no record") {
+TEST_CASE("records are delivered where the state directory is not writable") {
   auto w = new_world("w");
   fill(*w, 1, 500);
   auto text = yaml(store + tenths, "state_dir: /proc/nothing\n");
@@ -336,11 +338,11 @@ TEST_CASE("a state directory that can't be written to stops no record") {
   CHECK(w->database.distinct("tenths") == 50);
 }
 
-TEST_CASE("what can't keep the promise is refused, and the node is named") {
+TEST_CASE("a pipeline that cannot deliver exactly once is rejected, and the node is named") {
   auto w = new_world("w");
   host h;
   CHECK(h.build(yaml("  a: {plugin: exact_dead, from: in, world: w}\n")) == nullptr);
-  CHECK(h.problems.find("'a' can't deliver exactly once: exact_dead keeps no positions in its transactions") !=
+  CHECK(h.problems.find("'a' cannot deliver exactly once: exact_dead keeps no positions in its transactions") !=
         std::string::npos);
   CHECK(h.build(yaml("  a: {plugin: exact_dead, from: in, world: w, delivery: at_least_once}\n")) == nullptr);
   CHECK(h.problems.find("every sink is at_least_once") != std::string::npos);

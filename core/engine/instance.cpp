@@ -1,149 +1,59 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/instance.hpp"
 
+#include "engine/batch_rules.hpp"
+#include "engine/host_table.hpp"
+
+#include <pipeline/extension.hpp>
+
+#include <cxxabi.h>
 #include <fmt/format.h>
 
 #include <algorithm>
 #include <array>
-#include <cstring>
+#include <exception>
+#include <utility>
 
 namespace pl::engine {
 
+using enum plugin_function;
+
 namespace {
 
-// The call that this thread is in. Releases in it wait for its status; they may nest (a source's poll that loses a stream).
-thread_local yield* current_call = nullptr;
-
-class call_guard {
- public:
-  explicit call_guard(yield& now) noexcept : before_(std::exchange(current_call, &now)) {}
-  ~call_guard() { current_call = before_; }
-  call_guard(const call_guard&) = delete;
-  call_guard& operator=(const call_guard&) = delete;
-
- private:
-  yield* before_;
-};
+constexpr std::array<std::string_view, 7> status_names{"OK", "AGAIN", "END", "RETRY", "REJECT", "FENCED", "FATAL"};
 
 bool is_status(pl_status s) { return s >= PL_OK && s <= PL_FATAL; }
 
-std::vector<telemetry::label> label_list(const pl_str* raw, std::uint32_t n) {
-  std::vector<telemetry::label> labels;
-  labels.reserve(n);
-  for (std::size_t i = 0; i < n; ++i) labels.push_back({view(raw[2 * i]), view(raw[2 * i + 1])});
-  return labels;
+// Join the faults that a component reported into one line.
+std::string message_of(status code, std::span<const failure> details) {
+  std::string all;
+  for (const auto& d : details) {
+    if (!all.empty()) all += "; ";
+    if (!d.option.empty()) all += d.option + ": ";
+    all += d.message;
+  }
+  if (!all.empty()) return all;
+  return fmt::format("the plugin returned {} without a reason", status_names[static_cast<std::size_t>(code)]);
+}
+
+// Return a row that a call rejected twice: its dead letter would be written twice.
+std::optional<std::uint32_t> row_rejected_twice(const call_effects& effects) {
+  if (effects.rejected.size() < 2) return std::nullopt;
+  std::vector<std::pair<const record_batch*, std::uint32_t>> rows;
+  rows.reserve(effects.rejected.size());
+  for (const auto& r : effects.rejected) rows.emplace_back(r.of.get(), r.row);
+  std::ranges::sort(rows);
+  const auto twice = std::ranges::adjacent_find(rows);
+  return twice == rows.end() ? std::nullopt : std::optional(twice->second);
 }
 
 }  // namespace
 
-std::string_view status_name(pl_status code) {
-  static constexpr std::array<std::string_view, 7> names{"OK", "AGAIN", "END", "RETRY", "REJECT", "FENCED", "FATAL"};
-  return is_status(code) ? names[static_cast<std::size_t>(code)] : "no status";
-}
-
 pl_component complete(const pl_component& from) {
-  pl_component whole{};
-  std::memcpy(&whole, &from, std::min<std::size_t>(from.size, sizeof whole));
+  auto whole = complete_table<pl_component>(&from);
   whole.size = sizeof whole;
   return whole;
 }
-
-std::string outcome::text() const {
-  std::string all;
-  for (const auto& s : why) {
-    if (!all.empty()) all += "; ";
-    if (!s.option.empty()) all += s.option + ": ";
-    all += s.detail;
-  }
-  return all.empty() ? fmt::format("the plugin answered {} without a reason", status_name(code)) : all;
-}
-
-void yield::fail(std::span<record_batch* const> inputs) {
-  for (const auto& b : released) {
-    const auto& root = b->root();
-    if (std::none_of(inputs.begin(), inputs.end(), [&](auto* in) { return &in->root() == &root; }))
-      b->mark_undelivered();
-  }
-  emitted.clear();
-  rejected.clear();
-  changes.clear();
-  belongings.clear();
-}
-
-// The functions behind pl_host. No exception leaves them: C may be on the other side.
-struct host_functions {
-  static instance& self(void* ctx) { return *static_cast<instance*>(ctx); }
-
-  static int log_on(void* ctx, int level) {
-    return self(ctx).common_.log.log_on(telemetry::to_log_level(level)) ? 1 : 0;
-  }
-  static void log(void* ctx, int level, pl_str message) {
-    self(ctx).log(telemetry::to_log_level(level), view(message));
-  }
-  static std::uint32_t metric(void* ctx, int kind, pl_str name, pl_str doc, const pl_str* labels, std::uint32_t n) {
-    return self(ctx).make_metric(kind, view(name), view(doc), label_list(labels, n));
-  }
-  static void record(void* ctx, std::uint32_t id, double value) {
-    auto& i = self(ctx);
-    std::scoped_lock lock(i.metrics_mutex_);
-    if (id < i.instruments_.size()) i.instruments_[id].record(value);
-  }
-  static void error(void* ctx, pl_str detail, pl_str option) {
-    self(ctx).said_.push_back({std::string(view(detail)), std::string(view(option))});
-  }
-  static const pl_schema* schema(void* ctx, const pl_str* names, std::uint32_t n) {
-    return self(ctx).common_.schemas.intern(names, n);
-  }
-  static pl_batch* derive(void* ctx, pl_batch* parent, const pl_schema* schema, std::uint32_t rows) {
-    auto* b = new (std::nothrow) record_batch(self(ctx).pool_, static_cast<record_batch*>(parent), schema, rows);
-    if (b != nullptr && b->cols == nullptr) batch_ref(b).operator=(batch_ref());
-    return b;
-  }
-  static void* alloc(pl_batch* b, std::size_t bytes, std::size_t align) {
-    return record_batch::of(b).alloc(bytes, align);
-  }
-  static void pin(pl_batch* b, void* mem, std::size_t bytes, void (*free_it)(void*)) {
-    record_batch::of(b).pin(mem, bytes, free_it);
-  }
-  static void retain(pl_batch* b) { record_batch::of(b).retain(); }
-  static void release(pl_batch* b) {
-    if (current_call != nullptr)
-      current_call->released.emplace_back(&record_batch::of(b));
-    else
-      record_batch::of(b).release();
-  }
-  static void reject(void*, pl_batch* b, std::uint32_t row, pl_str why) {
-    if (current_call != nullptr)
-      current_call->rejected.push_back({batch_ref::share(record_batch::of(b)), row, std::string(view(why))});
-  }
-  static pl_status announced(void* ctx, pl_str stream) {
-    auto* l = self(ctx).listener_;
-    return l != nullptr ? l->stream_announced(view(stream)) : PL_OK;
-  }
-  static pl_status assigned(void* ctx, pl_str stream, std::uint32_t why, std::uint64_t* next) {
-    auto* l = self(ctx).listener_;
-    return l != nullptr ? l->stream_assigned(view(stream), static_cast<begin>(why), *next) : PL_OK;
-  }
-  static void lost(void* ctx, pl_str stream, std::uint64_t* settled) {
-    auto* l = self(ctx).listener_;
-    *settled = l != nullptr ? l->stream_lost(view(stream)) : PL_UNKNOWN;
-  }
-  static void put(void* ctx, pl_str stream, pl_str key, pl_str value) {
-    if (current_call != nullptr)
-      current_call->changes.push_back({self(ctx).node(), std::string(view(stream)), std::string(view(key)),
-                                       std::string(view(value)), value.p == nullptr});
-  }
-  static void belongs(void*, pl_batch* b, pl_str stream) {
-    if (current_call != nullptr) current_call->belongings.push_back({&record_batch::of(b), std::string(view(stream))});
-  }
-  static const void* extension(void* ctx, pl_str name) {
-    static constexpr pl_host_state state{sizeof(pl_host_state), put, belongs};
-    return self(ctx).where_.keeps_state && view(name) == PL_EXT_STATE ? &state : nullptr;
-  }
-  static void emit(void* to, std::uint32_t port, pl_batch* b) {
-    static_cast<yield*>(to)->emitted.push_back({port, batch_ref(&record_batch::of(b))});
-  }
-};
 
 instance::instance(const pl_component& component, std::shared_ptr<const config::bound_options> options, services common,
                    block_pool& pool, place where)
@@ -151,7 +61,10 @@ instance::instance(const pl_component& component, std::shared_ptr<const config::
       options_(std::move(options)),
       common_(common),
       pool_(pool),
-      where_(std::move(where)) {
+      where_(std::move(where)),
+      ports_(config::port_names(component_)),
+      clock_(std::make_shared<call_clock>(where_.pipeline, where_.node, std::string(view(component_.name)))),
+      names_{clock_->plugin().c_str(), clock_->pipeline().c_str(), clock_->node().c_str()} {
   host_.size = sizeof host_;
   host_.lane = where_.index;
   host_.lanes = where_.of;
@@ -160,235 +73,188 @@ instance::instance(const pl_component& component, std::shared_ptr<const config::
   host_.node = borrow(where_.node);
   host_.state_dir = borrow(where_.state_dir);
   host_.memory_limit = where_.memory_limit;
-  host_.log_on = host_functions::log_on;
-  host_.log = host_functions::log;
-  host_.metric = host_functions::metric;
-  host_.record = host_functions::record;
-  host_.error = host_functions::error;
-  host_.schema = host_functions::schema;
-  host_.derive = host_functions::derive;
-  host_.alloc = host_functions::alloc;
-  host_.pin = host_functions::pin;
-  host_.retain = host_functions::retain;
-  host_.release = host_functions::release;
-  host_.reject = host_functions::reject;
-  host_.announced = host_functions::announced;
-  host_.assigned = host_functions::assigned;
-  host_.lost = host_functions::lost;
-  host_.extension = host_functions::extension;
+  set_host_functions(host_);
+  if (common_.calls != nullptr) common_.calls->watch(clock_);
 }
 
 instance::~instance() {
+  for (auto& i : instruments_)
+    if (i.sum) record(i, 0);
+  pool_.budget().change_state(state_bytes_, 0);
   if (!created_) return;
-  yield left;
-  {
-    call_guard guard(left);
-    component_.destroy(self_);
-  }
-  left.fail({});
+  call_effects effects;
+  (void)call(destroy, effects, [&]() -> pl_status { return component_.destroy(self_), PL_OK; });
+  effects.discard({});  // batches that it still held were never delivered
 }
 
 std::uint32_t instance::make_metric(int kind, std::string_view name, std::string_view doc,
                                     std::span<const telemetry::label> labels) {
   std::vector<telemetry::label> all{{"pipeline", where_.pipeline}, {"node", where_.node}};
   all.insert(all.end(), labels.begin(), labels.end());
-  auto made = common_.metrics.metric(static_cast<telemetry::metric_kind>(kind), name, doc, all);
-  if (!made) log(telemetry::log_level::warn, made.failure().message);
+  instrument made;
+  if (kind == PL_SUM) {
+    const auto sum = common_.metrics.gauge(name, doc, all);
+    if (sum) made.sum = *sum;
+    if (!sum) log(telemetry::log_level::warn, sum.why().message);
+  } else {
+    const auto shown = common_.metrics.metric(static_cast<telemetry::metric_kind>(kind), name, doc, all);
+    if (shown) made.shown = *shown;
+    if (!shown) log(telemetry::log_level::warn, shown.why().message);
+  }
   std::scoped_lock lock(metrics_mutex_);
-  instruments_.push_back(made ? *made : telemetry::instrument());
+  instruments_.push_back(std::move(made));
   return static_cast<std::uint32_t>(instruments_.size() - 1);
 }
 
-template <class F>
-outcome instance::call(std::string_view function, yield& left, F&& body) {
-  said_.clear();
-  outcome result;
-  {
-    call_guard guard(left);
-    result.code = body();
-  }
-  result.why = std::exchange(said_, {});
-  if (!is_status(result.code)) {
-    result.why.push_back(
-        {fmt::format("plugin {} answered {} to {}, which is no status: it is broken, or built for another host",
-                     view(component_.name), result.code, function),
-         {}});
-    result.code = PL_FATAL;
-  }
-  if (result.ok())
-    for (const auto& s : result.why) log(telemetry::log_level::warn, s.detail);
-  return result;
+void instance::record(instrument& to, double value) {
+  if (!to.sum) return to.shown.record(value);
+  to.sum->add(value - std::exchange(to.share, value));
 }
 
-outcome instance::create() {
-  yield left;
-  auto result = call("create", left, [&] { return component_.create(&host_, options_->cells(), &self_); });
-  created_ = result.ok();
-  return result;
+result<void> instance::run(plugin_function function, call_effects& effects, body_ref body,
+                           plugin_call::batches passed) {
+  details_.clear();
+  if (broken() && function != plugin_function::stop && function != destroy) {
+    details_.push_back(fatal(broken_));
+    return details_.front();
+  }
+  plugin_call now(names_, static_cast<std::uint32_t>(ports_.size()), *clock_, function, effects, passed);
+  const auto code = run_checked(now, body);
+  return now.failed() ? fail(function, now.failure()) : result_of(function, code);
 }
 
-outcome instance::check() {
-  yield left;
+// Call the component, and note whether it kept the rules of the interface.
+pl_status instance::run_checked(plugin_call& now, body_ref body) {
+  pl_status code = PL_FATAL;
+  try {
+    code = body();
+  } catch (const std::exception& e) {
+    now.violated(fmt::format("it threw an exception: {}", masked(e.what())));
+  } catch (const abi::__forced_unwind&) {
+    throw;  // the thread is being cancelled
+  } catch (...) {
+    now.violated("it threw an exception");
+  }
+  if (auto rule = take_own_thread_violation(reinterpret_cast<const void*>(component_.create)))
+    now.violated("on a thread of its own, " + *rule);
+  if (const auto row = row_rejected_twice(now.effects()))
+    now.violated(fmt::format("it rejected row {} of a batch twice", *row));
+  if (!is_status(code)) now.violated(fmt::format("it returned {}, which is not a status", code));
+  return code;
+}
+
+// End the instance: whatever is called next fails, too, so that the failure reaches an operator.
+failure instance::fail(plugin_function function, std::string why) {
+  if (common_.calls != nullptr) common_.calls->count_violation();
+  if (function == destroy) log(telemetry::log_level::error, why);  // nobody else does
+  if (!broken()) broken_ = why;
+  details_.assign(1, fatal(std::move(why)));
+  return details_.front();
+}
+
+// Convert the status of a call, and the faults that the component reported during the call.
+result<void> instance::result_of(plugin_function function, pl_status code) {
+  if (code == PL_OK) {
+    if (function == plugin_function::create) return {};  // warnings, which the caller reports with their places
+    for (const auto& d : details_) log(telemetry::log_level::warn, d.message);
+    return {};
+  }
+  const auto returned = static_cast<status>(code);
+  for (auto& d : details_) d.code = returned;
+  return failure{returned, message_of(returned, details_), details_.size() == 1 ? details_.front().option : ""};
+}
+
+result<void> instance::create() {
+  auto created = call(plugin_function::create, [&] { return component_.create(&host_, options_->cells(), &self_); });
+  created_ = created.ok();
+  if (!created_) return created;
+  const auto warnings = std::exchange(details_, {});
+  if (auto found = call(extension, [&] { return look_up_extensions(); }); !found.ok()) return found;
+  if (auto asked = ask_ports(); !asked.ok()) return asked;
+  if (auto asked = ask_used_columns(); !asked.ok()) return asked;
+  details_ = warnings;
+  return created;
+}
+
+result<void> instance::check() {
   if (component_.check == nullptr) return {};
-  return call("check", left, [&] { return component_.check(self_); });
+  return call(plugin_function::check, [&] { return component_.check(self_); });
 }
 
-outcome instance::start() {
-  yield left;
-  return call("start", left, [&] { return component_.start(self_); });
+result<void> instance::start() {
+  return call(plugin_function::start, [&] { return component_.start(self_); });
 }
 
-outcome instance::stop() {
-  yield left;
-  auto result = call("stop", left, [&] { return component_.stop(self_); });
-  left.fail({});  // whatever was held back until now was never handed on
-  return result;
+result<void> instance::stop() {
+  call_effects effects;
+  auto stopped = call(plugin_function::stop, effects, [&] { return component_.stop(self_); });
+  left_undelivered_ = !effects.released.empty();
+  effects.discard({});  // batches that the component still held were never delivered
+  return stopped;
 }
 
-outcome instance::poll(std::uint32_t max_rows, std::size_t max_bytes, std::chrono::nanoseconds timeout,
-                       batch_ref& out) {
-  yield left;
-  pl_batch* raw = nullptr;
-  auto result = call("poll", left, [&] { return component_.poll(self_, max_rows, max_bytes, timeout.count(), &raw); });
-  if (raw != nullptr) out = batch_ref(&record_batch::of(raw));
-  if (result.ok() && !out) result.code = PL_AGAIN;
-  return result;
+result<batch_ref> instance::poll(std::uint32_t max_rows, std::size_t max_bytes, std::chrono::nanoseconds timeout) {
+  batch_ref batch;
+  const auto polled = call(plugin_function::poll, [&] {
+    pl_batch* raw = nullptr;
+    const auto code = component_.poll(self_, max_rows, max_bytes, timeout.count(), &raw);
+    return take_polled(code, raw, batch);
+  });
+  if (!polled.ok()) return polled.why();
+  if (!batch) return nothing_yet();
+  return batch;
 }
 
-outcome instance::settle(std::span<const pl_range> ranges) {
-  yield left;
-  return call("settle", left, [&]() -> pl_status {
+// Take the reference that `poll` returned, and check the batch.
+pl_status instance::take_polled(pl_status code, pl_batch* raw, batch_ref& batch) {
+  if (raw == nullptr) return code;
+  auto& now = *plugin_call::current();
+  auto* found = record_batch::find(raw);
+  if (found == nullptr) {
+    now.violated("it returned a batch that does not exist: derive did not make it, or its last reference was released");
+  } else if (!found->take_back()) {
+    now.violated("it returned a batch of which it holds no reference");
+  } else {
+    batch = batch_ref(found);
+    if (code != PL_OK && is_status(code))
+      now.violated(fmt::format("it returned {} together with a batch, which would be lost",
+                               status_names[static_cast<std::size_t>(code)]));
+    else if (auto rule = violated_rule(*found, batch_from::source); !rule.empty())
+      now.violated("it returned a batch that is not valid: " + rule);
+  }
+  return code;
+}
+
+result<void> instance::settle(std::span<const pl_range> ranges) {
+  return call(plugin_function::settle, [&]() -> pl_status {
     component_.settle(self_, ranges.data(), static_cast<std::uint32_t>(ranges.size()));
     return PL_OK;
   });
 }
 
-outcome instance::apply(record_batch& in, yield& left) {
-  return call("apply", left, [&] { return component_.apply(self_, &in, &left, host_functions::emit); });
+result<void> instance::apply(record_batch& in, call_effects& effects) {
+  auto* input = &in;
+  return call(plugin_function::apply, effects,
+              [&] { return component_.apply(self_, input, &effects, emit_function()); }, {&input, 1});
 }
 
-outcome instance::tick(std::chrono::nanoseconds now, yield& left) {
+result<void> instance::tick(std::chrono::nanoseconds now, call_effects& effects) {
   if (component_.tick == nullptr) return {};
-  return call("tick", left, [&] { return component_.tick(self_, now.count(), &left, host_functions::emit); });
+  return call(plugin_function::tick, effects,
+              [&] { return component_.tick(self_, now.count(), &effects, emit_function()); });
 }
 
-outcome instance::drop(std::string_view stream) {
-  yield left;
-  if (component_.drop == nullptr) return {};
-  return call("drop", left, [&]() -> pl_status { return component_.drop(self_, borrow(stream)), PL_OK; });
+result<void> instance::revoked(std::string_view stream) {
+  if (component_.revoked == nullptr) return {};
+  return call(plugin_function::revoked,
+              [&]() -> pl_status { return component_.revoked(self_, borrow(stream)), PL_OK; });
 }
 
-outcome instance::write(std::span<record_batch* const> batches, yield& left) {
+result<void> instance::write(std::span<record_batch* const> batches, call_effects& effects) {
   std::vector<pl_batch*> raw(batches.begin(), batches.end());
-  return call("write", left,
-              [&] { return component_.write(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); });
-}
-
-template <class Table>
-const Table* instance::extension(std::string_view name) const {
-  return component_.extension == nullptr ? nullptr
-                                         : static_cast<const Table*>(component_.extension(self_, borrow(name)));
-}
-
-outcome instance::columns(const pl_schema* in, std::uint32_t port, const pl_schema*& out) {
-  yield left;
-  out = nullptr;
-  const auto* table = extension<pl_ext_columns>(PL_EXT_COLUMNS);
-  if (table == nullptr || table->columns == nullptr) return {};
-  return call("columns", left, [&] { return table->columns(self_, in, port, &out); });
-}
-
-bool instance::stateful() const { return extension<pl_ext_state>(PL_EXT_STATE) != nullptr; }
-
-outcome instance::restore(std::string_view stream, std::string_view key, std::string_view value) {
-  yield left;
-  const auto* table = extension<pl_ext_state>(PL_EXT_STATE);
-  if (table == nullptr) return {};
-  const pl_str named{key.data() == nullptr ? "" : key.data(), key.size()};
-  return call("restore", left, [&] { return table->restore(self_, borrow(stream), named, borrow(value)); });
-}
-
-outcome instance::restored(std::string_view stream, bool moved) {
-  yield left;
-  const auto* table = extension<pl_ext_state>(PL_EXT_STATE);
-  if (table == nullptr) return {};
-  return call("restore", left, [&] { return table->restore(self_, borrow(stream), {}, borrow(moved ? "moved" : "")); });
-}
-
-outcome instance::snapshot(std::string_view stream, yield& left) {
-  const auto* table = extension<pl_ext_state>(PL_EXT_STATE);
-  if (table == nullptr) return {};
-  return call("snapshot", left, [&] { return table->snapshot(self_, borrow(stream)); });
-}
-
-bool instance::keeps_positions() const { return extension<pl_ext_store>(PL_EXT_STORE) != nullptr; }
-
-outcome instance::position(std::string_view source, std::string_view stream, pl_position& out) {
-  yield left;
-  const auto* table = extension<pl_ext_store>(PL_EXT_STORE);
-  return call("position", left, [&] { return table->position(self_, borrow(source), borrow(stream), &out); });
-}
-
-outcome instance::claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
-                        const pl_mark& mark) {
-  yield left;
-  const auto* table = extension<pl_ext_store>(PL_EXT_STORE);
-  return call("claim", left, [&] { return table->claim(self_, borrow(source), borrow(stream), seen, wanted, mark); });
-}
-
-outcome instance::load(std::string_view source, std::string_view stream, const entry& each) {
-  yield left;
-  const auto* table = extension<pl_ext_store>(PL_EXT_STORE);
-  const auto pass_on = [](void* to, pl_str node, pl_str key, pl_str value) {
-    (*static_cast<const entry*>(to))(view(node), view(key), view(value));
-  };
-  return call("load", left,
-              [&] { return table->load(self_, borrow(source), borrow(stream), const_cast<entry*>(&each), pass_on); });
-}
-
-bool instance::replayable() const { return extension<pl_ext_replay>(PL_EXT_REPLAY) != nullptr; }
-
-outcome instance::windows(pl_bound from, pl_bound until, window_list& out) {
-  yield left;
-  const auto* table = extension<pl_ext_replay>(PL_EXT_REPLAY);
-  const auto add = [](void* to, const pl_window* w) {
-    static_cast<window_list*>(to)->push_back({std::string(view(w->stream)), w->first, w->next, w->oldest, w->newest});
-  };
-  return call("windows", left, [&] { return table->windows(self_, from, until, &out, add); });
-}
-
-namespace {
-
-std::vector<pl_window> raw_windows(const instance::window_list& windows) {
-  std::vector<pl_window> raw;
-  for (const auto& w : windows) raw.push_back({borrow(w.stream), w.first, w.next, w.oldest, w.newest});
-  return raw;
-}
-
-}  // namespace
-
-outcome instance::choose(const window_list& windows) {
-  yield left;
-  const auto* table = extension<pl_ext_replay>(PL_EXT_REPLAY);
-  const auto raw = raw_windows(windows);
-  return call("choose", left, [&] { return table->choose(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); });
-}
-
-outcome instance::order(const window_list& windows) {
-  yield left;
-  const auto* table = extension<pl_ext_replay>(PL_EXT_REPLAY);
-  if (table->order == nullptr) return {PL_FATAL, {{"this source can't be told where to begin", {}}}};
-  const auto raw = raw_windows(windows);
-  return call("order", left, [&] { return table->order(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); });
-}
-
-outcome instance::rewritable() {
-  yield left;
-  if ((component_.caps & PL_IDEMPOTENT) != 0) return {};
-  const auto* table = extension<pl_ext_rewrite>(PL_EXT_REWRITE);
-  if (table == nullptr)
-    return {PL_FATAL, {{fmt::format("{} would take each record once more", view(component_.name)), {}}}};
-  return call("rewritable", left, [&] { return table->rewritable(self_); });
+  return call(
+      plugin_function::write, effects,
+      [&] { return component_.write(self_, raw.data(), static_cast<std::uint32_t>(raw.size())); }, batches);
 }
 
 }  // namespace pl::engine

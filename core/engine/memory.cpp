@@ -28,7 +28,7 @@ void* block_pool::take(std::size_t bytes, std::size_t& size) noexcept {
   return block;
 }
 
-void block_pool::give(void* block, std::size_t size) noexcept {
+void block_pool::put_back(void* block, std::size_t size) noexcept {
   budget_.sub(size);
   if (size == small_block || size == large_block) {
     std::scoped_lock lock(mutex_);
@@ -46,12 +46,12 @@ arena::~arena() {
   while (newest_ != nullptr) {
     auto* b = newest_;
     newest_ = b->before;
-    pool_.give(b, b->size);
+    pool_.put_back(b, b->size);
   }
 }
 
 bool arena::grow(std::size_t bytes) noexcept {
-  // After a first small block a batch is one with much in it: fewer, larger blocks.
+  // A batch that outgrows its first, small block is large: use fewer, larger blocks.
   const auto wanted =
       std::max(bytes + sizeof(block), newest_ == nullptr ? block_pool::small_block : block_pool::large_block);
   std::size_t size = 0;
@@ -79,6 +79,15 @@ void* arena::alloc(std::size_t bytes, std::size_t align) noexcept {
   }
   at_ = static_cast<std::byte*>(p) + bytes;
   return p;
+}
+
+bool arena::contains(const void* memory, std::size_t bytes) const noexcept {
+  const auto at = reinterpret_cast<std::uintptr_t>(memory);
+  for (const auto* b = newest_; b != nullptr; b = b->before) {
+    const auto begin = reinterpret_cast<std::uintptr_t>(b), end = begin + b->size;
+    if (at >= begin && at <= end && bytes <= end - at) return true;
+  }
+  return false;
 }
 
 }  // namespace pl::engine

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory for records: a budget that everything in flight counts against, pooled blocks, and arenas made of them.
+// Memory for records: a budget for everything in flight, pooled blocks, and arenas of blocks. The comment on
+// each class states which threads may use it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <cstddef>
@@ -11,23 +13,33 @@
 
 namespace pl::engine {
 
-// Bytes held by records in flight. Any thread. A limit, not a wall: who reads checks `full` before reading more.
+// Counts the bytes held by records in flight. Thread-safe. The budget is not enforced here: a lane checks `full` before
+// it reads more.
 class memory_budget {
  public:
   explicit memory_budget(std::uint64_t limit) noexcept : limit_(limit) {}
   void add(std::size_t bytes) noexcept { used_.fetch_add(bytes, std::memory_order_relaxed); }
   void sub(std::size_t bytes) noexcept { used_.fetch_sub(bytes, std::memory_order_relaxed); }
-  [[nodiscard]] std::uint64_t used() const noexcept { return used_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t used() const noexcept {
+    return used_.load(std::memory_order_relaxed) + std::min(state(), state_limit());
+  }
   [[nodiscard]] std::uint64_t limit() const noexcept { return limit_.load(std::memory_order_relaxed); }
   void set_limit(std::uint64_t bytes) noexcept { limit_.store(bytes, std::memory_order_relaxed); }
   [[nodiscard]] bool full() const noexcept { return used() >= limit(); }
 
+  // The state of transforms. It is a part of `used`, up to its own limit, so that records always have the rest.
+  void change_state(std::uint64_t before, std::uint64_t now) noexcept {
+    state_.fetch_add(now - before, std::memory_order_relaxed);
+  }
+  [[nodiscard]] std::uint64_t state() const noexcept { return state_.load(std::memory_order_relaxed); }
+  [[nodiscard]] std::uint64_t state_limit() const noexcept { return limit() / 4 * 3; }
+
  private:
-  std::atomic<std::uint64_t> used_{0};
+  std::atomic<std::uint64_t> used_{0}, state_{0};
   std::atomic<std::uint64_t> limit_;
 };
 
-// Blocks of two sizes, kept for the next batch; larger requests go straight to the allocator. Any thread.
+// Keeps blocks of two sizes for the next batch; larger requests go straight to the allocator. Thread-safe.
 class block_pool {
  public:
   static constexpr std::size_t small_block = std::size_t{16} * 1024;
@@ -38,9 +50,9 @@ class block_pool {
   block_pool(const block_pool&) = delete;
   block_pool& operator=(const block_pool&) = delete;
 
-  // At least `bytes`; null when there is no memory. `size` is what it is, and what `give` must be told.
+  // Return a block of at least `bytes`, or null. size: receives the real size, to be passed to `put_back`.
   void* take(std::size_t bytes, std::size_t& size) noexcept;
-  void give(void* block, std::size_t size) noexcept;
+  void put_back(void* block, std::size_t size) noexcept;
   [[nodiscard]] memory_budget& budget() noexcept { return budget_; }
 
  private:
@@ -52,7 +64,14 @@ class block_pool {
   std::array<std::vector<void*>, 2> free_;
 };
 
-// Allocates forward, frees all at once. One thread at a time.
+// The memory that a pipeline's records live in. After a reload, the new pipeline shares the memory of the old one.
+struct pipeline_memory {
+  explicit pipeline_memory(std::uint64_t limit) : budget(limit), pool(budget) {}
+  memory_budget budget;
+  block_pool pool;
+};
+
+// Allocates from blocks, and frees the blocks together. Not thread-safe.
 class arena {
  public:
   explicit arena(block_pool& pool) noexcept : pool_(pool) {}
@@ -60,8 +79,10 @@ class arena {
   arena(const arena&) = delete;
   arena& operator=(const arena&) = delete;
 
-  // Null when there is no memory. align: a power of two.
+  // Return null if memory is exhausted. align: a power of two.
   void* alloc(std::size_t bytes, std::size_t align) noexcept;
+  // Return whether memory of this arena contains all of these bytes.
+  [[nodiscard]] bool contains(const void* memory, std::size_t bytes) const noexcept;
   [[nodiscard]] std::size_t bytes() const noexcept { return bytes_; }
   [[nodiscard]] memory_budget& budget() noexcept { return pool_.budget(); }
   [[nodiscard]] block_pool& pool() noexcept { return pool_; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
+// The engine's own metrics of one node, over all its lanes or writers. Thread-safe.
 #pragma once
 
+#include "config/pipeline.hpp"
 #include "engine/record_batch.hpp"
 #include "telemetry/engine_metrics.hpp"
 
@@ -10,26 +12,31 @@
 
 namespace pl::engine {
 
-// The engine's own metrics of one node, over all its lanes or writers. Any thread.
 class node_meters {
  public:
-  node_meters(telemetry::metrics& metrics, std::string_view pipeline, std::string_view node);
+  node_meters(telemetry::metrics& metrics, std::string_view pipeline, std::string_view node, config::role role);
+  [[nodiscard]] config::role role() const noexcept { return role_; }
 
-  void took(record_batch& b) noexcept {
+  void received(record_batch& b) noexcept {
     records_in_.add(b.nsel);
     bytes_in_.add(static_cast<double>(b.payload_bytes()));
     batch_rows_.observe(b.nsel);
-    in_total_.fetch_add(b.nsel, std::memory_order_relaxed);
   }
-  void gave(record_batch& b) noexcept {
+  void received_rows(std::uint64_t rows) noexcept { records_in_.add(static_cast<double>(rows)); }
+  void emitted(record_batch& b) noexcept {
     records_out_.add(b.nsel);
     bytes_out_.add(static_cast<double>(b.payload_bytes()));
     out_total_.fetch_add(b.nsel, std::memory_order_relaxed);
   }
-  // Rows that were in a batch counted by `gave`, and went to the dead letters instead.
+  // Count rows that became dead letters.
   void rejected(std::uint64_t rows) noexcept {
     rejected_.add(static_cast<double>(rows));
     rejected_total_.fetch_add(rows, std::memory_order_relaxed);
+  }
+  // Count rows for which the queue of a sink had no room.
+  void dropped(std::uint64_t rows) noexcept {
+    dropped_.add(static_cast<double>(rows));
+    dropped_total_.fetch_add(rows, std::memory_order_relaxed);
   }
   void stored(std::uint64_t rows, std::uint64_t bytes) noexcept {
     records_out_.add(static_cast<double>(rows));
@@ -37,20 +44,27 @@ class node_meters {
     out_total_.fetch_add(rows, std::memory_order_relaxed);
   }
 
-  [[nodiscard]] std::uint64_t in_total() const noexcept { return in_total_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t out_total() const noexcept { return out_total_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t rejected_total() const noexcept {
     return rejected_total_.load(std::memory_order_relaxed);
   }
 
+  [[nodiscard]] std::uint64_t dropped_total() const noexcept { return dropped_total_.load(std::memory_order_relaxed); }
+
   telemetry::counter retries, restarts;
+  // Of sinks. Each writer's queue adds its part to queue_bytes, queue_disk_bytes and queue_disk_batches.
   telemetry::histogram write_seconds;
-  telemetry::gauge queue_bytes, queue_limit_bytes, in_flight_batches;
+  telemetry::gauge queue_bytes, queue_limit_bytes;
+  telemetry::gauge queue_disk_bytes, queue_disk_batches, queue_disk_limit_bytes;
+  telemetry::counter given_up;
+  telemetry::gauge circuit_open;       // each writer adds its part
+  telemetry::gauge in_flight_batches;  // of sources; each lane adds its part
 
  private:
-  telemetry::counter records_in_, records_out_, bytes_in_, bytes_out_, rejected_;
+  config::role role_;
+  telemetry::counter records_in_, records_out_, bytes_in_, bytes_out_, rejected_, dropped_;
   telemetry::histogram batch_rows_;
-  std::atomic<std::uint64_t> in_total_{0}, out_total_{0}, rejected_total_{0};
+  std::atomic<std::uint64_t> out_total_{0}, rejected_total_{0}, dropped_total_{0};
 };
 
 }  // namespace pl::engine

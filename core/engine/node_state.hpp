@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+// The readiness of a lane or a writer, for /health/ready. Thread-safe.
 #pragma once
 
 #include <mutex>
@@ -6,10 +7,9 @@
 
 namespace pl::engine {
 
-// Whether a lane or a writer does its work, for /health/ready. Any thread.
 class node_state {
  public:
-  // Empty: it does. Else why not ("connecting", "retrying: connection refused").
+  // Set why the node is not ready ("connecting", "retrying: connection refused"). Empty: it is ready.
   void waiting_for(std::string why) {
     std::scoped_lock lock(mutex_);
     why_ = std::move(why);

@@ -15,8 +15,14 @@ const pl_schema* schema_pool::intern(const pl_str* names, std::uint32_t n) {
   if (fresh) {
     for (const auto& name : at->first) e.names.push_back(borrow(name));
     e.schema = {n, e.names.data()};
+    schemas_.insert(&e.schema);
   }
   return &e.schema;
+}
+
+bool schema_pool::has(const pl_schema* schema) {
+  std::scoped_lock lock(mutex_);
+  return schemas_.contains(schema);
 }
 
 }  // namespace pl::engine

@@ -1,110 +1,78 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sink of a pipeline: its writers, each an instance with a queue and a thread of its own.
+// A sink of a pipeline: its writers, and which writer receives which streams. Any thread may push, flush and read the
+// status; the host's main thread starts, holds and finishes the sink.
 #pragma once
 
-#include "engine/backoff.hpp"
-#include "engine/dead_letters.hpp"
-#include "engine/instance.hpp"
 #include "engine/node_meters.hpp"
-#include "engine/node_state.hpp"
-#include "engine/write_queue.hpp"
+#include "engine/writer.hpp"
 
-#include <atomic>
-#include <functional>
+#include <cstdint>
 #include <memory>
-#include <span>
 #include <string>
-#include <thread>
 #include <vector>
 
 namespace pl::engine {
 
-class sink_node;
-
-// What a lane or a writer tells its pipeline. Any thread.
-class pipeline_events {
- public:
-  virtual ~pipeline_events() = default;
-  // A node can't go on without a change by a person: the pipeline stops, and what is in flight stays unsettled.
-  virtual void node_failed(std::string_view node, std::string_view why) = 0;
-  // Rows that a node rejected, on their way to the dead letters.
-  virtual void rows_rejected(const std::vector<rejection>& rejected, std::string_view node) = 0;
-  // The same, and waits until they are there. False: `give_up` said so first.
-  virtual bool bury_rows(std::vector<rejection> rejected, std::string_view node,
-                         const std::function<bool()>& give_up) = 0;
-};
-
-// Writes what waits in one queue, again and again until it is taken; finds rows that are refused by halving.
-class writer {
- public:
-  writer(std::unique_ptr<instance> sink, const config::node& settings, std::shared_ptr<node_meters> meters,
-         block_pool& pool);
-  ~writer();
-  writer(const writer&) = delete;
-  writer& operator=(const writer&) = delete;
-
-  void start(std::atomic<pipeline_events*>& events);
-  void join();
-
-  [[nodiscard]] write_queue& queue() noexcept { return queue_; }
-  [[nodiscard]] instance& sink() noexcept { return *sink_; }
-  [[nodiscard]] const node_state& state() const noexcept { return state_; }
-
- private:
-  using group = std::vector<batch_ref>;
-
-  void run();
-  bool connect();
-  bool write(group batches);
-  bool halve(group batches, const outcome& refused);
-  bool fence(const group& batches, const outcome& why);
-  bool bury(group& batches, std::vector<rejection> rejected);
-  bool accept(const group& batches, yield& left);
-  bool come_again(const outcome& failed, backoff& pause);
-  bool fail(const group& batches, std::string_view why);
-  void count_queue() { meters_->queue_bytes.set(static_cast<double>(queue_.bytes())); }
-
-  std::unique_ptr<instance> sink_;
-  const config::retry_settings retry_;
-  std::shared_ptr<node_meters> meters_;
-  block_pool& pool_;
-  write_queue queue_;
-  node_state state_;
-  std::atomic<pipeline_events*>* events_ = nullptr;
-  std::thread thread_;
-};
-
 class sink_node {
  public:
-  // writers: created instances, one each.
-  sink_node(const config::node& settings, std::vector<std::unique_ptr<instance>> writers, services common,
-            block_pool& pool);
+  // writers: created instances, one for each writer. meters: of the node, and of earlier sinks of its name. remove_at: the
+  // size of the queue at which rows are removed, if that is smaller than the configured limit (see write_queue).
+  sink_node(const config::node& settings, std::vector<std::unique_ptr<instance>> writers,
+            std::shared_ptr<node_meters> meters, block_pool& pool, std::uint64_t remove_at = UINT64_MAX);
   ~sink_node();
 
-  void start();
-  // Batches that belong together, from one lane. Batches of one stream reach the same writer, in order.
+  // patient: in a reload, a failure of the start that would be permanent is retried, too: the pipeline runs already.
+  void start(bool patient = false);
+  // Queue batches that belong together, from one lane. Batches of one stream reach the same writer, in order.
   void push(std::vector<batch_ref> group);
   [[nodiscard]] bool full() const;
+  // Return whether lanes must wait until the sink has written some of its queue.
+  [[nodiscard]] bool blocks_lanes() const { return when_letters_full_ == config::full_dead_letters::wait && full(); }
+  // Return whether further rows are discarded: the dead-letter sink fails, and what waits for it fills its queue, also on
+  // disk, or half of the memory.
+  [[nodiscard]] bool discards() const;
 
-  void hurry(bool on);
-  void abandon();  // no more tries; what isn't written stays unsettled
-  void finish();   // writes what waits, then ends the threads
+  // Write what is queued without waiting for full batches, until each caller that passed true has passed false.
+  void flush(bool on);
+  void release_lost();                             // what is read again
+  void join_stored(const settlement_inbox& lane);  // see write_queue
+  void abandon();                                  // make no further attempts; what is not written stays unsettled
+  void finish();                                   // write what is queued, then end the threads
 
-  void report_to(pipeline_events& events) noexcept { events_ = &events; }
+  // Let another sink write what is queued: end the writers after their current attempt. `release` cancels it.
+  void hold();
+  void release();
+  [[nodiscard]] bool held() const;                        // no writer runs; nothing is written until `release`
+  using groups = std::vector<std::vector<queued_group>>;  // by writer, in order
+  groups take_unwritten();                                // while held
+  // Queue what another sink has not written. False: this sink has another number of writers, and what is on disk cannot
+  // be divided.
+  bool take_over(groups& unwritten);
+  [[nodiscard]] std::uint64_t disk_bytes() const;
+
+  [[nodiscard]] write_queue::amount unwritten() const;
+  [[nodiscard]] bool failing() const;  // a writer has failed since its last success
+
+  void report_to(pipeline_events& events) { events_.connect(events); }
   [[nodiscard]] const std::string& name() const noexcept { return name_; }
-  [[nodiscard]] node_meters& meters() noexcept { return *meters_; }
+  [[nodiscard]] node_meters& meters() const noexcept { return *meters_; }
   [[nodiscard]] instance& first() noexcept { return writers_.front()->sink(); }
-  [[nodiscard]] std::string waiting_for() const;  // empty: all writers do their work
+  [[nodiscard]] std::vector<instance*> instances() const;  // one for each writer
+  [[nodiscard]] std::string waiting_for() const;           // empty: all writers work, or nothing waits for them
+  [[nodiscard]] std::string degraded() const;              // empty: all rows are written
 
  private:
   bool split(batch_ref batch, std::vector<std::vector<batch_ref>>& to);
 
   std::string name_;
+  std::uint64_t limit_bytes_, disk_limit_bytes_;
+  config::full_dead_letters when_letters_full_;
+  bool best_effort_;
   block_pool& pool_;
   std::shared_ptr<node_meters> meters_;
   std::vector<std::unique_ptr<writer>> writers_;
-  std::atomic<pipeline_events*> events_{nullptr};
-  bool started_ = false;
+  events_link events_;
+  bool started_ = false, patient_ = false;
 };
 
 }  // namespace pl::engine

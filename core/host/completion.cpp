@@ -18,21 +18,32 @@ constexpr std::string_view bash = R"sh(_pipeline_host() {
     describe) COMPREPLY=($(compgen -W "$(pipeline-host plugins 2>/dev/null | cut -d' ' -f1)" -- "$cur")); return ;;
   esac
   if [ "$COMP_CWORD" -eq 1 ]; then
-    COMPREPLY=($(compgen -W 'run validate plugins dead-letters replay schema completion help --help --version' -- "$cur")); return
+    COMPREPLY=($(compgen -W 'run validate test plugins dead-letters replay alerts spools eval schema completion help --help --version' -- "$cur")); return
   fi
   case $verb in
-    run) COMPREPLY=($(compgen -W '--set --plugin-dir --log-level --log-format --help' -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
+    run) COMPREPLY=($(compgen -W '--fresh --fail-on-rejects --set --plugin-dir --log-level --log-format --help' -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
     validate) COMPREPLY=($(compgen -W '--connect --set --plugin-dir --log-level --log-format --help' -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
+    test) COMPREPLY=($(compgen -W '--only --junit --require-coverage --set --plugin-dir --log-level --log-format --help' -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
     plugins) COMPREPLY=($(compgen -W 'describe --plugin-dir --help' -- "$cur")) ;;
     dead-letters)
       if [ "$COMP_CWORD" -eq 2 ]; then COMPREPLY=($(compgen -W 'list show retry --help' -- "$cur")); return; fi
-      local letters='--set --help'
+      local options='--set --help'
       case ${COMP_WORDS[2]} in
-        list) letters="$letters --node --reason --since --stream --each --format" ;;
-        retry) letters="$letters --node --reason --since --stream --pipeline --source --dry-run --yes --plugin-dir --log-level --log-format" ;;
+        list) options="$options --node --reason --since --stream --each --format" ;;
+        retry) options="$options --node --reason --since --stream --pipeline --source --sink --dry-run --yes --plugin-dir --log-level --log-format" ;;
       esac
-      COMPREPLY=($(compgen -W "$letters" -- "$cur") $(compgen -f -X '!*.@(yaml|yml|ndjson)' -- "$cur") $(compgen -d -- "$cur")) ;;
-    replay) COMPREPLY=($(compgen -W '--set --from --to --partition --stream --sink --pipeline --source --dry-run --format --order --yes --plugin-dir --log-level --log-format --help' -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
+      COMPREPLY=($(compgen -W "$options" -- "$cur") $(compgen -f -X '!*.@(yaml|yml|ndjson)' -- "$cur") $(compgen -d -- "$cur")) ;;
+    replay) COMPREPLY=($(compgen -W '--set --from --to --partition --stream --sink --pipeline --source --dry-run --format --reset-offsets --yes --plugin-dir --log-level --log-format --help' -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
+    spools)
+      if [ "$COMP_CWORD" -eq 2 ]; then COMPREPLY=($(compgen -W 'list adopt --help' -- "$cur")); return; fi
+      local options='--set --plugin-dir --help'
+      case ${COMP_WORDS[2]} in
+        list) options="$options --format" ;;
+        adopt) options="$options --spool --pipeline --source --dry-run --yes --log-level --log-format" ;;
+      esac
+      COMPREPLY=($(compgen -W "$options" -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
+    alerts) COMPREPLY=($(compgen -W '--set --pipeline --json --stored --plugin-dir --log-level --log-format --help' -- "$cur") $(compgen -f -X '!*.y?(a)ml' -- "$cur") $(compgen -d -- "$cur")) ;;
+    eval) COMPREPLY=($(compgen -W '--with --json --help' -- "$cur")) ;;
     schema) COMPREPLY=($(compgen -W '--plugin-dir --help' -- "$cur")) ;;
     completion) COMPREPLY=($(compgen -W 'bash zsh fish' -- "$cur")) ;;
   esac
@@ -40,30 +51,42 @@ constexpr std::string_view bash = R"sh(_pipeline_host() {
 complete -o filenames -F _pipeline_host pipeline-host
 )sh";
 
-constexpr std::string_view fish = R"sh(set -l verbs run validate plugins dead-letters replay schema completion help
+constexpr std::string_view fish =
+    R"sh(set -l verbs run validate test plugins dead-letters replay alerts spools eval schema completion help
 complete -c pipeline-host -n "not __fish_seen_subcommand_from $verbs" -f -a "$verbs"
-complete -c pipeline-host -n "__fish_seen_subcommand_from run validate dead-letters replay" -l set -r -d 'Override a value: PATH=VALUE'
-complete -c pipeline-host -n "__fish_seen_subcommand_from run validate retry replay" -l log-level -r -f -a 'trace debug info warn error'
-complete -c pipeline-host -n "__fish_seen_subcommand_from run validate retry replay" -l log-format -r -f -a 'text json'
-complete -c pipeline-host -n "__fish_seen_subcommand_from validate" -l connect -d 'Also ask the servers'
-complete -c pipeline-host -n "__fish_seen_subcommand_from run validate plugins schema retry replay" -l plugin-dir -r -d 'Where to look for plugins first'
+complete -c pipeline-host -n "__fish_seen_subcommand_from run validate test dead-letters replay alerts spools" -l set -r -d 'Override a value: PATH=VALUE'
+complete -c pipeline-host -n "__fish_seen_subcommand_from run validate test retry replay adopt alerts" -l log-level -r -f -a 'trace debug info warn error'
+complete -c pipeline-host -n "__fish_seen_subcommand_from run validate test retry replay adopt alerts" -l log-format -r -f -a 'text json'
+complete -c pipeline-host -n "__fish_seen_subcommand_from test" -l only -r -d 'Run only the cases whose name contains this text'
+complete -c pipeline-host -n "__fish_seen_subcommand_from test" -l junit -r -F -d 'Also write the results as JUnit XML'
+complete -c pipeline-host -n "__fish_seen_subcommand_from test" -l require-coverage -d 'Fail if a part of the pipeline is not reached'
+complete -c pipeline-host -n "__fish_seen_subcommand_from run" -l fresh -d 'Start over'
+complete -c pipeline-host -n "__fish_seen_subcommand_from run" -l fail-on-rejects -d 'End with exit code 4 if a record was rejected'
+complete -c pipeline-host -n "__fish_seen_subcommand_from alerts" -l stored -d 'Read the stored state'
+complete -c pipeline-host -n "__fish_seen_subcommand_from alerts" -l json -d 'Print a JSON array'
+complete -c pipeline-host -n "__fish_seen_subcommand_from validate" -l connect -d 'Also check the servers'
+complete -c pipeline-host -n "__fish_seen_subcommand_from run validate test plugins schema retry replay spools alerts" -l plugin-dir -r -d 'Directory to search first for plugins'
 complete -c pipeline-host -n "__fish_seen_subcommand_from plugins" -f -a 'describe'
 complete -c pipeline-host -n "__fish_seen_subcommand_from dead-letters; and not __fish_seen_subcommand_from list show retry" -f -a 'list show retry'
-complete -c pipeline-host -n "__fish_seen_subcommand_from list retry" -l node -r -f -d 'Only those of this node'
-complete -c pipeline-host -n "__fish_seen_subcommand_from list retry" -l reason -r -f -d 'Only those with this text in the reason'
-complete -c pipeline-host -n "__fish_seen_subcommand_from list retry" -l since -r -f -d 'Only those rejected since'
-complete -c pipeline-host -n "__fish_seen_subcommand_from list retry replay" -l stream -r -f -d 'Only those of this stream'
-complete -c pipeline-host -n "__fish_seen_subcommand_from list" -l each -d 'Each letter on a line'
+complete -c pipeline-host -n "__fish_seen_subcommand_from list retry" -l node -r -f -d 'Only dead letters from this node'
+complete -c pipeline-host -n "__fish_seen_subcommand_from list retry" -l reason -r -f -d 'Only dead letters whose reason contains this text'
+complete -c pipeline-host -n "__fish_seen_subcommand_from list retry" -l since -r -f -d 'Only dead letters rejected at or after'
+complete -c pipeline-host -n "__fish_seen_subcommand_from list retry replay" -l stream -r -f -d 'Only this stream'
+complete -c pipeline-host -n "__fish_seen_subcommand_from list" -l each -d 'Print each dead letter on one line'
 complete -c pipeline-host -n "__fish_seen_subcommand_from list replay" -l format -r -f -a 'text ndjson'
-complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay" -l pipeline -r -f -d 'Which pipeline'
-complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay" -l source -r -f -d 'In the place of which source'
-complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay" -l dry-run -d 'Write nothing'
-complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay" -l yes -d "Don't ask"
-complete -c pipeline-host -n "__fish_seen_subcommand_from replay" -l from -r -f -d 'Where to begin: a time, how long ago, an offset'
+complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay adopt alerts" -l pipeline -r -f -d 'The pipeline, if there are several'
+complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay adopt" -l source -r -f -d 'The source, if there are several'
+complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay adopt" -l dry-run -d 'Write nothing'
+complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay adopt" -l yes -d 'Do not ask for confirmation'
+complete -c pipeline-host -n "__fish_seen_subcommand_from spools; and not __fish_seen_subcommand_from list adopt" -f -a 'list adopt'
+complete -c pipeline-host -n "__fish_seen_subcommand_from adopt" -l spool -r -d 'Only this spool'
+complete -c pipeline-host -n "__fish_seen_subcommand_from replay" -l from -r -f -d 'Where to begin: a time, an age, an offset'
 complete -c pipeline-host -n "__fish_seen_subcommand_from replay" -l to -r -f -d 'Where to end'
 complete -c pipeline-host -n "__fish_seen_subcommand_from replay" -l partition -r -f -d 'Only this partition'
-complete -c pipeline-host -n "__fish_seen_subcommand_from replay" -l sink -r -f -d 'Into this sink'
-complete -c pipeline-host -n "__fish_seen_subcommand_from replay" -l order -d "Reset the group's offsets instead"
+complete -c pipeline-host -n "__fish_seen_subcommand_from retry replay" -l sink -r -f -d 'Only this sink'
+complete -c pipeline-host -n "__fish_seen_subcommand_from replay" -l reset-offsets -d "Read nothing; reset the group's offsets"
+complete -c pipeline-host -n "__fish_seen_subcommand_from eval" -l with -r -f -d 'Columns of the row, as a JSON object'
+complete -c pipeline-host -n "__fish_seen_subcommand_from eval" -l json -d 'Print one JSON value'
 complete -c pipeline-host -n "__fish_seen_subcommand_from describe" -f -a '(pipeline-host plugins 2>/dev/null | cut -d" " -f1)'
 complete -c pipeline-host -n "__fish_seen_subcommand_from completion" -f -a 'bash zsh fish'
 )sh";

@@ -13,7 +13,9 @@ class discard_sink final : public sink {
     static option_table<options> table() { return {}; }
   };
   static description describe() {
-    return {.name = discard_sink_name, .doc = "Counts.", .example = "plugin: discard_sink\nfrom: parsed\n"};
+    return {.name = discard_sink_name,
+            .doc = "Counts rows and discards them.",
+            .example = "plugin: discard_sink\nfrom: parsed\n"};
   }
   discard_sink(const options&, context) {}
   result<void> write(const batch_list&) override { return {}; }

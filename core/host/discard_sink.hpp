@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A sink that only counts, for dry runs. Linked in; not for configurations.
+// A sink for dry runs that counts rows and discards them. The sink is linked into the program;
+// configurations cannot use it.
 #pragma once
 
 #include <pipeline/abi.h>

@@ -4,8 +4,10 @@
 #include "host/session.hpp"
 #include "host/verbs.hpp"
 #include "telemetry/engine_metrics.hpp"
+#include "telemetry/process_metrics.hpp"
 
 #include <pipeline/result.hpp>
+#include <pipeline/text.hpp>
 
 #include <fmt/format.h>
 
@@ -31,6 +33,12 @@ int describe_configuration(const arguments& args) {
   return exit_ok;
 }
 
+int describe_metrics() {
+  std::fputs(telemetry::engine_metrics::to_markdown().c_str(), stdout);
+  fmt::print("\n## The process\n\n{}", telemetry::process_metrics_markdown());
+  return exit_ok;
+}
+
 std::vector<const pl_component*> all_components(loader::registry& plugins) {
   std::vector<const pl_component*> all;
   for (const auto& [name, c] : plugins.all()) all.push_back(c.component);
@@ -48,7 +56,7 @@ int list_plugins(const arguments& args) {
   if (plugins.all().empty()) {
     fmt::print(stderr, "error: no plugins found in:\n");
     for (const auto& dir : plugins.directories()) fmt::print(stderr, "  {}\n", dir.string());
-    fmt::print(stderr, "set --plugin-dir or PIPELINE_PLUGIN_PATH to where they are\n");
+    fmt::print(stderr, "set --plugin-dir or PIPELINE_PLUGIN_PATH to the directory of the plugins\n");
     return exit_failed;
   }
   return exit_ok;
@@ -56,7 +64,8 @@ int list_plugins(const arguments& args) {
 
 int describe_plugin(const arguments& args) {
   if (args.component == "configuration") return describe_configuration(args);
-  if (args.component == "metrics") return std::fputs(telemetry::engine_metrics::to_markdown().c_str(), stdout), exit_ok;
+  if (args.component == "metrics") return describe_metrics();
+  if (args.component == "expressions") return print_expressions(args.describe_as == "markdown");
   loader::registry plugins(plugin_directories(args));
   if (const auto* found = plugins.find(args.component)) {
     const bool markdown = args.describe_as == "markdown";
@@ -67,8 +76,8 @@ int describe_plugin(const arguments& args) {
   }
   std::vector<std::string_view> names;
   for (const auto& [name, c] : plugins.all()) names.push_back(name);
-  const auto guess = config::did_you_mean(args.component, names);
-  fmt::print(stderr, "error: no plugin '{}'{}{}; `pipeline-host plugins` lists them\n", args.component,
+  const auto guess = did_you_mean(args.component, names);
+  fmt::print(stderr, "error: there is no plugin '{}'{}{}; `pipeline-host plugins` lists all plugins\n", args.component,
              guess.empty() ? "" : "; ", guess);
   print_failures(plugins);
   return exit_usage;

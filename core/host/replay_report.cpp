@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/replay_report.hpp"
 
-#include "host/letters.hpp"
+#include "host/dead_letter.hpp"
 
+#include <file_common/each_line.hpp>
 #include <fmt/format.h>
 #include <rapidjson/document.h>
 
@@ -22,7 +23,7 @@ using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
 fs::path alerts_in(const fs::path& work) { return work / "alerts.ndjson"; }
-fs::path letters_in(const fs::path& work) { return work / "letters.ndjson"; }
+fs::path dead_letters_in(const fs::path& work) { return work / "dead-letters.ndjson"; }
 
 // --------------------------------------------------------------------------------------------------------- progress ---
 
@@ -76,10 +77,10 @@ void replay_progress::end() { log_.status_line({}); }
 
 namespace {
 
-void print_letters(std::FILE* to, const fs::path& file) {
+void print_dead_letters(std::FILE* to, const fs::path& file) {
   std::map<std::pair<std::string, std::string>, std::uint64_t> reasons;
-  const auto read = each_line(file, [&](std::string_view line) {
-    if (const auto l = parse_letter(line)) ++reasons[{l->node, l->reason}];
+  const auto read = files::each_line(file, [&](std::string_view line) {
+    if (const auto l = parse_dead_letter(line)) ++reasons[{l->node, l->reason}];
   });
   if (!read.ok()) return;
   std::vector<std::pair<std::uint64_t, std::pair<std::string, std::string>>> sorted;
@@ -92,12 +93,12 @@ void print_letters(std::FILE* to, const fs::path& file) {
   if (sorted.size() > most) fmt::print(to, "            and {} other reasons\n", sorted.size() - most);
 }
 
-// What a person wants to know of an alert event.
+// The fields of an alert event that the report prints.
 struct alert_event {
   std::string rule, state, severity, time, message, subject;
 };
 
-// Whatever has no other meaning says what the alert is about: "user_id u, device_id d7".
+// Describe the alert's subject by the text columns that have no other meaning: "user_id u, device_id d7".
 std::string subject_of(const rapidjson::Document& row) {
   static const std::set<std::string, std::less<>> others{"id",    "rule",      "state",   "severity", "metric",
                                                          "value", "threshold", "message", "labels",   "since",
@@ -142,14 +143,14 @@ void print_event_table(const std::map<std::string, std::map<std::string, std::ui
   }
 }
 
-// The first ones in full, all of them as counts.
+// Print the first alerts in full, then the counts of all alerts.
 void print_alerts(const fs::path& file) {
   constexpr std::uint64_t most = 20;
   std::map<std::string, std::map<std::string, std::uint64_t>> counts;
   std::uint64_t events = 0;
   std::error_code ignored;
   if (fs::exists(file, ignored))
-    (void)each_line(file, [&](std::string_view line) {
+    (void)files::each_line(file, [&](std::string_view line) {
       const auto e = parse_event(line);
       if (!e) return;
       if (events == 0) fmt::print("alerts that the rules would have raised:\n");
@@ -170,34 +171,46 @@ void print_written(std::FILE* to, const engine::pipeline& p, std::string_view ve
       fmt::print(to, "{}: {} {}\n", sink.name, plural(p.written(sink.name), "row"), verb);
 }
 
+// A source confirms that a position has no record before it skips it, or logs that records were lost.
+void print_read(std::FILE* to, const run_outcome& done, std::uint64_t records, const std::string& duration) {
+  const auto read = done.totals.records_in;
+  fmt::print(to, "read: {}{}\n", plural(read, "record"), duration);
+  if (read < records && done.code == exit_ok && !done.stopped)
+    fmt::print(to,
+               "{} of {} have no record to replay: a transaction marker or an aborted transaction, a record that "
+               "compaction or retention has deleted, or a tombstone that the source skips\n",
+               telemetry::format_count(records - read), plural(records, "position"));
+}
+
 }  // namespace
 
-int report_replay(const engine::pipeline& p, const run_outcome& done, std::uint64_t records, const fs::path& letters) {
-  fmt::print("read: {} in {:.1f} s\n", plural(done.totals.records_in, "record"),
-             std::chrono::duration<double>(done.totals.uptime).count());
+int report_replay(const engine::pipeline& p, const run_outcome& done, std::uint64_t records,
+                  const fs::path& dead_letters) {
+  print_read(stdout, done, records,
+             fmt::format(" in {:.1f} s", std::chrono::duration<double>(done.totals.uptime).count()));
   print_written(stdout, p, "written");
   if (done.totals.rejected != 0)
-    fmt::print("rejected: {}; letters (those that weren't there yet) are in {}\n",
-               plural(done.totals.rejected, "record"), letters.string());
+    fmt::print("rejected: {}; new dead letters are in {}\n", plural(done.totals.rejected, "record"),
+               dead_letters.string());
   if (done.code != exit_ok)
-    say_error("not everything was delivered; run it once more: what is there already is recognised");
+    print_error("not everything was delivered; run the replay again: sinks recognise the records they already have");
   else if (done.stopped)
     fmt::print("stopped after {} of {}\n", telemetry::format_count(done.totals.records_in), plural(records, "record"));
   return done.code == exit_ok && done.stopped ? exit_unsettled : done.code;
 }
 
-int report_dry_run(const engine::pipeline& p, const run_outcome& done, const fs::path& work,
+int report_dry_run(const engine::pipeline& p, const run_outcome& done, std::uint64_t records, const fs::path& work,
                    const std::string& format) {
   const bool ndjson = format == "ndjson";
   auto* to = ndjson ? stderr : stdout;
-  fmt::print(to, "read: {}\n", plural(done.totals.records_in, "record"));
+  print_read(to, done, records, "");
   print_written(to, p, "would be written");
   fmt::print(to, "rejected: {}\n", plural(done.totals.rejected, "record"));
-  if (done.totals.rejected != 0) print_letters(to, letters_in(work));
+  if (done.totals.rejected != 0) print_dead_letters(to, dead_letters_in(work));
   if (!ndjson)
     print_alerts(alerts_in(work));
   else if (std::error_code none; fs::exists(alerts_in(work), none))
-    (void)each_line(alerts_in(work), [](std::string_view line) { fmt::print("{}\n", line); });
+    (void)files::each_line(alerts_in(work), [](std::string_view line) { fmt::print("{}\n", line); });
   return done.code == exit_ok && done.stopped ? exit_unsettled : done.code;
 }
 

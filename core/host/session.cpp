@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/session.hpp"
 
+#include "host/emergency_line.hpp"
+
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -13,7 +15,9 @@
 namespace pl::host {
 
 session::session(const arguments& args, const telemetry::log_options& log)
-    : log_(log), plugins_(plugin_directories(args)) {}
+    : log_(log), watch_(calls_, log_), plugins_(plugin_directories(args)) {
+  set_emergency_format(log.format == telemetry::log_format::json);
+}
 
 std::vector<std::filesystem::path> plugin_directories(const arguments& args) {
   std::vector<std::filesystem::path> directories(args.plugin_dirs.begin(), args.plugin_dirs.end());
@@ -44,6 +48,12 @@ telemetry::log_options log_options(const arguments& args, const config::load_res
   return options;
 }
 
+void session::check_uses(const std::vector<std::unique_ptr<engine::pipeline>>& built, config::diagnostics& problems) {
+  uses_.clear();
+  for (const auto& p : built) std::ranges::move(p->exclusive_uses(), std::back_inserter(uses_));
+  engine::check_exclusive(uses_, problems);
+}
+
 std::vector<std::unique_ptr<engine::pipeline>> session::build(
     config::load_result& loaded, const std::vector<std::unique_ptr<engine::pipeline>>& running) {
   std::vector<std::unique_ptr<engine::pipeline>> built;
@@ -53,7 +63,8 @@ std::vector<std::unique_ptr<engine::pipeline>> session::build(
     built.push_back(engine::pipeline::build(settings, services(), plugins_, loaded.problems,
                                             old == running.end() ? nullptr : old->get()));
   }
-  // A plugin that is missing may be one of these.
+  if (loaded.ok()) check_uses(built, loaded.problems);
+  // Report the libraries that failed to load: one of them may contain a missing plugin.
   if (!loaded.ok() && !loaded.pipelines.empty())
     for (const auto& f : plugins_.failures())
       loaded.problems.warning(loaded.pipelines.front().where,
@@ -61,13 +72,13 @@ std::vector<std::unique_ptr<engine::pipeline>> session::build(
   return built;
 }
 
-bool wants_color(int fd) {
+bool use_color(int fd) {
   const char* no_color = std::getenv("NO_COLOR");
   return isatty(fd) == 1 && (no_color == nullptr || *no_color == '\0');
 }
 
 void print_problems(const config::diagnostics& problems) {
-  std::fputs(problems.render(wants_color(STDERR_FILENO)).c_str(), stderr);
+  std::fputs(problems.render(use_color(STDERR_FILENO)).c_str(), stderr);
 }
 
 }  // namespace pl::host

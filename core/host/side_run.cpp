@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/side_run.hpp"
 
-#include "host/letters.hpp"
+#include "host/dead_letter.hpp"
 #include "host/watchdog.hpp"
 
 #include <fmt/format.h>
@@ -26,7 +26,7 @@ namespace fs = std::filesystem;
 using namespace std::chrono_literals;
 using clock = std::chrono::steady_clock;
 
-void say_error(std::string_view what) { fmt::print(stderr, "error: {}\n", what); }
+void print_error(std::string_view what) { fmt::print(stderr, "error: {}\n", what); }
 
 std::string plural(std::uint64_t n, std::string_view what) {
   return fmt::format("{} {}{}", telemetry::format_count(n), what, n == 1 ? "" : "s");
@@ -35,10 +35,10 @@ std::string plural(std::uint64_t n, std::string_view what) {
 bool confirmed(bool yes, std::string_view question) {
   if (yes) return true;
   if (::isatty(STDIN_FILENO) == 0)
-    return say_error(fmt::format("{} Nobody is there to be asked; say --yes, or --dry-run to see what would be done",
-                                 question)),
+    return print_error(fmt::format(
+               "{} stdin is not a terminal: confirm with --yes, or use --dry-run to see what would be done", question)),
            false;
-  fmt::print("{} Go on? [y/N] ", question);
+  fmt::print("{} Continue? [y/N] ", question);
   std::fflush(stdout);
   std::string answer;
   return std::getline(std::cin, answer) && (answer == "y" || answer == "Y" || answer == "yes");
@@ -51,7 +51,7 @@ result<config::pipeline> choose_pipeline(const config::load_result& loaded, cons
     names += names.empty() ? p.name : ", " + p.name;
   }
   if (name.empty()) return fatal("the configuration has several pipelines; choose one with --pipeline: " + names);
-  return fatal(fmt::format("there is no pipeline '{}'; there are: {}", shown(name), names));
+  return fatal(fmt::format("there is no pipeline '{}'; available: {}", shown(name), names));
 }
 
 result<std::string> choose_source(const config::pipeline& p, const std::string& name, std::string_view why) {
@@ -62,32 +62,7 @@ result<std::string> choose_source(const config::pipeline& p, const std::string& 
   }
   if (name.empty())
     return fatal(fmt::format("'{}' has several sources{}; choose one with --source: {}", p.name, why, names));
-  return fatal(fmt::format("'{}' has no source '{}'; it has: {}", p.name, shown(name), names));
-}
-
-void keep_below(config::pipeline& p, const std::string& source) {
-  std::erase_if(p.sources, [&](const auto& s) { return s.name != source; });
-  std::set<std::string> reached{source};
-  const auto not_reached = [&](const config::input& in) { return !reached.contains(in.node); };
-  for (const auto* t : p.transforms_in_order())
-    if (std::any_of(t->from.begin(), t->from.end(), [&](const auto& in) { return reached.contains(in.node); }))
-      reached.insert(t->name);
-  for (auto* nodes : {&p.transforms, &p.sinks}) {
-    for (auto& n : *nodes) std::erase_if(n.from, not_reached);
-    std::erase_if(*nodes, [](const auto& n) { return n.from.empty(); });
-  }
-}
-
-void keep_above_sinks(config::pipeline& p) {
-  std::set<std::string> needed;
-  for (const auto& s : p.sinks)
-    for (const auto& in : s.from) needed.insert(in.node);
-  auto order = p.transforms_in_order();
-  std::ranges::reverse(order);
-  for (const auto* t : order)
-    if (needed.contains(t->name))
-      for (const auto& in : t->from) needed.insert(in.node);
-  std::erase_if(p.transforms, [&](const auto& t) { return !needed.contains(t.name); });
+  return fatal(fmt::format("'{}' has no source '{}'; available: {}", p.name, shown(name), names));
 }
 
 config::value text_option(std::string key, std::string text) {
@@ -113,7 +88,7 @@ std::string without_braces(const fs::path& path) {
 result<std::unique_ptr<work_folder>> work_folder::make(const fs::path& prefix) {
   auto name = prefix.string() + "-XXXXXX";
   if (::mkdtemp(name.data()) == nullptr)
-    return fatal(fmt::format("cannot make the folder {}: {}", name, std::generic_category().message(errno)));
+    return fatal(fmt::format("cannot create the folder {}: {}", name, std::generic_category().message(errno)));
   return std::unique_ptr<work_folder>(new work_folder(name));
 }
 
@@ -123,14 +98,15 @@ work_folder::~work_folder() {
 }
 
 run_outcome run_through(engine::pipeline& p, signals& incoming, session& s,
-                        const std::function<void(const telemetry::pipeline_progress&)>& watch) {
+                        const std::function<void(const telemetry::pipeline_progress&)>& watch,
+                        std::chrono::milliseconds interval) {
   p.start();
   std::optional<clock::time_point> deadline;
   bool abandoned = false;
   while (!p.ended()) {
-    const int signal = incoming.wait(50ms);
+    const int signal = incoming.wait(interval);
     if (signal == SIGTERM || signal == SIGINT) {
-      if (deadline) std::_Exit(exit_at_once);
+      if (deadline) end_process(exit_at_once);
       deadline = clock::now() + p.settings().shutdown_timeout;
       p.stop();
     }
@@ -142,7 +118,7 @@ run_outcome run_through(engine::pipeline& p, signals& incoming, session& s,
     }
   }
   {
-    const watchdog hung(10s, exit_unsettled);
+    const watchdog hung(10s, exit_unsettled, s.calls());
     p.join();
   }
   run_outcome done{abandoned ? exit_unsettled : exit_ok, deadline.has_value(), p.progress()};

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A configured pipeline, run once, changed in parts, beside the host that runs it: what `replay` and `dead-letters retry`
-// have in common.
+// Shared code of `replay` and `dead-letters retry`. Both verbs run a modified copy of a configured pipeline once, while
+// the pipeline's host keeps running.
 #pragma once
 
 #include "config/load.hpp"
@@ -11,6 +11,7 @@
 
 #include <pipeline/result.hpp>
 
+#include <chrono>
 #include <cstdint>
 #include <filesystem>
 #include <functional>
@@ -20,23 +21,30 @@
 
 namespace pl::host {
 
-// The pipeline that is meant, or why there is none. name: empty where there is only one.
+// Return the named pipeline, or the reason why it cannot be chosen. `name`: empty if there is only one.
 [[nodiscard]] result<config::pipeline> choose_pipeline(const config::load_result& loaded, const std::string& name);
-// The same for a source of it. why: must one be chosen.
+// Return the named source, or the reason why it cannot be chosen. `why`: the reason why one must be chosen, for the
+// error message.
 [[nodiscard]] result<std::string> choose_source(const config::pipeline& p, const std::string& name,
                                                 std::string_view why);
-// Leaves only what the source reaches.
+// Keep only the source and the nodes that it reaches.
 void keep_below(config::pipeline& p, const std::string& source);
-// Leaves only the transforms that lead to a sink.
+// Keep only the paths from the sources through the node.
+void keep_through(config::pipeline& p, const std::string& node);
+// Replace everything above the node by the source, which the node then reads, and drop the other branches.
+void enter_at(config::pipeline& p, const std::string& node, config::node source);
+// Return whether records of `from` reach the node `to`.
+[[nodiscard]] bool leads_to(const config::pipeline& p, const std::string& from, const std::string& to);
+// Keep only the transforms that lead to a sink.
 void keep_above_sinks(config::pipeline& p);
 
-// A node's options, made by us.
+// Build a node's options in code.
 [[nodiscard]] config::value text_option(std::string key, std::string text);
 void set_options(config::node& of, std::vector<config::value> options);
-// A path as it is, for an option in which {name} stands for something.
+// Return the path escaped for an option that expands {name} placeholders.
 [[nodiscard]] std::string without_braces(const std::filesystem::path& path);
 
-// A folder for this run alone: <prefix>-XXXXXX.
+// A temporary folder <prefix>-XXXXXX for this run. The destructor removes it.
 class work_folder {
  public:
   static result<std::unique_ptr<work_folder>> make(const std::filesystem::path& prefix);
@@ -51,19 +59,21 @@ class work_folder {
 };
 
 struct run_outcome {
-  int code = exit_ok;    // other: nothing is known of what was delivered
-  bool stopped = false;  // by a signal, before all was read
+  int code = exit_ok;    // for any other value, the delivered records are unknown
+  bool stopped = false;  // by a signal, before all records were read
   telemetry::pipeline_progress totals;
 };
 
-// Until all is read and delivered, or a signal comes: then what was read is finished. watch: called now and then.
+// Run the pipeline until all records are delivered. After a signal, finish only the records that were already read.
+// `watch` is called at the interval with the progress.
 run_outcome run_through(engine::pipeline& p, signals& incoming, session& s,
-                        const std::function<void(const telemetry::pipeline_progress&)>& watch = {});
+                        const std::function<void(const telemetry::pipeline_progress&)>& watch = {},
+                        std::chrono::milliseconds interval = std::chrono::milliseconds(50));
 
 [[nodiscard]] std::string plural(std::uint64_t n, std::string_view what);
-// True: go on. question: what would happen.
+// Return whether the user confirms. `question`: what would happen.
 [[nodiscard]] bool confirmed(bool yes, std::string_view question);
 
-void say_error(std::string_view what);
+void print_error(std::string_view what);
 
 }  // namespace pl::host

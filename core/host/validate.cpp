@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "host/session.hpp"
+#include "host/side_run.hpp"
+#include "host/unclaimed_spools.hpp"
 #include "host/verbs.hpp"
 
 #include <fmt/format.h>
@@ -15,15 +17,16 @@ int validate(const arguments& args) {
   session s(args, log);
   const auto pipelines = s.build(loaded);
   const bool well_formed = loaded.ok();
+  if (well_formed) warn_of_unclaimed_spools(loaded, s.uses());
   if (args.connect)
     for (const auto& p : pipelines)
       if (p) p->check(loaded.problems);
   print_problems(loaded.problems);
   if (!loaded.ok()) return well_formed ? exit_failed : exit_usage;
   for (const auto& p : pipelines)
-    fmt::print("{}: ok, {} sources, {} transforms, {} sinks{}\n", p->settings().name, p->settings().sources.size(),
-               p->settings().transforms.size(), p->settings().sinks.size(),
-               args.connect ? "; all servers are there and fit" : "");
+    fmt::print("{}: ok, {}, {}, {}{}\n", p->settings().name, plural(p->settings().sources.size(), "source"),
+               plural(p->settings().transforms.size(), "transform"), plural(p->settings().sinks.size(), "sink"),
+               args.connect ? "; all server checks passed" : "");
   return exit_ok;
 }
 

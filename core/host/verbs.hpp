@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One function for each verb; each in a file of its own. They answer the exit code.
+// One function for each verb. Each function returns the exit code.
 #pragma once
 
 #include "host/arguments.hpp"
@@ -16,5 +16,9 @@ int list_dead_letters(const arguments& args);
 int show_dead_letter(const arguments& args);
 int retry_dead_letters(const arguments& args);
 int replay(const arguments& args);
+int list_alerts(const arguments& args);
+int list_spools(const arguments& args);
+int run_tests(const arguments& args);
+int adopt_spools(const arguments& args);
 
 }  // namespace pl::host

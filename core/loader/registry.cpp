@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "loader/registry.hpp"
 
+#include "loader/plugin_frame.hpp"
+
 #include <pipeline/result.hpp>
 
 #include <boost/dll/shared_library.hpp>
@@ -10,6 +12,7 @@
 #include <link.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <fstream>
 #include <sstream>
 #include <system_error>
@@ -22,28 +25,28 @@ namespace {
 
 namespace dll = boost::dll;
 
-// Never unloaded, even once no handle is left: threads of client libraries may still run in there.
+// Libraries are never unloaded, even without open handles: threads of client libraries may still run in them.
 constexpr auto load_mode = static_cast<dll::load_mode::type>(RTLD_NOW | RTLD_LOCAL | RTLD_NODELETE);
 
-// Why a table can't be used by this host; empty: it can.
+// Return why this host cannot use a table; empty if it can.
 std::string fault(const pl_plugin& plugin) {
   if (plugin.size < offsetof(pl_plugin, components) + sizeof plugin.components)
-    return "its plugin table is too short: it wasn't built with pipeline/abi.h";
+    return "its plugin table is too short: it was not built with pipeline/abi.h";
   if (plugin.minor > PL_ABI_MINOR)
     return fmt::format(
-        "it needs a host with plugin interface {}.{} or newer; this one has {}.{}: install a newer pipeline-host, or "
+        "it needs a host with plugin interface {}.{} or newer; this host has {}.{}: install a newer pipeline-host, or "
         "build the plugin with this host's headers",
         PL_ABI_MAJOR, plugin.minor, PL_ABI_MAJOR, PL_ABI_MINOR);
   if (plugin.ncomponents == 0 || plugin.components == nullptr) return "it has no components";
   return {};
 }
 
-// Components of the first release end here; what an older table lacks reads as null.
+// Size of a component in the first release. Members that an older table lacks read as null.
 constexpr std::size_t smallest_component = offsetof(pl_component, extension) + sizeof(pl_component::extension);
 
 std::string fault(const pl_component* c) {
   if (c == nullptr) return "a component without a table";
-  if (c->size < smallest_component) return "a component's table is too short: it wasn't built with pipeline/abi.h";
+  if (c->size < smallest_component) return "a component's table is too short: it was not built with pipeline/abi.h";
   const std::string name(view(c->name));
   if (name.empty()) return "a component without a name";
   if (c->create == nullptr || c->start == nullptr || c->stop == nullptr || c->destroy == nullptr)
@@ -55,14 +58,14 @@ std::string fault(const pl_component* c) {
   return whole ? std::string{} : fmt::format("component {} lacks the functions of its role", name);
 }
 
-// A library whose end is missing (a full disk, a copy that broke off) would be mapped all the same, and kill the host at the
-// first touch of what isn't there.
-bool is_torn(const fs::path& file) {
+// Return whether a library is truncated (by a full disk or an interrupted copy). dlopen would map it, and the first
+// access to a missing page would kill the host.
+bool is_truncated(const fs::path& file) {
   std::ifstream in(file, std::ios::binary);
   ElfW(Ehdr) header{};
   if (!in.read(reinterpret_cast<char*>(&header), sizeof header) ||
       std::string_view(reinterpret_cast<const char*>(header.e_ident), SELFMAG) != ELFMAG)
-    return false;  // dlopen says what it is
+    return false;  // dlopen reports the reason
   std::error_code unknown;
   const auto size = fs::file_size(file, unknown);
   for (int i = 0; i < header.e_phnum; ++i) {
@@ -74,12 +77,12 @@ bool is_torn(const fs::path& file) {
   return false;
 }
 
-// dlopen's own words, with what to do about the usual cases.
+// Return dlopen's message, with a remedy for the common cases.
 std::string explain(const std::string& why) {
   if (why.find("invalid ELF header") != std::string::npos || why.find("file too short") != std::string::npos)
-    return "it is no shared library";
+    return "it is not a shared library";
   if (why.find("cannot open shared object file") != std::string::npos && why.find(".so") != std::string::npos)
-    return why + ": a library that it needs isn't installed (ldd shows which)";
+    return why + ": a library that it needs is not installed (ldd lists the missing libraries)";
   return why;
 }
 
@@ -89,12 +92,19 @@ registry::registry(std::vector<fs::path> directories) : directories_(std::move(d
 
 void registry::load(const fs::path& file) {
   if (!tried_.insert(file).second) return;
-  if (is_torn(file)) {
-    failures_.push_back({file, "its end is missing: copy it again"});
+  // Reading a FIFO would wait for a writer, for ever.
+  if (std::error_code unknown; fs::is_other(file, unknown)) {
+    failures_.push_back({file, "it is not a file but a FIFO, a socket or a device: remove it"});
     return;
   }
+  if (is_truncated(file)) {
+    failures_.push_back({file, "the file is truncated: copy it again"});
+    return;
+  }
+  const auto name = file.filename().string();
+  const plugin_frame loading({name.c_str(), "", ""}, "its initialisation");
   dll::shared_library library;
-  // dlopen's own message comes with the exception alone, not with an error_code.
+  // Only the exception contains dlopen's message, the error_code does not.
   try {
     library.load(boost::filesystem::path(file.string()), load_mode);
   } catch (const std::exception& e) {
@@ -104,7 +114,8 @@ void registry::load(const fs::path& file) {
   if (!library.has("pl_plugin_v1")) {
     failures_.push_back(
         {file,
-         "it exports no pl_plugin_v1: it is no plugin, or one for another major version of the plugin interface"});
+         "it does not export pl_plugin_v1: it is not a plugin, or a plugin for another major version of the plugin "
+         "interface"});
     return;
   }
   add(library.get<const pl_plugin>("pl_plugin_v1"), file);

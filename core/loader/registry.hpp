@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Finds plugins, loads them, and knows their components by name.
+// Find and load plugins, and look up their components by name.
 #pragma once
 
 #include <pipeline/abi.h>
@@ -13,7 +13,7 @@
 
 namespace pl::loader {
 
-// A file that is no plugin for this host, and why.
+// A file that this host could not load as a plugin, and the reason.
 struct load_failure {
   std::filesystem::path file;
   std::string why;
@@ -25,21 +25,21 @@ struct loaded_component {
   std::filesystem::path file;
 };
 
-// Loads on demand: `plugin: NAME` is NAME.so in the first directory that has it; a component whose library has another
-// name is found by loading all. Libraries stay loaded until the process ends: their code and their tables may be referenced
-// by then. Not for several threads at once.
+// Loads plugins on demand: `plugin: NAME` is NAME.so in the first directory that has it. If no such file has the
+// component, all libraries are loaded. Libraries stay loaded until the process ends, because their code and tables may
+// still be referenced. Not thread-safe.
 class registry {
  public:
   explicit registry(std::vector<std::filesystem::path> directories);
   registry(const registry&) = delete;
   registry& operator=(const registry&) = delete;
 
-  // Components that are linked in instead of loaded (tests, programs of their own).
+  // Add components that are linked into the program instead of loaded (for tests and custom programs).
   void add_linked(const pl_plugin& plugin) { add(plugin, "(linked in)"); }
 
-  // The component, or null: then `failures` may say more.
+  // Return the component, or null; `failures` may then contain the reason.
   const loaded_component* find(std::string_view name);
-  // Loads every library in the directories; the components by name.
+  // Load every library in the directories, and return the components by name.
   const std::map<std::string, loaded_component, std::less<>>& all();
 
   [[nodiscard]] const std::vector<load_failure>& failures() const noexcept { return failures_; }
@@ -56,8 +56,8 @@ class registry {
   bool all_loaded_ = false;
 };
 
-// Where the host looks by itself: PIPELINE_PLUGIN_PATH (directories separated by ':'), then ../lib/pipeline-host/plugins and
-// its multi-arch and build-tree kin beside the program.
+// Return the default plugin directories: PIPELINE_PLUGIN_PATH (directories separated by ':'), then
+// ../lib/pipeline-host/plugins relative to the program, and its multi-arch and lib64 variants.
 std::vector<std::filesystem::path> default_directories(const std::filesystem::path& program, const char* plugin_path);
 
 }  // namespace pl::loader

@@ -4,10 +4,12 @@
 #include <pipeline/result.hpp>
 
 #include <doctest/doctest.h>
+#include <sys/stat.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <random>
 #include <string>
 
 namespace fs = std::filesystem;
@@ -15,11 +17,11 @@ using pl::loader::registry;
 
 namespace {
 
-// A directory with these of the test plugins in it.
+// A directory with copies of the named test plugins.
 class plugin_directory {
  public:
   explicit plugin_directory(std::initializer_list<const char*> names)
-      : path_(fs::temp_directory_path() / ("registry_test." + std::to_string(std::rand()))) {
+      : path_(fs::temp_directory_path() / ("registry_test." + std::to_string(std::random_device{}()))) {
     fs::create_directories(path_);
     for (const auto* name : names)
       fs::copy_file(fs::path(TEST_PLUGINS) / (std::string(name) + ".so"), path_ / (std::string(name) + ".so"));
@@ -44,43 +46,49 @@ std::string only_failure(const plugin_directory& dir) {
 
 }  // namespace
 
-TEST_CASE("a plugin built for a newer host is refused with a sentence that says which host it needs") {
+TEST_CASE("a plugin built for a newer host is rejected with the version that it needs") {
   CHECK(only_failure(plugin_directory{"odd_newer"}) ==
-        "it needs a host with plugin interface 1.1 or newer; this one has 1.0: install a newer pipeline-host, or build "
-        "the plugin with "
-        "this host's headers");
+        "it needs a host with plugin interface 1.1 or newer; this host has 1.0: install a newer pipeline-host, or "
+        "build the plugin with this host's headers");
 }
 
-TEST_CASE("a table that is too short is refused") {
+TEST_CASE("a table that is too short is rejected") {
   CHECK(only_failure(plugin_directory{"odd_short"}) ==
-        "its plugin table is too short: it wasn't built with pipeline/abi.h");
+        "its plugin table is too short: it was not built with pipeline/abi.h");
 }
 
-TEST_CASE("a component that lacks functions is refused by name") {
+TEST_CASE("a component that lacks functions is rejected by name") {
   CHECK(only_failure(plugin_directory{"odd_empty"}) == "component odd lacks the functions of its role");
 }
 
-TEST_CASE("a library that is no plugin is refused") {
+TEST_CASE("a library that is not a plugin is rejected") {
   CHECK(only_failure(plugin_directory{"odd_none"}) ==
-        "it exports no pl_plugin_v1: it is no plugin, or one for another major version of the plugin interface");
+        "it does not export pl_plugin_v1: it is not a plugin, or a plugin for another major version of the plugin "
+        "interface");
 }
 
-TEST_CASE("a file that is no library is refused") {
+TEST_CASE("a file that is not a library is rejected") {
   const plugin_directory dir{};
   dir.write("odd.so", "#!/bin/sh\necho not a library, but long enough to have a header of some sort in it\n");
-  CHECK(only_failure(dir).find("it is no shared library") != std::string::npos);
+  CHECK(only_failure(dir).find("it is not a shared library") != std::string::npos);
 }
 
-TEST_CASE("a library whose end is missing is refused, and kills nobody") {
+TEST_CASE("a FIFO in a plugin directory is rejected and does not block the host") {
+  const plugin_directory dir{};
+  REQUIRE(::mkfifo((dir.path() / "odd.so").c_str(), 0600) == 0);
+  CHECK(only_failure(dir) == "it is not a file but a FIFO, a socket or a device: remove it");
+}
+
+TEST_CASE("a truncated library is rejected and does not crash the host") {
   const plugin_directory dir{"odd_none"};
   const auto file = dir.path() / "odd_none.so";
   for (auto size = fs::file_size(file) / 2; size > 64; size /= 2) {
     fs::resize_file(file, size);
-    CHECK(only_failure(dir) == "its end is missing: copy it again");
+    CHECK(only_failure(dir) == "the file is truncated: copy it again");
   }
 }
 
-TEST_CASE("a component whose table is longer than ours is good: what lies beyond is not read") {
+TEST_CASE("a component with a longer table is accepted, and the additional members are not read") {
   const plugin_directory dir{"odd_longer"};
   registry plugins({dir.path()});
   const auto* found = plugins.find("odd");  // its file has another name
@@ -89,14 +97,14 @@ TEST_CASE("a component whose table is longer than ours is good: what lies beyond
   CHECK(pl::view(found->plugin->version) == "1.0.0");
 }
 
-TEST_CASE("good plugins load beside bad ones, and the first directory wins") {
+TEST_CASE("valid plugins load despite invalid ones, and the first directory wins") {
   const plugin_directory bad{"odd_newer", "odd_none"}, good{"odd_longer"};
   registry plugins({bad.path(), good.path()});
   CHECK(plugins.all().size() == 1);
   CHECK(plugins.failures().size() == 2);
 }
 
-TEST_CASE("the host looks beside itself, and first where PIPELINE_PLUGIN_PATH says") {
+TEST_CASE("the default directories are PIPELINE_PLUGIN_PATH, then the directories next to the program") {
   const plugin_directory prefix{};
   fs::create_directories(prefix.path() / "lib" / "pipeline-host" / "plugins");
   const auto dirs = pl::loader::default_directories(prefix.path() / "bin" / "pipeline-host", "/a:/b");

@@ -15,7 +15,7 @@ void for_each_metric(Check check) {
   std::apply([&](const auto&... def) { (check(def), ...); }, engine_metrics::all);
 }
 
-TEST_CASE("README.md has the reference table as generated") {
+TEST_CASE("README.md contains the generated reference table") {
   std::ifstream file(TELEMETRY_DIR "/README.md");
   std::stringstream readme;
   readme << file.rdbuf();
@@ -24,7 +24,7 @@ TEST_CASE("README.md has the reference table as generated") {
   CHECK(readme.str().find(table) != std::string::npos);
 }
 
-TEST_CASE("names are unique, and end as Prometheus wants it") {
+TEST_CASE("names are unique and follow the Prometheus conventions") {
   std::set<std::string_view> names;
   for_each_metric([&](const auto& def) {
     CAPTURE(std::string(def.name));
@@ -35,7 +35,7 @@ TEST_CASE("names are unique, and end as Prometheus wants it") {
   CHECK(names.size() == std::tuple_size_v<decltype(engine_metrics::all)>);
 }
 
-TEST_CASE("each is rendered under its name, with its labels") {
+TEST_CASE("each metric is rendered with its name and labels") {
   metrics all;
   all.get(engine_metrics::batch_rows, "iot", "parsed").observe(700);
   all.get(engine_metrics::settled_position, "iot", "telemetry", "iot-stream/0").set(99);

@@ -1,77 +1,58 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The endpoint for monitoring: GET /metrics, /health/live, /health/ready and a short index at /. No authentication and
-// no TLS: it listens on the loopback address unless told otherwise, and shows nothing secret.
+// The HTTP server of the monitoring endpoint, for small requests without a body: <http/server.hpp> with the limits below.
+// What a path returns is decided by the handler (monitoring_routes.hpp).
 //
-// Ownership: whoever calls start owns the server; destroying it stops it, within milliseconds, and waits for callbacks
-//            that are running.
-// Threads:   one accepts, four answer. The callbacks are called from those, several at a time. They mustn't block, nor
-//            take a lock that is held while the server is destroyed.
-// Errors:    start returns them. Later ones (no more file descriptors) are ridden out. A throwing callback gives 500.
-// Limits:    one request a connection, 16 KiB, 2 seconds to send it, 5 in all; 32 connections wait, more are closed at
-//            once: clients can't take the host's memory, threads or descriptors.
+// Ownership: the caller of start owns the server. The destructor waits for running calls of the handler and otherwise
+//            returns within milliseconds. The handler is never called afterwards.
+// Threads:   each connection has a thread. At most two of them call the handler at once; calls for paths below /health/
+//            do not count, so that probes do not wait for other requests. The handler must be thread-safe and may block
+//            for some milliseconds. It must not take a lock that is held while the server is destroyed.
+// Errors:    start returns them. If file descriptors run out later, the server pauses and continues. A request that is
+//            not valid HTTP gets status 400. A head over 16 KiB gets 431, and an exception of the handler 500.
+// Limits:    one request per connection; 2 seconds until its first byte, 2 more for the rest, and 5 seconds for the
+//            client to read the response. 192 connections: a further one replaces the oldest incomplete one, which has at
+//            least 50 ms to send its request; until then, new connections wait. 32 requests may be processed or
+//            answered, and 32 more below /health/: a further one replaces the oldest connection that does not read its
+//            response. If there is none, it gets status 503. Clients use at most the memory of 64 responses.
+// Bodies:    request bodies are not read. Response bodies from 1 KiB are compressed for clients that accept gzip.
 #pragma once
 
-#include "telemetry/result.hpp"
+#include "telemetry/listen_address.hpp"
 
-#include <atomic>
-#include <chrono>
-#include <cstdint>
+#include <pipeline/result.hpp>
+
 #include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace pl::telemetry {
 
-// Whether all pipelines do their work: `waiting` names what isn't ready and why; empty: ready.
-struct not_ready {
-  std::string pipeline, node, reason;  // node may be empty
-};
-struct readiness {
-  std::vector<not_ready> waiting;
-  bool ready() const noexcept { return waiting.empty(); }
-};
-std::string to_json(const readiness& state);  // {"ready":false,"waiting":[{"pipeline":...,"node":...,"reason":...}]}
-
-// Main's sign of life, for /health/live: main calls beat() in its loop, any thread asks alive().
-class heartbeat {
- public:
-  heartbeat() noexcept { beat(); }
-  void beat() noexcept;
-  bool alive(std::chrono::nanoseconds within = std::chrono::seconds(30)) const noexcept;
-
- private:
-  std::atomic<std::int64_t> last_{0};
+// Valid during the call of the handler.
+struct http_request {
+  std::string_view method;  // GET for HEAD as well: the server leaves out the body
+  std::string_view path;    // as sent, without the query
 };
 
-struct http_handlers {
-  std::function<std::string()> metrics = nullptr;
-  std::function<readiness()> ready = nullptr;  // unset: ready
-  std::function<bool()> live = nullptr;        // unset: live as long as it answers
+struct http_response {
+  unsigned status = 200;
+  std::string_view content_type;  // of static storage duration
+  std::string body;
 };
 
-// `http.listen`: "127.0.0.1:9464", "[::1]:9464", "localhost:0" (any free port), ":9464" (all IPv4 addresses), "off".
-struct listen_address {
-  std::string host;
-  std::uint16_t port = 0;
-  bool off = false;
-  bool operator==(const listen_address&) const = default;
-};
-result<listen_address> parse_listen(std::string_view text);
-std::string to_string(const listen_address& address);
+using http_handler = std::function<http_response(const http_request&)>;
 
 class http_server {
  public:
-  // Binds, and answers from when it returns. The message says what to do when that fails.
-  static result<std::unique_ptr<http_server>> start(const listen_address& where, http_handlers handlers);
-  static result<std::unique_ptr<http_server>> start(std::string_view where, http_handlers handlers);
+  // Bind and accept connections. The message of an error includes the remedy.
+  static result<std::unique_ptr<http_server>> start(const listen_address& where, http_handler handler);
+  static result<std::unique_ptr<http_server>> start(std::string_view where, http_handler handler);
   ~http_server();
   http_server(const http_server&) = delete;
   http_server& operator=(const http_server&) = delete;
 
-  const listen_address& address() const noexcept;  // with the port that it got
+  const listen_address& address() const noexcept;  // with the actual port
 
  private:
   class state;

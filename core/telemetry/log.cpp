@@ -39,18 +39,18 @@ bool is_capable_terminal(int fd) noexcept {
   return ::isatty(fd) == 1 && (term == nullptr || std::string_view(term) != "dumb");
 }
 
-bool wants_color(const log_options& options) noexcept {
+bool use_color(const log_options& options) noexcept {
   if (options.color != color_mode::automatic) return options.color == color_mode::always;
   return is_capable_terminal(options.fd) && !is_set("NO_COLOR");
 }
 
-// What the formatters below get: spdlog's message with our fields. They are only ever given this type.
+// The message type of the formatters below: spdlog's message with our fields. They receive no other type.
 struct entry : spdlog::details::log_msg {
   explicit entry(const log_message& message) : fields(message) { time = spdlog::log_clock::now(); }
   log_message fields;
 };
 
-// spdlog's pattern formatter writes the time (and computes the calendar once a second); all after it is ours.
+// Formats the line after the time. spdlog's pattern formatter writes the time and computes the calendar once a second.
 class text_body final : public spdlog::custom_flag_formatter {
  public:
   explicit text_body(bool color) : color_(color) {}
@@ -75,7 +75,7 @@ class text_body final : public spdlog::custom_flag_formatter {
     append_printable(line, fields.node);
     line += ": ";
   }
-  // Further lines are indented, so that no message can look like another one.
+  // Indent continuation lines, so that a message cannot imitate another log line.
   static void append_indented(std::string& line, std::string_view text) {
     for (std::size_t end = text.find('\n'); end != text.npos; end = text.find('\n')) {
       append_printable(line, text.substr(0, end));
@@ -118,13 +118,13 @@ std::unique_ptr<spdlog::pattern_formatter> make_formatter(const log_options& opt
     formatter->add_flag<json_body>('*');
     formatter->set_pattern(R"({"time":"%Y-%m-%dT%H:%M:%S.%eZ"%*})");
   } else {
-    formatter->add_flag<text_body>('*', wants_color(options));
+    formatter->add_flag<text_body>('*', use_color(options));
     formatter->set_pattern("%H:%M:%S.%e %*");
   }
   return formatter;
 }
 
-// Waits a little for a terminal or pipe that is full and doesn't block; then what is left is lost.
+// Wait up to 100 ms for a full non-blocking terminal or pipe. After that, the rest of the line is lost.
 bool can_write_soon(int fd) noexcept {
   pollfd waiting{fd, POLLOUT, 0};
   return ::poll(&waiting, 1, 100) == 1 && (waiting.revents & POLLOUT) != 0;
@@ -214,7 +214,7 @@ class logger::state {
     for (const auto& note : notes) write_line({note.level, note.pipeline, note.node, note.text});
   }
 
-  // One write a line: lines of several processes on one pipe don't mix, and the status line doesn't flicker.
+  // One write per line, so that lines of several processes on one pipe do not mix and the status line does not flicker.
   void write_line(const log_message& message) {
     spdlog::memory_buf_t buffer;
     if (!status_.empty()) buffer.append(clear_line.data(), clear_line.data() + clear_line.size());
@@ -233,7 +233,7 @@ class logger::state {
 
   const int fd_;
   const bool interactive_;
-  std::mutex mutex_;  // guards all below, and keeps lines whole
+  std::mutex mutex_;  // guards all members below, and the order of writes
   const std::unique_ptr<spdlog::pattern_formatter> formatter_;
   repeat_filter filter_;
   std::string status_;
@@ -247,12 +247,21 @@ bool logger::log_on(log_level level) const noexcept { return level >= state_->le
 
 void logger::set_level(log_level level) noexcept { state_->level.store(level, std::memory_order_relaxed); }
 
-// Out of memory, what was to be shown is lost and the program goes on.
+// The functions below ignore exceptions: if memory is exhausted, the message is lost and the program continues.
 
 void logger::log(log_level level, std::string_view pipeline, std::string_view node, std::string_view message) noexcept {
   if (!log_on(level)) return;
   try {
     state_->log({level, pipeline, node, cut_bytes(message, max_message)});
+  } catch (...) {
+  }
+}
+
+void logger::report(log_level level, std::string_view pipeline, std::string_view node,
+                    std::string_view message) noexcept {
+  if (!log_on(level)) return;
+  try {
+    state_->log({level, pipeline, node, cut_bytes(message, max_message), true});
   } catch (...) {
   }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// The program's log: text for people, JSON (one object a line) for machines, on stderr.
+// The program's log on stderr: text for people, or JSON (one object per line) for programs.
 //
 //   pl::telemetry::logger log({.level = log_level::debug});
 //   log.info("iot", "store", "connected to {}", host);
 //
-// Ownership: main makes one logger and passes it by reference; it outlives whoever logs.
+// Ownership: main creates one logger and passes it by reference. The logger must outlive all its users.
 // Threads:   every function may be called from any thread.
-// Errors:    none are reported. A line that can't be written is lost: there is nobody left to tell. Nothing throws but
-//            the formatting of an argument of one's own type.
+// Errors:    not reported. A line that cannot be written is lost. Only the formatting of an argument of a user-defined
+//            type may throw.
 #pragma once
 
 #include <pipeline/abi.h>
@@ -39,38 +39,41 @@ enum class color_mode { automatic, always, never };  // automatic: a terminal, a
 std::string_view to_string(log_level level) noexcept;
 std::optional<log_level> parse_log_level(std::string_view text) noexcept;  // "trace" "debug" "info" "warn" "error"
 std::optional<log_format> parse_log_format(std::string_view text) noexcept;
-log_level to_log_level(int abi_level) noexcept;  // for what a plugin says; out of range: the nearest
+log_level to_log_level(int abi_level) noexcept;  // converts a plugin's level; out of range: the nearest level
 
 struct log_options {
   log_level level = log_level::info;
   log_format format = log_format::text;
   color_mode color = color_mode::automatic;
-  int fd = 2;  // where lines go; not owned
+  int fd = 2;  // file descriptor of the log; not owned
 
-  // A message that was just logged (same level, pipeline, node and text) is held back and counted; this much later one
-  // line tells how often it came, and the pause doubles, up to eight times. 0: nothing is held back.
+  // Repeats of a message (same level, pipeline, node and text) are suppressed and counted during this pause. Then one
+  // line reports the count, and the pause doubles, up to eight times the first. 0: nothing is suppressed.
   std::chrono::milliseconds repeat_pause{10'000};
 
-  // Beyond this many messages at once, and as many as `rate` a second in the long run, those of one node at one level
-  // are dropped and counted: messages that differ (by an offset, say) can't fill the disk either. 0: no limit.
+  // Messages of one node at one level are dropped and counted above this burst and, on average, `rate` per second. The
+  // limit covers messages that differ (for example, by an offset), so that they cannot fill the disk. 0: no limit.
   std::uint32_t burst = 500;
   double rate = 50;
 };
-// Neither limit touches trace and debug: who asks for those wants them all.
+// Neither limit applies to trace and debug, and to the results of an operator's actions (logger::report).
 
 class logger {
  public:
   explicit logger(const log_options& options = {});
-  ~logger();  // tells what was held back, takes the status line away
+  ~logger();  // logs the counts of suppressed messages, and removes the status line
   logger(const logger&) = delete;
   logger& operator=(const logger&) = delete;
 
-  bool log_on(log_level level) const noexcept;  // ask before formatting something costly
+  bool log_on(log_level level) const noexcept;  // check before costly formatting
   void set_level(log_level level) noexcept;
 
-  // pipeline and node may be empty: the host's own messages. Any bytes will do: what isn't UTF-8 becomes U+FFFD,
-  // control characters are escaped, what goes on beyond 16 KiB is cut.
+  // `pipeline` and `node` are empty for the host's own messages. `message` may be any bytes: invalid UTF-8 is replaced
+  // by U+FFFD, control characters are escaped, and the text is cut at 16 KiB.
   void log(log_level level, std::string_view pipeline, std::string_view node, std::string_view message) noexcept;
+
+  // Log the result of an operator's action (a signal, a reload). It is never suppressed as a repetition and never dropped.
+  void report(log_level level, std::string_view pipeline, std::string_view node, std::string_view message) noexcept;
 
   template <class... Args>
   void log_fmt(log_level level, std::string_view pipeline, std::string_view node, fmt::format_string<Args...> format,
@@ -94,15 +97,15 @@ class logger {
     log_fmt(log_level::error, pipeline, node, format, std::forward<Args>(args)...);
   }
 
-  // Writes the counts of held-back messages that are due. Logging does so too; call it about every second, so that they
-  // come when nothing else is logged any more (progress.hpp's reporter does).
+  // Write the counts of suppressed messages that are due. Logging also writes them; call tick about every second
+  // (progress_reporter does), so that they are written even if nothing else is logged.
   void tick() noexcept;
 
-  // Text on a terminal: a status line is possible. (Not with TERM=dumb.)
+  // Return whether a status line is possible: text format on a terminal, and not TERM=dumb.
   bool interactive() const noexcept;
-  std::size_t columns() const noexcept;  // of the terminal, now; 80 where there is none
-  // One line below the log, which log lines move down; replaces the one before. Empty: no more. Does nothing unless
-  // interactive. The caller keeps it shorter than columns().
+  std::size_t columns() const noexcept;  // current width of the terminal; 80 without a terminal
+  // Show a line below the log. It replaces the previous status line and stays below new log lines. Empty: remove it.
+  // Does nothing unless interactive. The line must be shorter than columns().
   void status_line(std::string_view line) noexcept;
 
  private:

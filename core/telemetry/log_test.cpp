@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "telemetry/log.hpp"
 
+#include "telemetry/test_timing.hpp"
+
 #include <doctest/doctest.h>
 #include <fcntl.h>
 #include <pty.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
+#include <chrono>
 #include <cstdlib>
 #include <regex>
 #include <thread>
@@ -18,7 +22,7 @@ namespace {
 
 using namespace std::chrono_literals;
 
-// Two ends: the logger writes to `to`, the test reads what has come so far. A pipe or a terminal.
+// A pipe or a terminal: the logger writes to `to`, and the test reads the data written so far.
 class capture {
  public:
   static capture pipe() {
@@ -63,7 +67,7 @@ std::vector<std::string> lines_of(const std::string& text) {
   return lines;
 }
 
-TEST_CASE("text is for people") {
+TEST_CASE("text format") {
   const auto out = capture::pipe();
   logger log({.fd = out.to()});
   log.info("iot", "store", "connected to {}", "db");
@@ -76,7 +80,7 @@ TEST_CASE("text is for people") {
   CHECK(lines[2].substr(13) == "error no pipelines");
 }
 
-TEST_CASE("JSON is one object a line, in UTC") {
+TEST_CASE("JSON is one object per line, in UTC") {
   const auto out = capture::pipe();
   logger log({.format = log_format::json, .fd = out.to()});
   log.log(log_level::warn, "iot", "store", "bad \"row\"\n\xFF");
@@ -110,7 +114,7 @@ TEST_CASE("levels") {
   CHECK(to_log_level(-1) == log_level::trace);
 }
 
-TEST_CASE("a message can't steer the terminal or look like another one") {
+TEST_CASE("a message cannot control the terminal or imitate another line") {
   const auto out = capture::pipe();
   logger log({.fd = out.to()});
   log.log(log_level::info, "iot", "store", "a\x1b[2J\n12:00:00.000 error iot: forged");
@@ -120,23 +124,38 @@ TEST_CASE("a message can't steer the terminal or look like another one") {
   CHECK(lines[1] == "    12:00:00.000 error iot: forged");
 }
 
-TEST_CASE("endless messages are cut") {
+TEST_CASE("long messages are cut") {
   const auto out = capture::pipe();
   logger log({.fd = out.to()});
   log.log(log_level::info, "iot", "store", std::string(40'000, 'x'));
   CHECK(out.text().size() < 17'000);
 }
 
-TEST_CASE("a flood of one message is three lines") {
-  const auto out = capture::pipe();
-  {
-    logger log({.fd = out.to(), .repeat_pause = 500ms});
-    for (int i = 0; i < 100; ++i) log.error("iot", "store", "connection refused");
-    std::this_thread::sleep_for(550ms);
-    log.tick();
-    log.error("iot", "store", "connection refused");
-  }
-  const auto lines = lines_of(out.text());
+TEST_CASE("a flood of one message results in three lines") {
+  std::vector<std::string> lines;
+  // The flood must be shorter than the pause, and so must the time between the last two lines.
+  CHECK(testing::once_within(500ms, [&] {
+    const auto out = capture::pipe();
+    auto took = 0ns;
+    const auto timed = [&took](auto&& action) {
+      const auto begin = std::chrono::steady_clock::now();
+      action();
+      took = std::max<std::chrono::nanoseconds>(took, std::chrono::steady_clock::now() - begin);
+    };
+    {
+      logger log({.fd = out.to(), .repeat_pause = 500ms});
+      timed([&] {
+        for (int i = 0; i < 100; ++i) log.error("iot", "store", "connection refused");
+      });
+      std::this_thread::sleep_for(550ms);
+      timed([&] {
+        log.tick();
+        log.error("iot", "store", "connection refused");
+      });
+    }
+    lines = lines_of(out.text());
+    return took;
+  }));
   REQUIRE(lines.size() == 3);
   CHECK(lines[0].substr(13) == "error iot/store: connection refused");
   CHECK(lines[1].substr(13) == "error iot/store: connection refused (repeated 99 times)");
@@ -183,7 +202,7 @@ TEST_CASE("the status line stays below the log") {
   CHECK(out.text() == "\r\x1b[2K");
 }
 
-TEST_CASE("no status line where it would be noise") {
+TEST_CASE("no status line without a terminal") {
   const auto terminal = capture::terminal(80);
   const auto pipe = capture::pipe();
   logger json({.format = log_format::json, .fd = terminal.to()});
@@ -197,7 +216,7 @@ TEST_CASE("no status line where it would be noise") {
   CHECK(terminal.text().empty());
 }
 
-TEST_CASE("lines stay whole under threads") {
+TEST_CASE("lines of several threads do not mix") {
   const auto out = capture::pipe();
   logger log({.format = log_format::json, .fd = out.to()});
   std::vector<std::thread> threads;
@@ -217,9 +236,9 @@ TEST_CASE("lines stay whole under threads") {
   }
 }
 
-TEST_CASE("a closed stderr loses lines, nothing else") {
+TEST_CASE("a closed stderr only loses lines") {
   logger log({.fd = -1});
-  log.error("iot", "store", "nobody hears");
+  log.error("iot", "store", "not written");
   CHECK_FALSE(log.interactive());
 }
 

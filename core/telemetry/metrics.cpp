@@ -50,10 +50,12 @@ std::string suggestion(std::string_view text) {
   return name;
 }
 
-error bad_name(std::string_view what, std::string_view text) {
-  if (text.empty()) return {fmt::format("a {} is empty", what)};
-  return {fmt::format("{} '{}': only letters, digits and '_', no digit first, at most {} characters; try '{}'", what,
-                      valid_utf8(cut_bytes(text, 60)), max_name, suggestion(text))};
+failure bad_name(std::string_view what, std::string_view text) {
+  if (text.empty()) return fatal(fmt::format("a {} is empty", what));
+  return fatal(
+      fmt::format("{} '{}' is not valid: use letters, digits and '_', no digit first, at most {} characters; "
+                  "try '{}'",
+                  what, valid_utf8(cut_bytes(text, 60)), max_name, suggestion(text)));
 }
 
 // prometheus-cpp escapes label values, but not the help text.
@@ -105,7 +107,7 @@ struct family {
   bucket_set buckets = bucket_set::latency;
   std::string help;
   std::map<Labels, cell> series;
-  std::map<std::string, std::size_t, std::less<>> series_of_scope;  // how many; the key: scope_of
+  std::map<std::string, std::size_t, std::less<>> series_of_scope;  // number of series; key: scope_of
 };
 
 std::string_view value_of(const Labels& labels, const std::string& name) {
@@ -117,22 +119,24 @@ std::string scope_of(const Labels& labels) {
   return fmt::format("{}\x1f{}", value_of(labels, "pipeline"), value_of(labels, "node"));
 }
 
+std::string label_value(std::string_view text) { return valid_utf8(cut_bytes(text, metrics::max_label_bytes)); }
+
 bool matches(const Labels& labels, std::span<const label> wanted) {
   return std::all_of(wanted.begin(), wanted.end(), [&](const label& one) {
     const auto found = labels.find(std::string(one.name));
-    return found != labels.end() && found->second == valid_utf8(one.value);
+    return found != labels.end() && found->second == label_value(one.value);
   });
 }
 
-result<Labels> to_labels(metric_kind kind, std::span<const label> given) {
+pl::result<Labels> to_labels(metric_kind kind, std::span<const label> given) {
   Labels labels;
   for (const label& one : given) {
     if (!is_name(one.name)) return bad_name("label name", one.name);
     if (one.name.starts_with("__") || (kind == metric_kind::histogram && one.name == "le")) {
-      return error{fmt::format("label name '{}' is reserved by Prometheus", one.name)};
+      return fatal(fmt::format("label name '{}' is reserved by Prometheus", one.name));
     }
-    if (!labels.emplace(one.name, valid_utf8(one.value)).second) {
-      return error{fmt::format("label '{}' is given twice", one.name)};
+    if (!labels.emplace(one.name, label_value(one.value)).second) {
+      return fatal(fmt::format("label '{}' is specified twice", one.name));
     }
   }
   return labels;
@@ -184,13 +188,13 @@ class metrics::state {
                engine_metrics::all);
   }
 
-  result<cell> find(metric_kind kind, std::string_view name, std::string_view doc, std::span<const label> given,
-                    bucket_set buckets) {
-    if (kind < metric_kind::counter || kind > metric_kind::histogram) return error{"a metric of an unknown kind"};
+  pl::result<cell> find(metric_kind kind, std::string_view name, std::string_view doc, std::span<const label> given,
+                        bucket_set buckets) {
+    if (kind < metric_kind::counter || kind > metric_kind::histogram) return fatal("a metric of an unknown kind");
     if (name.starts_with(prefix)) name.remove_prefix(prefix.size());
     if (!is_name(name)) return bad_name("metric name", name);
     auto labels = to_labels(kind, given);
-    if (!labels) return error{fmt::format("metric '{}': {}", name, labels.failure().message)};
+    if (!labels) return fatal(fmt::format("metric '{}': {}", name, labels.why().message));
     const std::lock_guard lock(mutex_);
     if (const auto clash = name_clash(kind, name)) return *clash;
     return find_series(name, declare(name, kind, doc, buckets), std::move(*labels));
@@ -203,6 +207,7 @@ class metrics::state {
         if (!matches(series.first, wanted)) return false;
         const auto count = counts.find(scope_of(series.first));
         if (count != counts.end() && --count->second == 0) counts.erase(count);
+        --total_;
         return true;
       });
     }
@@ -226,45 +231,62 @@ class metrics::state {
   }
 
  private:
-  // An own table in place of prometheus::Registry: that one throws where two disagree, and owns the values, so that
-  // removing a series would leave the handles of whoever still counts dangling.
+  // This table replaces prometheus::Registry, which throws if a name is used with two kinds. The registry also owns the
+  // values, so that removing a series would leave dangling handles.
   family& declare(std::string_view name, metric_kind kind, std::string_view doc, bucket_set buckets) {
     const auto found = families_.find(name);
     if (found != families_.end()) return found->second;
     return families_.emplace(std::string(name), family{kind, buckets, escape_help(doc), {}, {}}).first->second;
   }
 
-  std::optional<error> name_clash(metric_kind kind, std::string_view name) const {
+  std::optional<failure> name_clash(metric_kind kind, std::string_view name) const {
     const auto found = families_.find(name);
     if (found != families_.end()) {
       if (found->second.kind == kind) return std::nullopt;
-      return error{fmt::format("metric '{}' is a {} already and can't be a {} too; choose another name", name,
-                               to_string(found->second.kind), to_string(kind))};
+      return fatal(fmt::format("metric '{}' is already a {} and cannot also be a {}; choose another name", name,
+                               to_string(found->second.kind), to_string(kind)));
     }
-    // A histogram `x` shows as x_bucket, x_sum and x_count.
+    // A histogram `x` is exported as x_bucket, x_sum and x_count.
     for (const auto suffix : histogram_suffixes) {
       if (kind == metric_kind::histogram && families_.contains(std::string(name) + std::string(suffix))) {
-        return error{fmt::format("histogram '{0}' shows as '{0}{1}', which is a metric already", name, suffix)};
+        return fatal(fmt::format("histogram '{0}' is exported as '{0}{1}', which is already a metric", name, suffix));
       }
       if (!name.ends_with(suffix)) continue;
       const auto base = families_.find(name.substr(0, name.size() - suffix.size()));
       if (base != families_.end() && base->second.kind == metric_kind::histogram) {
-        return error{fmt::format("metric '{}' is a part of the histogram '{}' already", name, base->first)};
+        return fatal(fmt::format("metric '{}' is already a part of the histogram '{}'", name, base->first));
       }
     }
     return std::nullopt;
   }
 
-  static result<cell> find_series(std::string_view name, family& in, Labels labels) {
+  pl::result<cell> find_series(std::string_view name, family& in, Labels labels) {
     const auto found = in.series.find(labels);
     if (found != in.series.end()) return found->second;
-    auto& count = in.series_of_scope[scope_of(labels)];
-    if (count >= max_series) {
-      return error{
-          fmt::format("metric '{}' has {} series here already; does a label take too many values?", name, max_series)};
+    const auto scope = scope_of(labels);
+    const auto known = in.series_of_scope.find(scope);
+    if (known != in.series_of_scope.end() && known->second >= max_series) {
+      reject_series(name);
+      return fatal(
+          fmt::format("metric '{}' already has {} series for this node; use fewer label values", name, max_series));
     }
-    ++count;
+    if (total_ >= max_total_series) {
+      reject_series(name);
+      return fatal(fmt::format("metric '{}': the host already has {} series of all metrics; use fewer label values",
+                               name, max_total_series));
+    }
+    ++in.series_of_scope[scope];
+    ++total_;
     return in.series.emplace(std::move(labels), make_cell(in.kind, in.buckets)).first->second;
+  }
+
+  // Count a rejected series. The counter has one series for each metric, so it is not limited itself.
+  void reject_series(std::string_view name) {
+    const auto& def = engine_metrics::metric_series_rejected_total;
+    auto& counts = declare(def.name, def.kind, def.doc, def.buckets);
+    auto& series = counts.series[{{std::string(def.labels[0]), std::string(name)}}];
+    if (series.index() != 0 || std::get<0>(series) == nullptr) series = make_cell(def.kind, def.buckets);
+    std::get<0>(series)->Increment();
   }
 
   void run_collectors() {
@@ -296,38 +318,40 @@ class metrics::state {
 
   mutable std::mutex mutex_;
   std::map<std::string, family, std::less<>> families_;  // by name, without the prefix
-  std::mutex collectors_mutex_;                          // held while they run; taken before mutex_
+  std::mutex collectors_mutex_;                          // held while collectors run; locked before mutex_
   std::map<std::size_t, std::function<void()>> collectors_;
   std::size_t last_collector_ = 0;
+  std::size_t total_ = 0;  // number of series of all metrics
 };
 
 metrics::metrics() : state_(std::make_unique<state>()) {}
 metrics::~metrics() = default;
 
-result<instrument> metrics::metric(metric_kind kind, std::string_view name, std::string_view doc,
-                                   std::span<const label> labels, bucket_set buckets) {
+pl::result<instrument> metrics::metric(metric_kind kind, std::string_view name, std::string_view doc,
+                                       std::span<const label> labels, bucket_set buckets) {
   const auto found = state_->find(kind, name, doc, labels, buckets);
-  if (!found) return found.failure();
+  if (!found) return found.why();
   return instrument_on(*found);
 }
 
-result<telemetry::counter> metrics::counter(std::string_view name, std::string_view doc,
-                                            std::span<const label> labels) {
+pl::result<telemetry::counter> metrics::counter(std::string_view name, std::string_view doc,
+                                                std::span<const label> labels) {
   const auto found = state_->find(metric_kind::counter, name, doc, labels, bucket_set::latency);
-  if (!found) return found.failure();
+  if (!found) return found.why();
   return handle_on<telemetry::counter>(*found);
 }
 
-result<telemetry::gauge> metrics::gauge(std::string_view name, std::string_view doc, std::span<const label> labels) {
+pl::result<telemetry::gauge> metrics::gauge(std::string_view name, std::string_view doc,
+                                            std::span<const label> labels) {
   const auto found = state_->find(metric_kind::gauge, name, doc, labels, bucket_set::latency);
-  if (!found) return found.failure();
+  if (!found) return found.why();
   return handle_on<telemetry::gauge>(*found);
 }
 
-result<telemetry::histogram> metrics::histogram(std::string_view name, std::string_view doc,
-                                                std::span<const label> labels, bucket_set buckets) {
+pl::result<telemetry::histogram> metrics::histogram(std::string_view name, std::string_view doc,
+                                                    std::span<const label> labels, bucket_set buckets) {
   const auto found = state_->find(metric_kind::histogram, name, doc, labels, buckets);
-  if (!found) return found.failure();
+  if (!found) return found.why();
   return handle_on<telemetry::histogram>(*found);
 }
 

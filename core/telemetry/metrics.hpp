@@ -2,20 +2,19 @@
 //
 // Counters, gauges and histograms, and their text for Prometheus.
 //
-//   auto rows = metrics.get(engine_metrics::records_in_total, "iot", "parsed");   // the engine's: can't fail
+//   auto rows = metrics.get(engine_metrics::records_in_total, "iot", "parsed");   // an engine metric: cannot fail
 //   rows.add(512);
-//   auto sent = metrics.metric(metric_kind::counter, "sent_total", "Messages sent", labels);   // a plugin's: may
+//   auto sent = metrics.metric(metric_kind::counter, "sent_total", "Messages sent", labels);   // may fail
 //
-// Ownership: main makes one `metrics`. A handle shares its value: it stays valid when the metric is removed, and when
-//            `metrics` is gone; it then counts for nobody.
-// Threads:   every function of every class may be called from any thread. add and set are atomic, observe takes a short
-//            lock of that one histogram: once a batch, not once a record.
-// Errors:    a `result` with a sentence. Handles never fail; a default-constructed one does nothing.
+// Ownership: main creates one `metrics`. A handle shares ownership of its value, and stays valid after the metric or
+//            `metrics` is removed; the value is then no longer rendered.
+// Threads:   every function of every class may be called from any thread. add and set are atomic; observe briefly locks
+//            its histogram, so call it once per batch and not once per record.
+// Errors:    a fatal `pl::result` with a message. Handles never fail; a default-constructed handle does nothing.
 #pragma once
 
-#include "telemetry/result.hpp"
-
 #include <pipeline/abi.h>
+#include <pipeline/result.hpp>
 
 #include <array>
 #include <concepts>
@@ -51,7 +50,7 @@ class counter {
  public:
   counter() = default;
   explicit counter(std::shared_ptr<prometheus::Counter> cell) noexcept : cell_(std::move(cell)) {}
-  void add(double n = 1) const noexcept;  // below 0 or not finite: ignored
+  void add(double n = 1) const noexcept;  // ignores values below 0 or not finite
   double value() const noexcept;
 
  private:
@@ -63,7 +62,7 @@ class gauge {
   gauge() = default;
   explicit gauge(std::shared_ptr<prometheus::Gauge> cell) noexcept : cell_(std::move(cell)) {}
   void set(double value) const noexcept;
-  void add(double n) const noexcept;  // for sums over lanes; may be below 0
+  void add(double n) const noexcept;  // for sums over lanes; n may be negative
   double value() const noexcept;
 
  private:
@@ -74,13 +73,13 @@ class histogram {
  public:
   histogram() = default;
   explicit histogram(std::shared_ptr<prometheus::Histogram> cell) noexcept : cell_(std::move(cell)) {}
-  void observe(double value) const noexcept;  // seconds, or rows; not finite: ignored
+  void observe(double value) const noexcept;  // seconds, or rows; ignores values that are not finite
 
  private:
   std::shared_ptr<prometheus::Histogram> cell_;
 };
 
-// A metric whose kind is only known at run time: what stands behind a pl_host.metric.
+// A metric whose kind is known only at run time; implements pl_host.metric.
 class instrument {
  public:
   instrument() = default;
@@ -93,7 +92,7 @@ class instrument {
   std::variant<counter, gauge, histogram> handle_;
 };
 
-// The declaration of one of the engine's own metrics (engine_metrics.hpp). name: without "pipeline_".
+// The declaration of an engine metric (engine_metrics.hpp). `name`: without "pipeline_".
 template <metric_kind Kind, std::size_t Labels>
 struct metric_def {
   std::string_view name, doc;
@@ -108,26 +107,30 @@ using handle_of = std::conditional_t<Kind == metric_kind::counter, counter,
 
 class metrics {
  public:
-  // Series (label sets) of one metric in one (pipeline, node): labels by device would else fill the memory.
-  static constexpr std::size_t max_series = 10'000;
+  // Maximum number of series (label sets) of one metric in one (pipeline, node), and of all metrics together: bounds the
+  // memory of labels by device. What is rejected is counted in pipeline_metric_series_rejected_total.
+  static constexpr std::size_t max_series = 10'000, max_total_series = 100'000;
+  // Longer label values are cut.
+  static constexpr std::size_t max_label_bytes = 512;
 
   metrics();
   ~metrics();
   metrics(const metrics&) = delete;
   metrics& operator=(const metrics&) = delete;
 
-  // The metric pipeline_<name> with these labels; made when it is asked for first. `doc` and `buckets` of the first
-  // time stay. An error: a name that another kind has already or that isn't a Prometheus name (the message suggests
-  // one), labels that are no names, repeated or reserved, or more than max_series. Values may be any text.
-  result<instrument> metric(metric_kind kind, std::string_view name, std::string_view doc,
-                            std::span<const label> labels, bucket_set buckets = bucket_set::latency);
-  result<telemetry::counter> counter(std::string_view name, std::string_view doc, std::span<const label> labels);
-  result<telemetry::gauge> gauge(std::string_view name, std::string_view doc, std::span<const label> labels);
-  result<telemetry::histogram> histogram(std::string_view name, std::string_view doc, std::span<const label> labels,
-                                         bucket_set buckets = bucket_set::latency);
+  // Return the metric pipeline_<name> with these labels. The first call creates the metric with its `doc` and
+  // `buckets`. Fails for a name that is in use as another kind or not a valid Prometheus name (the message suggests
+  // one), for invalid, repeated or reserved label names, and above max_series. Label values may be any text, of which the
+  // first max_label_bytes count.
+  pl::result<instrument> metric(metric_kind kind, std::string_view name, std::string_view doc,
+                                std::span<const label> labels, bucket_set buckets = bucket_set::latency);
+  pl::result<telemetry::counter> counter(std::string_view name, std::string_view doc, std::span<const label> labels);
+  pl::result<telemetry::gauge> gauge(std::string_view name, std::string_view doc, std::span<const label> labels);
+  pl::result<telemetry::histogram> histogram(std::string_view name, std::string_view doc, std::span<const label> labels,
+                                             bucket_set buckets = bucket_set::latency);
 
-  // One of the engine's own, with a value for each of its labels, in their order. Beyond max_series a handle that
-  // counts for nobody.
+  // Return an engine metric, with one value for each label in the declared order. Above max_series or max_total_series,
+  // return a handle that does nothing.
   template <metric_kind Kind, std::size_t Labels, std::convertible_to<std::string_view>... Value>
     requires(sizeof...(Value) == Labels)
   handle_of<Kind> get(const metric_def<Kind, Labels>& def, const Value&... values) {
@@ -137,18 +140,18 @@ class metrics {
     return get_as(def.name, def.doc, labels, def.buckets, handle_of<Kind>());
   }
 
-  // Removes the series labelled so: all of a pipeline (node empty), of a node, or those of them with one more label (a
-  // stream that moved to another host). Do it before the new ones are asked for: equal labels are the same series.
+  // Remove the series of a pipeline (`node` empty) or of a node, or only those with one more label (a stream that moved
+  // to another host). Call remove before getting new metrics with the same labels: equal labels are the same series.
   void remove(std::string_view pipeline, std::string_view node = {});
   void remove(std::string_view pipeline, std::string_view node, const label& also);
 
-  // Called at the beginning of each render(), to set gauges that would be costly to keep current. May use `metrics`,
-  // but not add or remove collectors. Until the registration is destroyed, which waits for a call that is under way.
-  // The registration must not outlive `metrics`.
+  // Call `collect` at the beginning of each render(), to set gauges that are costly to keep current. `collect` may use
+  // `metrics`, but must not add or remove collectors. Destroying the registration ends the calls and waits for a
+  // running call. The registration must not outlive `metrics`.
   class registration;
   [[nodiscard]] std::unique_ptr<registration> before_render(std::function<void()> collect);
 
-  // Text exposition format 0.0.4. Throws what a collector throws (the endpoint answers 500 then).
+  // Render the text exposition format 0.0.4. Throws what a collector throws (the endpoint then returns status 500).
   std::string render();
 
  private:

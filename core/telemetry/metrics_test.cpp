@@ -37,7 +37,7 @@ TEST_CASE("counters, gauges and histograms are rendered") {
   CHECK(contains(text, "pipeline_took_seconds_bucket{node=\"store\",pipeline=\"iot\",le=\"+Inf\"} 1\n"));
 }
 
-TEST_CASE("asking twice gives the same, in any order of labels") {
+TEST_CASE("equal labels in any order return the same metric") {
   metrics all;
   all.counter("sent_total", "A", store)->add(1);
   const std::array<label, 2> turned{{{"node", "store"}, {"pipeline", "iot"}}};
@@ -51,21 +51,21 @@ TEST_CASE("another kind of the same name is an error") {
   REQUIRE(all.counter("sent_total", "", store));
   const auto gauge = all.gauge("sent_total", "", store);
   REQUIRE_FALSE(gauge);
-  CHECK(gauge.failure().message ==
-        "metric 'sent_total' is a counter already and can't be a gauge too; choose another name");
-  CHECK_FALSE(all.gauge("records_in_total", "", store));  // the engine's
+  CHECK(gauge.why().message ==
+        "metric 'sent_total' is already a counter and cannot also be a gauge; choose another name");
+  CHECK_FALSE(all.gauge("records_in_total", "", store));  // an engine metric
   CHECK_FALSE(all.counter("write_seconds_count", "", store));
   REQUIRE(all.counter("mine_sum", "", store));
   CHECK_FALSE(all.histogram("mine", "", store));
   CHECK_FALSE(all.metric(static_cast<metric_kind>(7), "seven", "", store));
 }
 
-TEST_CASE("bad names are refused with advice") {
+TEST_CASE("invalid names are rejected with advice") {
   metrics all;
-  const auto message = [&](std::string_view name) { return all.counter(name, "", store).failure().message; };
+  const auto message = [&](std::string_view name) { return all.counter(name, "", store).why().message; };
   CHECK(message("sent-total") ==
-        "metric name 'sent-total': only letters, digits and '_', no digit first, at most 200 characters; try "
-        "'sent_total'");
+        "metric name 'sent-total' is not valid: use letters, digits and '_', no digit first, at most 200 characters; "
+        "try 'sent_total'");
   CHECK(contains(message("1st"), "try '_1st'"));
   CHECK(contains(message(""), "empty"));
   CHECK(contains(message("a\xFF\n"), "try 'a__'"));
@@ -76,10 +76,10 @@ TEST_CASE("bad names are refused with advice") {
   CHECK_FALSE(with({"a-b", "x"}));
   CHECK(with({"fine", "x"}));
   const std::array<label, 2> twice{{{"a", "1"}, {"a", "2"}}};
-  CHECK(contains(all.counter("ok_total", "", twice).failure().message, "given twice"));
+  CHECK(contains(all.counter("ok_total", "", twice).why().message, "specified twice"));
 }
 
-TEST_CASE("any text goes into values and docs") {
+TEST_CASE("label values and docs may be any text") {
   metrics all;
   const std::array<label, 1> odd{{{"topic", "a\"b\\c\nd\xFF"}}};
   all.counter("odd_total", "two\nlines \\ here", odd)->add();
@@ -90,7 +90,7 @@ TEST_CASE("any text goes into values and docs") {
   CHECK(all.counter("odd_total", "", odd)->value() == 1);
 }
 
-TEST_CASE("values that would spoil a sum are ignored") {
+TEST_CASE("values that would corrupt a sum are ignored") {
   metrics all;
   const double nan = std::numeric_limits<double>::quiet_NaN();
   auto sent = *all.counter("sent_total", "", store);
@@ -120,7 +120,7 @@ TEST_CASE("a kind known at run time: record adds, sets, observes") {
   histogram().observe(1);
 }
 
-TEST_CASE("removal by pipeline, node, stream; handles stay safe") {
+TEST_CASE("removal by pipeline, node, stream; handles stay valid") {
   metrics all;
   auto old = *all.counter("sent_total", "", store);
   old.add(5);
@@ -155,22 +155,40 @@ TEST_CASE("handles outlive the metrics") {
   CHECK(handle.value() == 2);
 }
 
-TEST_CASE("series are bounded for one node, not for all") {
+TEST_CASE("series are bounded for each node") {
   metrics all;
   for (std::size_t i = 0; i < metrics::max_series; ++i) {
     all.get(engine_metrics::lag_records, "iot", "store", std::to_string(i));
   }
   const std::array<label, 3> more{{{"pipeline", "iot"}, {"node", "store"}, {"stream", "more"}}};
   CHECK_FALSE(all.gauge("lag_records", "", more));
-  all.get(engine_metrics::lag_records, "iot", "store", "more").set(1);  // counts for nobody
+  all.get(engine_metrics::lag_records, "iot", "store", "more").set(1);  // does nothing
   all.get(engine_metrics::lag_records, "iot", "other", "shown").set(1);
   CHECK(contains(all.render(), "stream=\"shown\""));
   CHECK_FALSE(contains(all.render(), "stream=\"more\""));
+  CHECK(contains(all.render(), "pipeline_metric_series_rejected_total{metric=\"lag_records\"} 2\n"));
   all.remove("iot", "store");
   CHECK(all.gauge("lag_records", "", more));
 }
 
-TEST_CASE("collectors run before rendering, until their registration goes") {
+TEST_CASE("series of all metrics together are bounded, and long label values are cut") {
+  metrics all;
+  for (std::size_t i = 0; i < metrics::max_total_series; ++i)
+    all.get(engine_metrics::lag_records, "iot", std::to_string(i / metrics::max_series), std::to_string(i));
+  const std::array<label, 1> one{{{"node", "new"}}};
+  CHECK_FALSE(all.counter("sent_total", "", one));
+  CHECK(contains(all.render(), "pipeline_metric_series_rejected_total{metric=\"sent_total\"} 1\n"));
+  all.remove("iot", "0");
+  CHECK(all.counter("sent_total", "", one));
+
+  const std::string text(metrics::max_label_bytes + 10, 'x');
+  const std::array<label, 2> cut{{{"node", "n"}, {"topic", text}}};
+  CHECK(all.counter("cut_total", "", cut));
+  CHECK(contains(all.render(), "topic=\"" + text.substr(10) + "\"}"));
+  CHECK_FALSE(contains(all.render(), text));
+}
+
+TEST_CASE("collectors run before rendering, until their registration is destroyed") {
   metrics all;
   int runs = 0;
   {
@@ -184,7 +202,7 @@ TEST_CASE("collectors run before rendering, until their registration goes") {
   CHECK(contains(all.render(), "pipeline_memory_bytes{pipeline=\"iot\"} 2\n"));
 }
 
-TEST_CASE("counting, rendering and removing at once") {
+TEST_CASE("concurrent counting, rendering and removing") {
   metrics all;
   std::atomic<bool> done = false;
   std::vector<std::thread> threads;

@@ -33,7 +33,7 @@ double per_second(std::uint64_t count, std::chrono::nanoseconds time) {
 }
 
 pipeline_rates rates_of(const pipeline_progress* before, const pipeline_progress& now) {
-  pipeline_progress since;  // zero: from its start
+  pipeline_progress since;  // zero: since its start
   if (before != nullptr && is_continued(*before, now)) since = *before;
   const auto time = now.uptime - since.uptime;
   return {now, per_second(now.records_in - since.records_in, time),
@@ -61,7 +61,9 @@ pipeline_rates sum_of(std::span<const pipeline_rates> pipelines) {
     sum.stored_per_second += one.stored_per_second;
     sum.now.alerts += one.now.alerts;
     sum.now.rejected += one.now.rejected;
+    sum.now.dropped += one.now.dropped;
     sum.now.memory_bytes += one.now.memory_bytes;
+    sum.now.disk_bytes += one.now.disk_bytes;
     if (one.now.lag) sum.now.lag = sum.now.lag.value_or(0) + *one.now.lag;
   }
   return sum;
@@ -99,16 +101,19 @@ std::string format_bytes(std::uint64_t bytes) {
 
 std::string format_progress(const pipeline_rates& rates) {
   const auto& now = rates.now;
-  return fmt::format("{} rec/s in  {} rec/s stored  lag {}  alerts {}  rejected {}  mem {}",
-                     format_rate(rates.in_per_second), format_rate(rates.stored_per_second),
-                     now.lag ? format_count(*now.lag) : "?", format_count(now.alerts), format_count(now.rejected),
-                     format_bytes(now.memory_bytes));
+  auto line = fmt::format("{} rec/s in  {} rec/s stored  lag {}  alerts {}  rejected {}{}  mem {}",
+                          format_rate(rates.in_per_second), format_rate(rates.stored_per_second),
+                          now.lag ? format_count(*now.lag) : "?", format_count(now.alerts), format_count(now.rejected),
+                          now.dropped == 0 ? std::string() : "  dropped " + format_count(now.dropped),
+                          format_bytes(now.memory_bytes));
+  if (now.disk_bytes != 0) line += "  disk " + format_bytes(now.disk_bytes);
+  return line;
 }
 
 std::string progress_line(std::span<const pipeline_rates> pipelines, std::size_t columns) {
   if (pipelines.empty()) return cut_columns("no pipelines", columns);
   std::string line = side_by_side(pipelines);
-  if (pipelines.size() > 1 && count_chars(line) > columns) line = with_name(sum_of(pipelines));
+  if (pipelines.size() > 1 && count_characters(line) > columns) line = with_name(sum_of(pipelines));
   return cut_columns(line, columns);
 }
 
@@ -134,7 +139,7 @@ class progress_reporter::state {
     log_.status_line({});
   }
 
-  // False: stop.
+  // Return false to stop.
   bool sleep(const std::stop_token& stop, steady::time_point next) {
     auto until = steady::now() + longest_sleep;
     if (interval_.count() > 0) until = std::min(until, next);
@@ -149,12 +154,12 @@ class progress_reporter::state {
       const auto rates = rates_between(before_, now);
       before_ = std::move(now);
       if (log_.interactive()) {
-        // One column less: in the last one some terminals wrap.
+        // One column less, because some terminals wrap after the last column.
         log_.status_line(progress_line(rates, std::max<std::size_t>(log_.columns(), 2) - 1));
       } else {
         for (const auto& one : rates) log_.log(log_level::info, one.now.pipeline, {}, format_progress(one));
       }
-    } catch (...) {  // the snapshot's, or out of memory: next time
+    } catch (...) {  // the snapshot threw, or out of memory: retry at the next interval
     }
   }
 
@@ -164,7 +169,7 @@ class progress_reporter::state {
   progress_snapshot before_;
   std::mutex mutex_;
   std::condition_variable_any wake_;
-  std::jthread thread_;  // last: it uses all the others
+  std::jthread thread_;  // last member: the thread uses all others
 };
 
 progress_reporter::progress_reporter(logger& log, std::function<progress_snapshot()> snapshot,

@@ -8,7 +8,7 @@
 namespace pl::telemetry {
 namespace {
 
-constexpr int longest_pause = 8;  // times the first
+constexpr int longest_pause = 8;  // multiple of the first pause
 
 std::string key_of(const log_message& message, std::string_view text) {
   return fmt::format("{}\x1f{}\x1f{}\x1f{}", static_cast<int>(message.level), message.pipeline, message.node, text);
@@ -23,9 +23,9 @@ std::string times(std::uint64_t count) {
 }
 
 repeat_filter::note repeat_note(const repeat_filter::note& first, std::uint64_t count) {
-  repeat_filter::note told = first;
-  told.text += fmt::format(" ({})", times(count));
-  return told;
+  repeat_filter::note repeat = first;
+  repeat.text += fmt::format(" ({})", times(count));
+  return repeat;
 }
 
 }  // namespace
@@ -34,13 +34,13 @@ repeat_filter::repeat_filter(const log_options& limits)
     : pause_(limits.repeat_pause), burst_(limits.burst), rate_(limits.rate) {}
 
 bool repeat_filter::admit(const log_message& message, clock::time_point now) {
-  if (message.level < log_level::info) return true;
+  if (message.unlimited || message.level < log_level::info) return true;
   std::string key = key_of(message, message.text);
   if (const auto found = seen_.find(key); found != seen_.end()) {
     ++found->second.count;
     return false;
   }
-  // A flood of different messages must not push out what is remembered, so the dropped ones aren't.
+  // Do not record dropped messages, so that a flood of different messages cannot evict the recorded messages.
   if (over_budget(message, now)) return false;
   if (pause_.count() > 0) remember(std::move(key), message, now);
   return true;
@@ -66,7 +66,7 @@ bool repeat_filter::over_budget(const log_message& message, clock::time_point no
   auto found = budgets_.find(key);
   if (found == budgets_.end()) {
     if (budgets_.size() >= max_remembered)
-      return false;  // pipelines and nodes are few: they come from the configuration
+      return false;  // not expected: pipelines and nodes come from the configuration
     found = budgets_.emplace(std::move(key), budget{note_of(message), burst_, now, 0, {}}).first;
   }
   budget& left = found->second;
@@ -121,7 +121,7 @@ void repeat_filter::collect_drops(std::vector<note>& notes, clock::time_point no
       continue;
     }
     notes.push_back(left.source);
-    notes.back().text = fmt::format("({} more messages dropped: over {} a second)", left.dropped, rate_);
+    notes.back().text = fmt::format("({} more messages dropped: limit is {} per second)", left.dropped, rate_);
     left.dropped = 0;
   }
 }

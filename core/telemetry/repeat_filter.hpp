@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 //
-// Keeps a failing part from flooding the log (the limits are log_options'). Internal to telemetry. Not thread-safe: the
-// logger holds its lock. Time is the caller's.
+// Prevents a failing component from flooding the log (log_options has the limits). Internal to telemetry. Not
+// thread-safe: the logger holds its lock. The caller passes the time.
 #pragma once
 
 #include "telemetry/log.hpp"
@@ -19,6 +19,7 @@ namespace pl::telemetry {
 struct log_message {
   log_level level = log_level::info;
   std::string_view pipeline, node, text;
+  bool unlimited = false;  // never suppressed or dropped
 };
 
 class repeat_filter {
@@ -26,17 +27,17 @@ class repeat_filter {
   using clock = std::chrono::steady_clock;
   static constexpr std::size_t max_remembered = 256;  // messages, and nodes
 
-  struct note {  // to be logged in place of what was held back
+  struct note {  // logged in place of suppressed messages
     log_level level = log_level::info;
     std::string pipeline, node, text;
   };
 
   explicit repeat_filter(const log_options& limits);
 
-  bool admit(const log_message& message, clock::time_point now);  // whether to log it now
+  bool admit(const log_message& message, clock::time_point now);  // returns whether to log it now
   bool anything_due(clock::time_point now) const noexcept { return now >= next_due_; }
-  std::vector<note> due(clock::time_point now);  // the notes whose pause is over
-  std::vector<note> rest();                      // all notes, at the end
+  std::vector<note> due(clock::time_point now);  // returns the notes whose pause is over
+  std::vector<note> rest();                      // returns all notes, at the end
 
  private:
   struct repeated {
@@ -63,7 +64,7 @@ class repeat_filter {
   double burst_, rate_;
   std::unordered_map<std::string, repeated> seen_;
   std::unordered_map<std::string, budget> budgets_;
-  std::vector<note> evicted_;  // notes of messages that made room for others
+  std::vector<note> evicted_;  // notes of messages evicted from `seen_`
   clock::time_point next_due_ = clock::time_point::max();
 };
 

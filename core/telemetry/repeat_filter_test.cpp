@@ -15,7 +15,7 @@ log_message warn(std::string_view text, std::string_view node = "store") {
   return {log_level::warn, "iot", node, text};
 }
 
-TEST_CASE("a repeated message comes once, then as a count") {
+TEST_CASE("a repeated message is logged once, then as a count") {
   repeat_filter filter{log_options{}};
   CHECK(filter.admit(warn("connection refused"), start));
   for (int i = 0; i < 412; ++i) CHECK_FALSE(filter.admit(warn("connection refused"), start + 1s));
@@ -32,7 +32,7 @@ TEST_CASE("a repeated message comes once, then as a count") {
   CHECK(notes[0].level == log_level::warn);
 }
 
-TEST_CASE("the pause doubles while it goes on, and is forgotten when it stops") {
+TEST_CASE("the pause doubles while the message repeats, and is reset afterwards") {
   repeat_filter filter{log_options{}};
   CHECK(filter.admit(warn("x"), start));
   auto now = start;
@@ -44,13 +44,13 @@ TEST_CASE("the pause doubles while it goes on, and is forgotten when it stops") 
   }
   CHECK(lines < 50);
   CHECK(lines > 40);
-  filter.due(now + 80s);   // tells the last ones
-  filter.due(now + 200s);  // nothing more came: forgotten
+  filter.due(now + 80s);   // reports the last repeats
+  filter.due(now + 200s);  // no further repeats: the filter discards the message
   CHECK_FALSE(filter.anything_due(now + 10'000s));
   CHECK(filter.admit(warn("x"), now + 201s));
 }
 
-TEST_CASE("a node's different messages have a budget, by level") {
+TEST_CASE("different messages of a node have a budget for each level") {
   repeat_filter filter{log_options{.burst = 5, .rate = 1}};
   int admitted = 0;
   for (int i = 0; i < 100; ++i) admitted += filter.admit(warn(fmt::format("offset {}", i)), start);
@@ -61,21 +61,21 @@ TEST_CASE("a node's different messages have a budget, by level") {
 
   const auto notes = filter.due(start + 11s);
   REQUIRE(notes.size() == 1);
-  CHECK(notes[0].text == "(95 more messages dropped: over 1 a second)");
+  CHECK(notes[0].text == "(95 more messages dropped: limit is 1 per second)");
 }
 
-TEST_CASE("trace and debug are never held back") {
+TEST_CASE("trace and debug are never suppressed") {
   repeat_filter filter{log_options{.burst = 1, .rate = 0}};
   for (int i = 0; i < 10; ++i) CHECK(filter.admit({log_level::debug, "iot", "store", "same"}, start));
 }
 
-TEST_CASE("limits can be switched off") {
+TEST_CASE("limits can be disabled") {
   repeat_filter filter{log_options{.repeat_pause = 0ms, .burst = 0}};
   for (int i = 0; i < 1000; ++i) CHECK(filter.admit(warn("same"), start));
   CHECK_FALSE(filter.anything_due(start + 1h));
 }
 
-TEST_CASE("memory is bounded, and counts of what made room aren't lost") {
+TEST_CASE("memory is bounded, and counts of evicted messages are reported") {
   repeat_filter filter{log_options{.burst = 0}};
   CHECK(filter.admit(warn("first"), start));
   CHECK_FALSE(filter.admit(warn("first"), start));
@@ -88,7 +88,7 @@ TEST_CASE("memory is bounded, and counts of what made room aren't lost") {
   CHECK(notes[0].text == "first (repeated once)");
 }
 
-TEST_CASE("at the end the rest is told") {
+TEST_CASE("remaining counts are reported at the end") {
   repeat_filter filter{log_options{}};
   CHECK(filter.admit(warn("x"), start));
   CHECK(filter.rest().empty());

@@ -16,7 +16,7 @@
 
 static pl_str str(const char* text) { return (pl_str){text, strlen(text)}; }
 
-/* Explains the status that is returned next. `option`: the path of the option at fault, or "". */
+/* Explain the status that is returned next. option: path of the invalid option, or "". */
 static pl_status fail(const pl_host* host, pl_status status, const char* why, const char* option) {
   host->error(host->ctx, str(why), str(option));
   return status;
@@ -45,7 +45,7 @@ static pl_status every_nth_create(const pl_host* host, const pl_cell* config, vo
 
 static void every_nth_destroy(void* self) { free(self); }
 
-/* By position, not by counting: the same records are kept when they are read again. */
+/* Decide by position, not by counting, so that the same records are kept when they are read again. */
 static int is_kept(const every_nth* t, const pl_batch* b, uint32_t row) {
   return b->pos == NULL || b->pos[row] % t->n == 0;
 }
@@ -67,14 +67,14 @@ static pl_status every_nth_apply(void* self, pl_batch* in, void* to, pl_emit emi
     const uint32_t row = in->sel != NULL ? in->sel[i] : i;
     if (is_kept(t, in, row)) kept[out->nsel++] = row;
   }
-  emit(to, 0, out); /* with our reference; also when no row is left: its ranges must be settled */
+  emit(to, 0, out); /* passes our reference; needed even if no row is left, because its ranges must be settled */
   return PL_OK;
 }
 
-/* "columns/1": what goes out is what comes in, so `validate` can check the nodes behind. */
-static pl_status every_nth_columns(void* self, const pl_schema* in, uint32_t port, const pl_schema** out) {
+/* "columns/1": the columns go out as they come in, so that `validate` can check the nodes that follow. */
+static pl_status every_nth_columns(void* self, const pl_columns* in, uint32_t port, pl_columns* out) {
   (void)self, (void)port;
-  *out = in;
+  *out = *in;
   return PL_OK;
 }
 static const pl_ext_columns every_nth_columns_table = {sizeof(pl_ext_columns), every_nth_columns};
@@ -117,7 +117,7 @@ typedef struct archive_sink {
   const pl_host* host;
   char* path;
   int file;
-  char* text; /* of one write */
+  char* text; /* the lines of one write */
   size_t used, room;
 } archive_sink;
 
@@ -144,7 +144,7 @@ static pl_status archive_create(const pl_host* host, const pl_cell* config, void
   return PL_OK;
 }
 
-/* What happened, where, and what to do. The host logs it and calls again after a while. */
+/* State what happened, where, and what to do. The host logs it and calls again after a back-off. */
 static pl_status try_later(const archive_sink* s, const char* what) {
   char why[1024];
   snprintf(why, sizeof why, "cannot %s '%s': %s; check the folder, its permissions and the space on its disk", what,
@@ -180,11 +180,11 @@ static int append_line(archive_sink* s, const char* bytes, size_t n) {
   return 1;
 }
 
-/* Why a cell can't be a line; NULL: it can. */
+/* Return why a cell cannot be written as a line; NULL: it can. */
 static const char* fault_of(const pl_cell* c) {
   if (c == NULL) return "there is no column 'value'";
   if (c->kind != PL_BYTES && c->kind != PL_TEXT && c->kind != PL_JSON) return "'value' is neither bytes nor text";
-  if (c->len != 0 && memchr(c->as.p, '\n', c->len) != NULL) return "'value' holds a line break: it would be two lines";
+  if (c->len != 0 && memchr(c->as.p, '\n', c->len) != NULL) return "'value' contains a line break";
   return NULL;
 }
 
@@ -204,28 +204,28 @@ static int append_batch(archive_sink* s, pl_batch* b) {
     const pl_cell* value = values != NULL ? &values[row] : NULL;
     const char* fault = fault_of(value);
     if (fault != NULL)
-      s->host->reject(s->host->ctx, b, row, str(fault)); /* to the dead letters; the others are written */
+      s->host->reject(s->host->ctx, b, row, str(fault)); /* dead-lettered; the other rows are written */
     else if (!append_line(s, value->as.p, value->len))
       return 0;
   }
   return 1;
 }
 
-/* All of it or nothing: what a failed write left is cut off, because the same batches come again. */
+/* Write all batches or nothing: cut off a partial write, because the host calls again with the same batches. */
 static pl_status archive_write(void* self, pl_batch* const* batches, uint32_t n) {
   archive_sink* s = self;
   s->used = 0;
   for (uint32_t i = 0; i < n; ++i)
     if (!append_batch(s, batches[i])) return fail(s->host, PL_RETRY, "out of memory", "");
   const off_t size = lseek(s->file, 0, SEEK_END);
-  if (size < 0) return try_later(s, "look at");
+  if (size < 0) return try_later(s, "seek in");
   for (size_t done = 0; done < s->used;) {
     const ssize_t wrote = write(s->file, s->text + done, s->used - done);
     if (wrote >= 0) {
       done += (size_t)wrote;
     } else if (errno != EINTR) {
       const pl_status status = try_later(s, "write to");
-      return ftruncate(s->file, size) == 0 ? status : fail(s->host, PL_FATAL, "cannot cut off a torn line", "");
+      return ftruncate(s->file, size) == 0 ? status : fail(s->host, PL_FATAL, "cannot remove a partial line", "");
     }
   }
   return PL_OK;
@@ -246,7 +246,7 @@ static const pl_component archive_component = {
     .role = PL_SINK,
     .noptions = 1,
     .name = STR("archive_sink"),
-    .doc = STR("Appends the original records to a file, byte for byte, one a line."),
+    .doc = STR("Appends the original records to a file, byte for byte, one per line."),
     .example = STR("plugin: archive_sink\nfrom: telemetry\npath: originals.ndjson\n"),
     .options = archive_options,
     .create = archive_create,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The conformance battery is C++; the plugin that it loads needn't be.
+// Runs the conformance tests, which are written in C++, on the plugin, which is written in C.
 #include <pipeline/testing/conformance.hpp>
 #include <pipeline/testing/temp_dir.hpp>
 

@@ -27,24 +27,34 @@ class fahrenheit final : public pl::transform, public pl::columns_aware {
   };
   static pl::description describe() {
     return {.name = "fahrenheit",
-            .doc = "Adds a column with a temperature in °F.\nA value that is no number goes to the dead letters.",
+            .doc = "Adds a column with a temperature in °F.\nA value that is not a number is dead-lettered.",
             .example = "plugin: fahrenheit\nfrom: parsed\ncolumn: temperature\n",
             .abilities = PL_DETERMINISTIC};
   }
 
   fahrenheit(options o, pl::context ctx) : options_(std::move(o)), ctx_(ctx) {}
 
-  // Asked before data flows, so that `validate` finds a misspelt column.
+  // Called before data flows, so that `validate` finds a misspelt column.
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t /*port*/) override {
-    if (in == nullptr) return nullptr;  // what comes in isn't known beforehand: neither is what goes out
+    if (in == nullptr) return nullptr;  // the input is not known yet, and so neither is the output
     if (!pl::find_column(*in, options_.column))
-      return pl::bad_option("column", "no column '" + options_.column + "' comes in");
+      return pl::bad_option("column", "the input has no column '" + options_.column + "'");
     if (pl::find_column(*in, options_.to))
       return pl::bad_option("to", "a column '" + options_.to + "' comes in already; choose another name");
     std::vector<std::string_view> names;
     for (std::uint32_t c = 0; c < in->ncols; ++c) names.push_back(pl::view(in->names[c]));
     names.push_back(options_.to);
     return ctx_.schema(names);
+  }
+  // The kinds of these columns: those of the input, and a float.
+  pl::result<pl::column_set> typed_columns(const pl::column_set& in, std::uint32_t port) override {
+    auto out = columns(in.schema, port);
+    if (!out.ok()) return out.why();
+    if (auto why = pl::wrong_kind(in, "column", options_.column, {PL_I64, PL_F64})) return *std::move(why);
+    pl::column_set all{*out};
+    for (pl::column_index c = 0; in.schema != nullptr && c < in.schema->ncols; ++c) all.kinds.push_back(in.kind(c));
+    if (all.schema != nullptr) all.kinds.push_back(PL_F64);
+    return all;
   }
 
   pl::result<void> apply(pl::batch_view in, pl::emitter& out) override {
@@ -102,7 +112,7 @@ class csv_sink final : public pl::sink, public pl::columns_aware {
             .example = "plugin: csv_sink\nfrom: parsed\npath: readings.csv\ncolumns: [time, device_id, temperature]\n"};
   }
 
-  // Checks the options and opens nothing: `validate` calls it too.
+  // Check the options and open nothing: `validate` calls the constructor, too.
   csv_sink(options o, pl::context ctx)
       : options_(std::move(o)), rows_(ctx.counter("csv_rows_total", "Rows appended to the file")) {
     if (options_.columns.empty()) throw pl::invalid_options("columns", "no columns; name at least one");
@@ -112,8 +122,9 @@ class csv_sink final : public pl::sink, public pl::columns_aware {
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t /*port*/) override {
     for (std::size_t i = 0; in != nullptr && i < options_.columns.size(); ++i)
       if (!pl::find_column(*in, options_.columns[i]))
-        return pl::bad_option("columns[" + std::to_string(i) + "]", "no column '" + options_.columns[i] + "' comes in");
-    return nullptr;  // a sink hands nothing on
+        return pl::bad_option("columns[" + std::to_string(i) + "]",
+                              "the input has no column '" + options_.columns[i] + "'");
+    return nullptr;  // a sink has no output
   }
 
   pl::result<void> start() override {
@@ -121,7 +132,7 @@ class csv_sink final : public pl::sink, public pl::columns_aware {
     file_ = ::open(options_.path.c_str(), O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0640);
     if (file_ < 0) return failed("open");
     struct stat now {};
-    if (::fstat(file_, &now) != 0) return failed("look at");
+    if (::fstat(file_, &now) != 0) return failed("stat");
     if (now.st_size != 0) return {};
     text_.clear();
     for (const auto& name : options_.columns) append_field(name, &name == &options_.columns.back());
@@ -132,12 +143,12 @@ class csv_sink final : public pl::sink, public pl::columns_aware {
     return {};
   }
 
-  // All rows or none: what a failed write left is cut off, because the same batches come again.
+  // Write all rows or none: cut off a partial write, because the host calls again with the same batches.
   pl::result<void> write(const pl::batch_list& batches) override {
     text_.clear();
     for (const auto b : batches) append_rows(b);
     const auto size = ::lseek(file_, 0, SEEK_END);
-    if (size < 0) return failed("look at");
+    if (size < 0) return failed("seek in");
     if (auto appended = append(size); !appended.ok()) return appended;
     rows_.add(batches.rows());
     return {};
@@ -167,13 +178,14 @@ class csv_sink final : public pl::sink, public pl::columns_aware {
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) {
         auto why = failed("write to");
-        return ::ftruncate(file_, size) == 0 ? why : pl::fatal("cannot cut off a torn line of '" + options_.path + "'");
+        if (::ftruncate(file_, size) == 0) return why;
+        return pl::fatal("cannot remove a partial line from '" + options_.path + "'");
       }
       left.remove_prefix(static_cast<std::size_t>(n));
     }
     return {};
   }
-  // What happened, where, and what to do. The host logs it and calls again after a while.
+  // State what happened, where, and what to do. The host logs the message and calls again after a back-off.
   [[nodiscard]] pl::failure failed(const std::string& what) const {
     return pl::retry("cannot " + what + " '" + options_.path + "': " + std::generic_category().message(errno) +
                      "; check the folder, its permissions and the space on its disk");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Loads the built plugin as the host does. Needs no test framework, but any will do.
+// Tests of the built plugin, which is loaded as the host loads it. You can use any test framework, or none, as here.
 #include <pipeline/testing/conformance.hpp>
 #include <pipeline/testing/temp_dir.hpp>
 
@@ -17,7 +17,7 @@ void expect(bool ok, const std::string& what) {
   std::fprintf(stderr, "FAILED: %s\n", what.c_str());
 }
 
-void every_rule_of_the_interface_is_kept(const pl_plugin& plugin, const temp_dir& dir) {
+void the_plugin_conforms_to_the_interface(const pl_plugin& plugin, const temp_dir& dir) {
   const config_fields csv{{"path", dir / "odd.csv"}, {"columns", list({"time", "temperature"})}};
   for (const auto& problem : check_plugin(plugin)) expect(false, problem);
   for (const auto& problem : check_life(*find_component(plugin, "fahrenheit"), {}, {"temperature"}))
@@ -26,7 +26,7 @@ void every_rule_of_the_interface_is_kept(const pl_plugin& plugin, const temp_dir
     expect(false, problem);
 }
 
-void a_text_is_rejected_and_the_others_go_on(const pl_plugin& plugin) {
+void a_text_is_rejected_and_the_other_rows_are_emitted(const pl_plugin& plugin) {
   fake_host host;
   instance transform(host, *find_component(plugin, "fahrenheit"));
   expect(transform.create() == PL_OK && transform.start() == PL_OK, host.error_text());
@@ -35,15 +35,15 @@ void a_text_is_rejected_and_the_others_go_on(const pl_plugin& plugin) {
     expect(transform.apply(in.get()) == PL_OK, host.error_text());
   }
   const auto out = transform.output().at(0).data.get();
-  expect(out.selected() == 2, "two of three rows go on");
+  expect(out.selected() == 2, "two of three rows are emitted");
   expect(out.at(*out.find("temperature_f"), 0).as.f == 212.0, "100 °C are 212 °F");
-  expect(pl::is_null(out.at(*out.find("temperature_f"), 2)), "nothing stays nothing");
+  expect(pl::is_null(out.at(*out.find("temperature_f"), 2)), "null stays null");
   expect(host.rejects().size() == 1 && host.rejects()[0].reason == "'temperature' is not a number", "one is rejected");
   transform.output().clear();
   expect(host.live_batches() == 0, "all batches are released");
 }
 
-void fields_are_quoted_where_they_must_be(const pl_plugin& plugin, const temp_dir& dir) {
+void fields_are_quoted_if_necessary(const pl_plugin& plugin, const temp_dir& dir) {
   fake_host host;
   instance sink(host, *find_component(plugin, "csv_sink"),
                 {{"path", dir / "quoted.csv"}, {"columns", list({"time", "note"})}});
@@ -54,14 +54,14 @@ void fields_are_quoted_where_they_must_be(const pl_plugin& plugin, const temp_di
   expect(host.sum("csv_rows_total") == 3, "three rows are counted");
   expect(read_file(dir / "quoted.csv") ==
              "time,note\n1970-01-01T00:00:00Z,\"a \"\"b\"\", c\"\n1970-01-01T00:00:01.5Z,\n,0.5\n",
-         "what is in the file: " + read_file(dir / "quoted.csv"));
+         "content of the file: " + read_file(dir / "quoted.csv"));
 }
 
-void a_folder_that_is_not_there_is_tried_again(const pl_plugin& plugin, const temp_dir& dir) {
+void a_missing_folder_is_a_temporary_failure(const pl_plugin& plugin, const temp_dir& dir) {
   fake_host host;
   instance sink(host, *find_component(plugin, "csv_sink"),
                 {{"path", dir / "missing/x.csv"}, {"columns", list({"time"})}});
-  expect(sink.create() == PL_OK && sink.start() == PL_RETRY, "start answers PL_RETRY");
+  expect(sink.create() == PL_OK && sink.start() == PL_RETRY, "start returns PL_RETRY");
   expect(host.error_text().find("No such file or directory") != std::string::npos, host.error_text());
 }
 
@@ -72,9 +72,9 @@ int main(int argc, char** argv) {
   const auto* plugin = argc == 2 ? load_plugin(argv[1], error) : nullptr;
   if (plugin == nullptr) return std::fprintf(stderr, "%s\n", error.c_str()), 1;
   const temp_dir dir;
-  every_rule_of_the_interface_is_kept(*plugin, dir);
-  a_text_is_rejected_and_the_others_go_on(*plugin);
-  fields_are_quoted_where_they_must_be(*plugin, dir);
-  a_folder_that_is_not_there_is_tried_again(*plugin, dir);
+  the_plugin_conforms_to_the_interface(*plugin, dir);
+  a_text_is_rejected_and_the_other_rows_are_emitted(*plugin);
+  fields_are_quoted_if_necessary(*plugin, dir);
+  a_missing_folder_is_a_temporary_failure(*plugin, dir);
   return failures == 0 ? 0 : 1;
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// console_sink: rows on standard output, for people or for the next program.
+// console_sink writes rows to standard output or standard error: as a table for people, or as NDJSON for the next
+// program in a shell pipeline.
 #include "table.hpp"
 
 #include <pipeline/json.hpp>
 #include <pipeline/plugin.hpp>
+#include <pipeline/text.hpp>
 
 #include <poll.h>
 #include <unistd.h>
@@ -39,10 +41,11 @@ struct options {
 
   static pl::option_table<options> table() {
     return {pl::option(&options::format, "format",
-                       "ndjson: a JSON object a line, for programs; text: columns one under the other, for people."),
-            pl::option(&options::color, "color", "Colors in text. auto: on a terminal, unless NO_COLOR is set."),
-            pl::option(&options::stream, "stream", "Where the rows go. The host's own log goes to stderr."),
-            pl::option(&options::max_width, "max_width", "Longer values are cut off in text, in characters.")
+                       "ndjson: one JSON object per line, for programs; text: a table with aligned columns."),
+            pl::option(&options::color, "color", "Colors in the table. auto: on a terminal, unless NO_COLOR is set."),
+            pl::option(&options::stream, "stream", "Where to write the rows. The host writes its log to stderr."),
+            pl::option(&options::max_width, "max_width",
+                       "Maximum width of a value in the table, in characters; longer values are truncated.")
                 .range(4, 10'000)};
   }
 };
@@ -55,11 +58,11 @@ bool wants_color(color_policy policy, int fd) {
   return ::isatty(fd) == 1 && (no_color == nullptr || *no_color == '\0');
 }
 
-// A reader that is gone is an error to report, not a signal to die of. Whether the program ignores SIGPIPE is its own
-// business, so it is held back for this thread and this write only.
-class sigpipe_held_back {
+// sigpipe_blocker blocks SIGPIPE for this thread and this write, so that a closed pipe is an error and does not end the
+// program. It does not change how the program handles SIGPIPE otherwise.
+class sigpipe_blocker {
  public:
-  sigpipe_held_back() {
+  sigpipe_blocker() {
     sigemptyset(&pipe_);
     sigaddset(&pipe_, SIGPIPE);
     sigset_t pending;
@@ -67,9 +70,9 @@ class sigpipe_held_back {
     was_pending_ = sigismember(&pending, SIGPIPE) == 1;
     if (!was_pending_) pthread_sigmask(SIG_BLOCK, &pipe_, &old_);
   }
-  sigpipe_held_back(const sigpipe_held_back&) = delete;
-  sigpipe_held_back& operator=(const sigpipe_held_back&) = delete;
-  ~sigpipe_held_back() {
+  sigpipe_blocker(const sigpipe_blocker&) = delete;
+  sigpipe_blocker& operator=(const sigpipe_blocker&) = delete;
+  ~sigpipe_blocker() {
     if (was_pending_) return;
     const timespec now{};
     while (sigtimedwait(&pipe_, nullptr, &now) == -1 && errno == EINTR) {
@@ -82,7 +85,7 @@ class sigpipe_held_back {
   bool was_pending_ = false;
 };
 
-// All of it, also on a descriptor that doesn't block. Answers an errno.
+// Write the whole text, even to a non-blocking descriptor. Return an errno.
 int write_all(int fd, std::string_view text) {
   while (!text.empty()) {
     const auto n = ::write(fd, text.data(), text.size());
@@ -107,7 +110,7 @@ class console_sink final : public pl::sink {
     return {.name = "console_sink",
             .doc =
                 "Writes rows to standard output, as NDJSON or as a table.\n"
-                "For a first look at a pipeline, and for feeding the next program of a shell pipe.",
+                "Use it to inspect a pipeline, or to pass rows to the next program of a shell pipe.",
             .example = "plugin: console_sink\nfrom: alerts\nformat: text\n"};
   }
 
@@ -124,7 +127,9 @@ class console_sink final : public pl::sink {
         continue;
       }
       for (const auto row : b.selection()) {
-        pl::append_json_row(text_, b, row);
+        line_.clear();
+        pl::append_json_row(line_, b, row);
+        pl::append_json_for_terminal(text_, line_);
         text_.push_back('\n');
       }
     }
@@ -132,9 +137,10 @@ class console_sink final : public pl::sink {
   }
 
  private:
-  // Several writers, and the rest of the program, share the stream: its lock keeps their lines whole.
+  // Write the text under the lock of the stream, so that lines are not mixed with those of other writers or of the rest
+  // of the program.
   pl::result<void> print() {
-    const sigpipe_held_back held;
+    const sigpipe_blocker held;
     ::flockfile(file_);
     ::fflush_unlocked(file_);
     const int error = write_all(::fileno(file_), text_);
@@ -151,7 +157,7 @@ class console_sink final : public pl::sink {
   const options options_;
   std::FILE* const file_;
   class table table_;
-  std::string text_;
+  std::string text_, line_;
 };
 
 }  // namespace console

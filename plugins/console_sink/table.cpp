@@ -12,26 +12,6 @@ namespace {
 constexpr std::string_view bold = "\x1B[1m", dim = "\x1B[2m", plain = "\x1B[0m";
 constexpr std::string_view absent = "-";
 
-std::size_t characters(std::string_view utf8) {
-  return static_cast<std::size_t>(
-      std::count_if(utf8.begin(), utf8.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
-}
-
-// C0, DEL, and C1 (U+0080 to U+009F), which begin escape sequences.
-bool is_control(std::string_view sequence) {
-  const auto first = static_cast<unsigned char>(sequence[0]);
-  return first < 0x20 || first == 0x7F ||
-         (sequence.size() == 2 && first == 0xC2 && static_cast<unsigned char>(sequence[1]) < 0xA0);
-}
-
-void append_escaped(std::string& out, char c) {
-  static constexpr std::string_view hex = "0123456789abcdef";
-  const auto u = static_cast<unsigned char>(c);
-  out += "\\x";
-  out.push_back(hex[u >> 4U]);
-  out.push_back(hex[u & 15U]);
-}
-
 void pad(std::string& out, std::size_t from, std::size_t width) {
   if (from < width) out.append(width - from, ' ');
 }
@@ -45,13 +25,13 @@ std::string printable(std::string_view text, std::size_t width) {
     const auto n = pl::utf8_sequence(text, i);
     const auto sequence = text.substr(i, n == 0 ? 1 : n);
     std::string next;
-    if (n == 0 || is_control(sequence))
-      for (const char c : sequence) append_escaped(next, c);
+    if (n == 0 || pl::is_unsafe_for_terminal(pl::code_point(sequence)))
+      for (const char c : sequence) pl::append_byte_escape(next, c);
     else
       next = sequence;
     const bool last = i + sequence.size() == text.size();
-    if (wide + characters(next) + (last ? 0 : 1) > width) return out + "\xE2\x80\xA6";  // an ellipsis
-    wide += characters(next);
+    if (wide + pl::count_characters(next) + (last ? 0 : 1) > width) return out + "\xE2\x80\xA6";  // an ellipsis
+    wide += pl::count_characters(next);
     out += next;
     i += sequence.size();
   }
@@ -77,12 +57,12 @@ void table::begin(std::string& out, pl::batch_view b) {
   widths_.assign(b.columns(), 0);
   for (pl::column_index c = 0; c < b.columns(); ++c) {
     const auto name = printable(b.name(c), max_width_);
-    widths_[c] = characters(name);
-    for (const auto row : b.selection()) widths_[c] = std::max(widths_[c], characters(text_of(b.at(c, row))));
+    widths_[c] = pl::count_characters(name);
+    for (const auto row : b.selection()) widths_[c] = std::max(widths_[c], pl::count_characters(text_of(b.at(c, row))));
     if (color_) out += bold;
     out += name;
     if (color_) out += plain;
-    if (c + 1 < b.columns()) pad(out, characters(name), widths_[c] + 2);
+    if (c + 1 < b.columns()) pad(out, pl::count_characters(name), widths_[c] + 2);
   }
   out.push_back('\n');
 }
@@ -91,7 +71,7 @@ void table::append_row(std::string& out, pl::batch_view b, pl::row_index row) {
   for (pl::column_index c = 0; c < b.columns(); ++c) {
     const auto& cell = b.at(c, row);
     const auto text = text_of(cell);
-    const auto wide = characters(text);
+    const auto wide = pl::count_characters(text);
     widths_[c] = std::max(widths_[c], wide);
     const bool last = c + 1 == b.columns();
     if (pl::is_number(cell) && !last) pad(out, wide, widths_[c]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows as text for people: columns one under the other.
+// table formats rows as text with aligned columns.
 #pragma once
 
 #include <pipeline/batch.hpp>
@@ -10,15 +10,15 @@
 
 namespace console {
 
-// A value without anything that a terminal would act on, and at most `width` characters wide.
+// Return the text with control characters escaped, truncated to `width` characters.
 std::string printable(std::string_view text, std::size_t width);
 
 class table {
  public:
   table(bool color, std::size_t max_width) : color_(color), max_width_(max_width) {}
 
-  // Appends the batch's selected rows, with a heading whenever the columns are others than before. Columns in which the
-  // first batch has nothing are as wide as their names.
+  // Append the batch's selected rows, with a heading whenever the columns change. The width of a column follows from
+  // its name and from the values so far.
   void append(std::string& out, pl::batch_view b);
 
  private:

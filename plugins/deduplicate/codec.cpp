@@ -9,22 +9,23 @@ namespace deduplicate {
 
 namespace {
 
-constexpr char version = 1;
+constexpr char version = 1;      // of slices
+constexpr char key_version = 2;  // version 1 has no fingerprints
 constexpr std::size_t identity_size = 16;
 
-// The lowest byte first, as the machines that we run on have it.
+// Words are little-endian, as on all supported machines.
 static_assert(std::endian::native == std::endian::little);
 void put_word(std::string& to, std::uint64_t word) {
   std::array<char, sizeof word> bytes{};
   std::memcpy(bytes.data(), &word, sizeof word);
   to.append(bytes.data(), bytes.size());
 }
-// Seven bits a byte, the lowest first.
+// Append a number as LEB128: seven bits for each byte, lowest bits first.
 void put_number(std::string& to, std::uint64_t n) {
   for (; n >= 0x80; n >>= 7) to.push_back(static_cast<char>(n | 0x80));
   to.push_back(static_cast<char>(n));
 }
-// Small where the difference is, whichever way it goes.
+// Zigzag encoding: small positive and negative differences become small numbers.
 std::uint64_t folded(std::uint64_t difference) noexcept { return difference << 1 ^ (0 - (difference >> 63)); }
 std::uint64_t unfolded(std::uint64_t n) noexcept { return n >> 1 ^ (0 - (n & 1)); }
 
@@ -63,8 +64,8 @@ class reader {
 };
 
 pl::failure unreadable(std::string_view what) {
-  return pl::fatal("the kept state can't be read (" + std::string(what) +
-                   "): it was written by a later version, or is damaged");
+  return pl::fatal("the stored state is invalid (" + std::string(what) +
+                   "): a later version wrote it, or it is damaged");
 }
 
 }  // namespace
@@ -82,19 +83,27 @@ std::optional<std::uint64_t> slice_number(std::string_view name) {
   return number;
 }
 
-std::string encode(const identity& hash_key) {
-  std::string to(1, version);
-  put_word(to, hash_key.low);
-  put_word(to, hash_key.high);
+std::string encode(const stored_key& key) {
+  std::string to(1, key_version);
+  put_word(to, key.hash_key.low);
+  put_word(to, key.hash_key.high);
+  put_number(to, key.by);
+  put_number(to, key.time_column);
   return to;
 }
 
-pl::result<identity> decode_hash_key(std::string_view bytes) {
-  if (bytes.size() != 1 + identity_size || bytes.front() != version) return unreadable("key");
-  reader from(bytes.substr(1));
-  identity key;
-  key.low = from.word();
-  key.high = from.word();
+pl::result<stored_key> decode_key(std::string_view bytes) {
+  reader from(bytes);
+  const auto found = from.byte();
+  if (found != 1 && found != key_version) return unreadable("key");
+  stored_key key;
+  key.hash_key.low = from.word();
+  key.hash_key.high = from.word();
+  if (found != 1) {
+    key.by = static_cast<std::uint32_t>(from.number());
+    key.time_column = static_cast<std::uint32_t>(from.number());
+  }
+  if (!from.good() || from.left() != 0) return unreadable("key");
   return key;
 }
 
@@ -115,10 +124,10 @@ std::string encode(const slice& about, std::span<const entry> entries) {
   return to;
 }
 
-pl::result<kept_slice> decode_slice(std::uint64_t number, std::string_view bytes) {
+pl::result<stored_slice> decode_slice(std::uint64_t number, std::string_view bytes) {
   reader from(bytes);
   if (from.byte() != version) return unreadable("version of a slice");
-  kept_slice made;
+  stored_slice made;
   made.about.number = number;
   made.about.level = static_cast<std::uint32_t>(from.number());
   made.about.opened = std::bit_cast<std::int64_t>(from.word());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "deduplicate.hpp"
 
-#include "codec.hpp"
+#include <pipeline/hash.hpp>
 
 #include <algorithm>
 #include <random>
@@ -11,11 +11,11 @@ namespace deduplicate {
 
 namespace {
 
-// A clock that is further ahead than this is wrong, and does not move the window.
+// A record's time that is further ahead of this machine's clock is wrong and does not advance the window.
 constexpr auto max_ahead = std::chrono::minutes(5);
 
 std::string missing(std::string_view column, const pl_schema& in) {
-  std::string why = "no column '" + std::string(column) + "' comes in; there are: ";
+  std::string why = "the input has no column '" + std::string(column) + "'; valid names: ";
   for (pl::column_index c = 0; c < in.ncols; ++c) why += (c == 0 ? "" : ", ") + std::string(pl::view(in.names[c]));
   return why;
 }
@@ -28,7 +28,7 @@ identity random_key() {
 
 std::string seconds_text(std::int64_t ns) { return std::to_string(ns / 1'000'000'000) + " s"; }
 
-// Only these rows, in a batch of `schema` that has the columns `from` of its parent.
+// Return a batch of `schema` with the given rows. `from`: indexes of its columns in `in`; null: all columns.
 pl::batch selected(pl::context ctx, pl::batch_view in, const pl_schema* schema,
                    const std::vector<pl::column_index>* from, const std::vector<std::uint32_t>& rows) {
   auto b = ctx.derive(in, schema, in.rows());
@@ -48,37 +48,36 @@ void add(const pl::counter& to, std::uint64_t n) {
 pl::option_table<options> options::table() {
   using pl::option;
   return {
-      option(
-          &options::by, "by",
-          "Columns whose values together tell a record from all others. Name the record's own time, or a number that "
-          "it counts, among them, or an id that was made of it: two readings of the same value are two records. A "
-          "record with a null in one of them passes.")
+      option(&options::by, "by",
+             "Columns whose values together identify a record. Include the record's own time, a sequence number, or an "
+             "id derived from one of these, because two readings of the same value are two records. A record with a "
+             "null in one of these columns passes.")
           .required()
           .example("[message_id, time]"),
       option(&options::when, "when",
-             "Column of true and false: only where it is true a record may be dropped; all are remembered. MQTT's "
-             "`duplicate`, say: a message that the broker has sent before.")
+             "Boolean column: a record is dropped only if this column is true. All records enter the window. Example: "
+             "`duplicate` of mqtt_source, the flag of messages that the broker has sent before.")
           .example("duplicate"),
       option(&options::within, "within",
-             "How long a record is remembered, in the stream's own time: that of its newest record. A late record is "
-             "remembered as long as others, from when it came.")
+             "Time window in which duplicates are found, measured in the stream's own time, which is the time of its "
+             "newest record. A late record stays in the window as long as other records, counted from its arrival.")
           .range(1),
       option(&options::time_column, "time_column", "Column with the time that `within` is measured in."),
       option(&options::max_keys, "max_keys",
-             "Records of a stream (a partition) that are remembered at most, whatever `within` says; at least half as "
-             "many are. About 40 bytes of "
-             "memory and 17 bytes of state each.")
+             "Maximum number of records in the window of one stream (partition). When it is reached, old records leave "
+             "the window before `within` is over; at least half of this number stay. Each record takes about 40 bytes "
+             "of memory and 17 bytes of state.")
           .range(2, 100'000'000),
-      option(&options::omit, "omit", "Columns that end here: they were needed for `by` alone.")
+      option(&options::omit, "omit", "Columns to remove from the output, such as columns that only `by` needs.")
           .example("[message_id]")};
 }
 
 pl::description deduplicate::describe() {
   return {.name = "deduplicate",
           .doc =
-              "Drops records that were there before, and passes on the others as they are.\n"
-              "What it remembers is kept with the positions of the sink: after a crash it knows exactly what it knew. "
-              "Dropped rows come out on the port `duplicates`.",
+              "Drops duplicate records and passes on all others unchanged.\n"
+              "Its state is stored with the positions in the sink, so that it also finds duplicates of records from "
+              "before a crash. Dropped rows are emitted on the port `duplicates`.",
           .example =
               "plugin: deduplicate\n"
               "from: parsed\n"
@@ -88,27 +87,27 @@ pl::description deduplicate::describe() {
           .abilities = PL_DETERMINISTIC};
 }
 
-deduplicate::deduplicate(options given, pl::context ctx) : options_(std::move(given)), ctx_(ctx) {
+deduplicate::deduplicate(options given, pl::context ctx) : options_(std::move(given)), ctx_(ctx), clock_(ctx.raw()) {
   bool sound = !options_.by.empty();
-  if (!sound) ctx.option_error("by", "names no column: nothing tells records apart");
+  if (!sound) ctx.option_error("by", "by is empty, so that records cannot be identified; name at least one column");
   std::set<std::string_view> named;
   for (std::size_t i = 0; i < options_.by.size(); ++i)
     if (!named.insert(options_.by[i]).second) {
-      ctx.option_error("by[" + std::to_string(i) + "]", "'" + options_.by[i] + "' is there twice");
+      ctx.option_error("by[" + std::to_string(i) + "]", "'" + options_.by[i] + "' is listed twice");
       sound = false;
     }
   if (!sound) throw pl::invalid_options{};
-  dropped_ = ctx.counter("deduplicated_total", "Records that were there before, and were dropped");
+  dropped_ = ctx.counter("deduplicated_total", "Duplicate records that were dropped");
   const auto passed = [&](std::string_view why) {
     return ctx.counter("deduplicate_unidentified_total",
-                       "Records that passed because nothing identifies them, by reason", {{"reason", why}});
+                       "Records that passed because they could not be identified, by reason", {{"reason", why}});
   };
   no_value_ = passed("null");
   no_position_ = passed("no_position");
   early_ = ctx.counter("deduplicate_forgotten_early_total",
-                       "Records forgotten before `within` was over, because max_keys were remembered");
-  remembered_ = ctx.gauge("deduplicate_remembered", "Records that are remembered");
-  bytes_ = ctx.gauge("deduplicate_memory_bytes", "Memory of what is remembered");
+                       "Records that left the window before `within` was over, because max_keys was reached");
+  remembered_ = ctx.summed_gauge("deduplicate_remembered", "Records in the window");
+  bytes_ = ctx.summed_gauge("deduplicate_memory_bytes", "Memory used by the windows");
 }
 
 pl::result<const pl_schema*> deduplicate::columns(const pl_schema* in, std::uint32_t port) {
@@ -128,6 +127,25 @@ pl::result<const pl_schema*> deduplicate::columns(const pl_schema* in, std::uint
   return port == duplicates ? in : without_omitted(*in);
 }
 
+pl::column_use deduplicate::used_columns() const {
+  pl::column_use use{options_.by, true};
+  use.columns.push_back(options_.time_column);
+  if (options_.when) use.columns.push_back(*options_.when);
+  return use;
+}
+
+pl::result<pl::column_set> deduplicate::typed_columns(const pl::column_set& in, std::uint32_t port) {
+  const auto out = columns(in.schema, port);
+  if (!out.ok()) return out.why();
+  if (auto why = pl::wrong_kind(in, "time_column", options_.time_column, {PL_TIME_NS})) return *std::move(why);
+  if (options_.when)
+    if (auto why = pl::wrong_kind(in, "when", *options_.when, {PL_BOOL})) return *std::move(why);
+  pl::column_set all{*out};
+  for (pl::column_index c = 0; all.schema != nullptr && !in.kinds.empty() && c < all.schema->ncols; ++c)
+    all.kinds.push_back(in.kind_of(pl::view(all.schema->names[c])));
+  return all;
+}
+
 const pl_schema* deduplicate::without_omitted(const pl_schema& in) const {
   std::vector<std::string_view> names;
   for (pl::column_index c = 0; c < in.ncols; ++c)
@@ -143,10 +161,10 @@ pl::result<void> deduplicate::bind(const pl_schema& schema) {
   for (const auto& name : options_.by) by_.push_back(*pl::find_column(schema, name));
   time_ = *pl::find_column(schema, options_.time_column);
   when_ = options_.when ? pl::find_column(schema, *options_.when) : std::nullopt;
-  narrowed_ = without_omitted(schema);
-  stay_.clear();
-  for (pl::column_index c = 0; c < narrowed_->ncols; ++c)
-    stay_.push_back(*pl::find_column(schema, pl::view(narrowed_->names[c])));
+  output_schema_ = without_omitted(schema);
+  output_columns_.clear();
+  for (pl::column_index c = 0; c < output_schema_->ncols; ++c)
+    output_columns_.push_back(*pl::find_column(schema, pl::view(output_schema_->names[c])));
   bound_ = &schema;
   return {};
 }
@@ -156,55 +174,53 @@ pl::result<void> deduplicate::apply(pl::batch_view in, pl::emitter& out) {
     if (auto bound = bind(in.schema()); !bound.ok()) return bound;
   enter(in);
   run(in);
-  if (again_.empty() && narrowed_ == bound_)
+  if (duplicates_.empty() && output_schema_ == bound_)
     out.pass(in);
-  else if (!first_.empty())
+  else if (!unique_.empty())
     emit_unique(in, out);
-  if (!again_.empty()) emit_duplicates(in, out);
+  if (!duplicates_.empty()) emit_duplicates(in, out);
   report();
   return {};
 }
 
 void deduplicate::emit_unique(pl::batch_view in, pl::emitter& out) const {
-  out.emit(selected(ctx_, in, narrowed_, &stay_, first_), unique);
+  out.emit(selected(ctx_, in, output_schema_, &output_columns_, unique_), unique);
 }
 
 void deduplicate::emit_duplicates(pl::batch_view in, pl::emitter& out) const {
-  out.emit(selected(ctx_, in, bound_, nullptr, again_), duplicates);
+  out.emit(selected(ctx_, in, bound_, nullptr, duplicates_), duplicates);
 }
 
-deduplicate::memory& deduplicate::memory_of(std::string_view stream) {
+deduplicate::stream_state& deduplicate::state_of(std::string_view stream) {
   if (const auto at = streams_.find(stream); at != streams_.end()) return *at->second;
   const limits most{options_.within.count(), static_cast<std::uint32_t>(options_.max_keys)};
-  return *streams_.emplace(stream, std::make_unique<memory>(random_key(), most)).first->second;
+  return *streams_.emplace(stream, std::make_unique<stream_state>(random_key(), most)).first->second;
 }
 
 void deduplicate::enter(pl::batch_view in) {
-  latest_ = std::chrono::duration_cast<std::chrono::nanoseconds>(
-                (std::chrono::system_clock::now() + max_ahead).time_since_epoch())
-                .count();
-  first_.clear();
-  again_.clear();
+  latest_ = clock_.now_ns() + std::chrono::nanoseconds(max_ahead).count();
+  unique_.clear();
+  duplicates_.clear();
   origins_.clear();
   by_cells_.clear();
   for (const auto c : by_) by_cells_.push_back(in.column(c).data());
   for (const auto& range : in.ranges()) {
-    auto& m = memory_of(pl::view(range.stream));
-    // Whoever sent the stream back, or could not write what was remembered last: what comes again is looked at again.
-    if (std::exchange(m.comes_again, false)) m.seen.forget_from(range.first);
+    auto& m = state_of(pl::view(range.stream));
+    // After a restore, the records from `first` on are read again: remove them from the window.
+    if (std::exchange(m.reread, false)) m.seen.remove_from(range.first);
     origins_.push_back(&m);
   }
 }
 
 void deduplicate::run(pl::batch_view in) {
   if (!in.has_positions() || origins_.empty()) {
-    // Nobody could say whether it is another record or the same one, read again.
-    for (const auto row : in.selection()) first_.push_back(row);
-    placeless_ += in.selected();
+    // Without a position, a second record cannot be distinguished from the same record read again.
+    for (const auto row : in.selection()) unique_.push_back(row);
+    positionless_ += in.selected();
     return;
   }
-  for (std::uint32_t from = 0; from < in.selected(); from += at_once)
-    run_some(in, from, std::min(from + at_once, in.selected()));
+  for (std::uint32_t from = 0; from < in.selected(); from += rows_per_step)
+    run_some(in, from, std::min(from + rows_per_step, in.selected()));
 }
 
 void deduplicate::run_some(pl::batch_view in, std::uint32_t from, std::uint32_t to) {
@@ -221,18 +237,18 @@ void deduplicate::run_some(pl::batch_view in, std::uint32_t from, std::uint32_t 
     const auto row = rows[i];
     auto* m = owners_[i - from];
     if (m == nullptr) {
-      first_.push_back(row);
+      unique_.push_back(row);
       continue;
     }
     if (times[row].kind == PL_TIME_NS && times[row].as.i <= latest_) m->seen.advance(times[row].as.i);
     const bool again = m->seen.seen_before(ids_[i - from], in.position(row));
     const bool may_go = when == nullptr || (when[row].kind == PL_BOOL && when[row].as.i != 0);
-    (again && may_go ? again_ : first_).push_back(row);
+    (again && may_go ? duplicates_ : unique_).push_back(row);
   }
 }
 
-// False: one of its columns is null.
-bool deduplicate::identify(pl::row_index row, const memory& of, identity& made) {
+// Compute the row's identity. Return false if one of the columns is null.
+bool deduplicate::identify(pl::row_index row, const stream_state& of, identity& made) {
   cell_hash hash(of.hash_key);
   for (const auto* column : by_cells_) {
     const auto& cell = column[row];
@@ -244,35 +260,47 @@ bool deduplicate::identify(pl::row_index row, const memory& of, identity& made) 
 }
 
 void deduplicate::report() {
-  add(dropped_, again_.size());
+  add(dropped_, duplicates_.size());
   add(no_value_, std::exchange(nulls_, 0));
-  add(no_position_, std::exchange(placeless_, 0));
-  std::size_t size = 0, bytes = 0;
+  add(no_position_, std::exchange(positionless_, 0));
+  report_sizes();
   for (const auto& [name, m] : streams_) {
-    size += m->seen.size();
-    bytes += m->seen.bytes();
     const auto early = m->seen.take_early();
     add(early_, early);
     if (early != 0) warn_of_short_window(m->seen);
   }
+}
+
+void deduplicate::report_sizes() {
+  std::size_t size = 0, bytes = 0;
+  for (const auto& [name, m] : streams_) {
+    size += m->seen.size();
+    bytes += m->seen.bytes();
+  }
   remembered_.set(static_cast<double>(size));
   bytes_.set(static_cast<double>(bytes));
+  if (ctx_.holds_memory(bytes) || std::exchange(warned_of_memory_, true)) return;
+  ctx_.warn(
+      "the windows of " + std::to_string(streams_.size()) + " streams use " + std::to_string(bytes >> 20U) +
+      " MiB, more than memory_limit allows for the state of transforms (three eighths of it): raise memory_limit, or "
+      "lower max_keys");
 }
 
 void deduplicate::warn_of_short_window(const window& cut) {
   if (std::exchange(warned_, true)) return;
   ctx_.warn(
-      "what max_keys (" + std::to_string(options_.max_keys) + ") lets it remember spans only " +
-      seconds_text(cut.span()) + " of the " + seconds_text(options_.within.count()) +
-      " of within: a duplicate that comes later than that passes; raise max_keys (about 40 bytes of memory each), or "
-      "lower within");
+      "max_keys (" + std::to_string(options_.max_keys) + ") limits the window to " + seconds_text(cut.span()) +
+      " instead of the " + seconds_text(options_.within.count()) +
+      " of within, and later duplicates pass; raise max_keys (about 40 bytes of memory for each record), or lower "
+      "within");
 }
 
 // ---------------------------------------------------------------------------------------------------------- state ---
 
-void deduplicate::drop(std::string_view stream) {
+void deduplicate::revoked(std::string_view stream) {
   if (const auto at = streams_.find(stream); at != streams_.end()) streams_.erase(at);
   if (const auto at = restoring_.find(stream); at != restoring_.end()) restoring_.erase(at);
+  report_sizes();
 }
 
 pl::result<void> deduplicate::restore(std::string_view stream, std::string_view key, std::string_view value) {
@@ -280,40 +308,58 @@ pl::result<void> deduplicate::restore(std::string_view stream, std::string_view 
   return {};
 }
 
-// Sent elsewhere or not: what is remembered of records before the place from which they come is as good as before.
+// Rebuild the window. An offset reset needs no special handling: `enter` removes the records that are read again, and
+// the records before that position stay valid.
 pl::result<void> deduplicate::restored(std::string_view stream, bool) {
   const auto at = restoring_.find(stream);
   if (at == restoring_.end()) return {};
   const auto kept = std::move(at->second);
   restoring_.erase(at);
-  streams_.insert_or_assign(std::string(stream), recall(stream, kept));
+  streams_.insert_or_assign(std::string(stream), rebuild(stream, kept));
+  report_sizes();
   return {};
 }
 
-// Records are worth more than what was remembered of them: what can't be read is forgotten, and said.
-std::unique_ptr<deduplicate::memory> deduplicate::recall(std::string_view stream, const kept_state& kept) const {
+// Return a stream's key with the present options.
+stored_key deduplicate::key_of(const identity& hash_key) const {
+  std::string by;
+  for (const auto& column : options_.by) by.append(column).push_back('\0');
+  return {hash_key, std::max(1U, pl::fnv1a_32(by)), std::max(1U, pl::fnv1a_32(options_.time_column))};
+}
+
+// Build the window from stored state. State that cannot be read, or that other options made, is logged and discarded,
+// because passing duplicates is better than stopping the stream or dropping a record that has no duplicate.
+std::unique_ptr<deduplicate::stream_state> deduplicate::rebuild(std::string_view stream,
+                                                                const stored_state& kept) const {
   const limits most{options_.within.count(), static_cast<std::uint32_t>(options_.max_keys)};
-  const auto forgotten = [&](const pl::failure& why) {
-    ctx_.error("what was remembered of " + std::string(stream) + " is lost, and duplicates of it pass: " + why.message);
+  const auto discarded = [&](const std::string& why) {
+    ctx_.error("discarded deduplication state of stream " + std::string(stream) +
+               ", so that duplicates of its records pass for the time of within: " + why);
   };
-  pl::result<identity> key = random_key();
+  pl::result<stored_key> key = key_of(random_key());
   const auto key_at = kept.find(hash_key_name);
-  if (key_at != kept.end()) key = decode_hash_key(key_at->second);
-  const bool usable = key_at != kept.end() && key.ok();
-  if (!key.ok()) forgotten(key.why());
-  auto m = std::make_unique<memory>(key.ok() ? *key : random_key(), most);
-  m->key_kept = usable;
-  m->comes_again = true;
+  if (key_at != kept.end()) key = decode_key(key_at->second);
+  if (!key.ok()) discarded(key.why().message);
+  const bool other_columns = key.ok() && key->by != 0 && key->by != key_of({}).by;
+  if (other_columns)
+    ctx_.warn("`by` was changed: the window of stream " + std::string(stream) +
+              " starts empty, so that duplicates of its records pass for the time of within");
+  const bool usable = key_at != kept.end() && key.ok() && !other_columns;
+  auto m = std::make_unique<stream_state>(usable ? key->hash_key : random_key(), most);
+  m->key_stored = usable && *key == key_of(m->hash_key);
+  m->reread = true;
   for (const auto& [name, bytes] : kept) {
     const auto number = slice_number(name);
     if (!number) continue;
     auto found = decode_slice(*number, bytes);
-    if (!found.ok() && usable) forgotten(found.why());
+    if (!found.ok() && usable) discarded(found.why().message);
     if (found.ok() && usable)
       m->seen.restore(found->about, found->entries);
     else
       m->seen.discard(*number);
   }
+  if (usable && key->time_column != 0 && key->time_column != key_of({}).time_column) m->seen.forget_times();
+  m->seen.restored();
   return m;
 }
 
@@ -321,9 +367,9 @@ pl::result<void> deduplicate::snapshot(std::string_view stream) {
   const auto at = streams_.find(stream);
   if (at == streams_.end()) return {};
   auto& m = *at->second;
-  if (!std::exchange(m.key_kept, true)) ctx_.put(stream, hash_key_name, encode(m.hash_key));
+  if (!std::exchange(m.key_stored, true)) ctx_.put(stream, hash_key_name, encode(key_of(m.hash_key)));
   m.seen.seal();
-  for (const auto number : m.seen.take_gone()) ctx_.erase(stream, slice_name(number));
+  for (const auto number : m.seen.take_removed()) ctx_.erase(stream, slice_name(number));
   m.seen.for_each_changed([&](const slice& s, std::span<const entry> entries) {
     ctx_.put(stream, slice_name(s.number), encode(s, entries));
   });

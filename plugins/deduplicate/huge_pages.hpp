@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Memory that is looked into at random, on huge pages where the kernel has them: else most of a look goes into finding the page.
+// Allocates memory for random access on huge pages if the kernel supports them. Otherwise address translation takes
+// most of the time of an access.
 #pragma once
 
 #include <sys/mman.h>
@@ -23,7 +24,7 @@ struct huge_allocator {
     const auto bytes = n * sizeof(T);
     if (bytes < page) return static_cast<T*>(::operator new(bytes));
     void* at = ::operator new(bytes, std::align_val_t(page));
-    (void)::madvise(at, bytes, MADV_HUGEPAGE);  // a wish
+    (void)::madvise(at, bytes, MADV_HUGEPAGE);  // a hint; failure is harmless
     return static_cast<T*>(at);
   }
   void deallocate(T* at, std::size_t n) noexcept {

@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
-// What tells a record from all others: 128 bits made of some of its cells.
+// The identity of a record: a 128-bit keyed hash of some of its cells.
 //
-// Why 128. A record is dropped by mistake if its identity equals one of those that are remembered, though its cells differ.
-// With n remembered, one record meets that with probability n / 2^bits. A million remembered, a billion records a day:
-//   64 bits   10^6 * 10^9 / 2^64  = 5e-5 a day: once in 54 years for one such host, each week where there are thousands
+// Why 128 bits: a record is dropped by mistake if its identity equals one in the window although its cells differ. With
+// n identities in the window, the probability is n / 2^bits for each record. For a million identities and a billion
+// records a day:
+//   64 bits   10^6 * 10^9 / 2^64  = 5e-5 a day: once in 54 years for one such host, weekly for thousands of hosts
 //   128 bits  10^6 * 10^9 / 2^128 = 3e-24 a day
-// Why a key. Devices choose their bytes. Without a secret one of them could send a record whose identity is that of a record
-// that another device is about to send, and so make that one vanish.
+// Why a key: devices choose the hashed bytes. Without a secret key, a device could send a record with the identity of a
+// record that another device is about to send, so that the other record would be dropped.
 #pragma once
 
 #include <pipeline/batch.hpp>
@@ -22,7 +23,7 @@ struct identity {
   bool operator==(const identity&) const = default;
 };
 
-// SipHash with 128 bits of output, fed with whole words.
+// SipHash with 128 bits of output. The input consists of whole 64-bit words.
 template <int rounds_each, int rounds_end>
 class sip_hash {
  public:
@@ -60,10 +61,10 @@ class sip_hash {
   std::uint64_t a_, b_, c_, d_;
 };
 
-// 1 and 3 rounds: as hash tables use it; nobody sees what comes out.
+// SipHash-1-3, the variant for hash tables. It is sufficient because the hash values are not visible from outside.
 using cell_hash = sip_hash<1, 3>;
 
-// Kind and length go first, so that no two lists of cells are the same words.
+// Add a cell. Kind and length come first, so that different lists of cells are different sequences of words.
 inline void add_cell(cell_hash& to, const pl::cell& c) noexcept {
   to.add(c.kind | std::uint64_t{c.len} << 8U);
   if (!pl::has_bytes(c)) return to.add(std::bit_cast<std::uint64_t>(c.as.i));

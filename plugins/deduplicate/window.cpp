@@ -10,12 +10,12 @@ namespace deduplicate {
 namespace {
 
 constexpr std::size_t smallest = 64;             // a power of two
-constexpr std::int64_t time_slices = 64;         // of `within`: it is kept to within a 64th
-constexpr std::uint32_t count_slices = 16;       // of `most`
-constexpr std::uint32_t largest_slice = 32'768;  // about 550 KB of state: a record of Kafka has room for it
-constexpr std::size_t joined_at_once = 8;
+constexpr std::int64_t time_slices = 64;         // slices of `within`, which is therefore exact to 1/64
+constexpr std::uint32_t count_slices = 16;       // slices of `most`
+constexpr std::uint32_t largest_slice = 32'768;  // about 550 KB of state, which fits into a Kafka record
+constexpr std::size_t slices_joined = 8;
 
-// How far `later` is behind `earlier`; both are real times.
+// Return later - earlier, saturated. Neither may be `never`.
 std::int64_t between(std::int64_t earlier, std::int64_t later) noexcept {
   std::int64_t gap = 0;
   return __builtin_sub_overflow(later, earlier, &gap) ? std::numeric_limits<std::int64_t>::max() : gap;
@@ -33,17 +33,30 @@ window::window(limits most)
 }
 
 void window::move_clock(std::int64_t time) {
-  // What came before any time was known counts as of now.
-  if (clock_ == never)
-    for (auto& s : slices_) s.opened = s.newest = time;
+  // Identities inserted before the first known time get this time.
+  if (clock_ == never) set_times(time);
   clock_ = time;
-  while (!slices_.empty() && between(slices_.front().newest, clock_) > limits_.within) forget(slices_.front().count);
-  // No old one is left. Emptying a table is not worth it for a few.
-  if (young_.count >= size_ && young_.count >= old_.places.size() / 8) turn();
+  remove_expired();
+  // No old identity is left. Do not clear a large table while there are only few young identities.
+  if (young_.count >= size_ && young_.count >= old_.places.size() / 8) swap_tables();
+}
+
+// Set the time of the slices that have none.
+void window::set_times(std::int64_t time) {
+  for (auto& s : slices_)
+    if (s.newest == never) {
+      s.opened = s.newest = time;
+      s.changed = true;
+    }
+}
+
+void window::remove_expired() {
+  while (!slices_.empty() && between(slices_.front().newest, clock_) > limits_.within)
+    remove_oldest(slices_.front().count);
 }
 
 void window::insert_slowly(const entry& e) {
-  if (young_.count >= young_most_) forget_old();
+  if (young_.count >= young_most_) remove_old();
   auto& s = open_slice();
   ++s.count;
   s.newest = clock_;
@@ -51,7 +64,7 @@ void window::insert_slowly(const entry& e) {
 }
 
 void window::append(const entry& e) {
-  if (young_.count >= young_most_) forget_old();
+  if (young_.count >= young_most_) remove_old();
   if (size_ == ring_.size()) grow_ring();
   if (young_.count >= young_.places.size() / 2) grow_young();
   const auto number = (head_ + size_) & ~taken;
@@ -82,19 +95,19 @@ void window::grow_young() {
   young_ = std::move(grown);
 }
 
-// The young ones are the old ones now.
-void window::turn() {
+// Make the young table the old one, and start with an empty young table.
+void window::swap_tables() {
   std::swap(young_, old_);
   std::ranges::fill(young_.places, place{});
   young_.count = 0;
 }
 
-// Too many: those that are left of the old ones go before their time.
-void window::forget_old() {
+// Remove the remaining old identities early, because the limit is reached.
+void window::remove_old() {
   const auto left = size_ - std::min(size_, young_.count);
   early_ += left;
-  forget(left);
-  turn();
+  remove_oldest(left);
+  swap_tables();
 }
 
 slice& window::open_slice() {
@@ -116,8 +129,8 @@ std::int64_t window::span() const noexcept {
   return slices_.empty() || clock_ == never ? 0 : between(slices_.front().opened, clock_);
 }
 
-// The oldest so many.
-void window::forget(std::uint32_t count) {
+// Remove the `count` oldest identities.
+void window::remove_oldest(std::uint32_t count) {
   head_ = (head_ + count) & ~taken;
   size_ -= count;
   while (count != 0) {
@@ -126,7 +139,7 @@ void window::forget(std::uint32_t count) {
     count -= part;
     s.count -= part;
     if (s.count != 0) return;
-    if (s.kept) gone_.push_back(s.number);
+    if (s.stored) removed_.push_back(s.number);
     slices_.pop_front();
     open_ = open_ && !slices_.empty();
   }
@@ -146,7 +159,7 @@ const std::vector<entry>& window::copied(std::uint32_t from, std::uint32_t count
   return scratch_;
 }
 
-void window::forget_from(std::uint64_t position) {
+void window::remove_from(std::uint64_t position) {
   auto slices = std::exchange(slices_, {});
   const auto all = copied(head_, size_);
   clear();
@@ -161,22 +174,24 @@ void window::forget_from(std::uint64_t position) {
     s.count = stay;
     if (stay != 0)
       slices_.push_back(s);
-    else if (s.kept)
-      gone_.push_back(s.number);
+    else if (s.stored)
+      removed_.push_back(s.number);
   }
-  // As it was then: else a stream that begins again last week would be late for a week, and nothing would leave.
+  // Move the clock back, too. Otherwise a stream that is read again from last week would be late for a week, and no
+  // identity would leave the window.
   if (size_ != all.size()) clock_ = slices_.empty() ? never : slices_.back().newest;
 }
 
 void window::seal() {
   open_ = false;
-  join_neighbours();
+  merge_neighbours();
 }
 
-// Where little comes, each snapshot would leave a slice of a few identities: thousands of them in a long window.
-void window::join_neighbours() {
-  while (slices_.size() >= joined_at_once) {
-    const auto first = slices_.end() - joined_at_once;
+// Merge small neighbouring slices. Without merging, each snapshot of a quiet stream would add a slice of a few
+// identities, and a long window would have thousands of slices.
+void window::merge_neighbours() {
+  while (slices_.size() >= slices_joined) {
+    const auto first = slices_.end() - slices_joined;
     std::uint64_t count = 0;
     for (auto s = first; s != slices_.end(); ++s) {
       if (s->level != first->level) return;
@@ -188,20 +203,35 @@ void window::join_neighbours() {
     ++first->level;
     first->changed = true;
     for (auto s = first + 1; s != slices_.end(); ++s)
-      if (s->kept) gone_.push_back(s->number);
+      if (s->stored) removed_.push_back(s->number);
     slices_.erase(first + 1, slices_.end());
+  }
+}
+
+void window::restored() {
+  if (clock_ == never) return;
+  set_times(clock_);  // a crash came between the first known time and the next snapshot
+  remove_expired();
+}
+
+void window::forget_times() {
+  clock_ = open_until_ = never;
+  for (auto& s : slices_) {
+    s.opened = s.newest = never;
+    s.changed = true;
   }
 }
 
 void window::restore(slice s, std::span<const entry> entries) {
   next_number_ = s.number + 1;
   clock_ = std::max(clock_, s.newest);
-  // Fewer may be remembered now than then.
+  // The limit may be lower now than when the slice was stored.
   entries = entries.last(std::min<std::size_t>(entries.size(), limits_.most));
-  if (entries.empty()) return gone_.push_back(s.number);
-  if (size_ + entries.size() > limits_.most) forget(size_ + static_cast<std::uint32_t>(entries.size()) - limits_.most);
+  if (entries.empty()) return removed_.push_back(s.number);
+  if (size_ + entries.size() > limits_.most)
+    remove_oldest(size_ + static_cast<std::uint32_t>(entries.size()) - limits_.most);
   s.count = static_cast<std::uint32_t>(entries.size());
-  s.kept = true;
+  s.stored = true;
   s.changed = false;
   slices_.push_back(s);
   for (const auto& e : entries) append(e);

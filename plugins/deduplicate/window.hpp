@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// The identities of one stream that are remembered, and since when: a ring in the order in which they came, and two
-// open-addressing tables of places in it, for the older and for the younger ones. Nothing is ever taken out of a table: what
-// has left the ring is passed over, and when no old one is left, the tables change places and the emptied one begins anew.
-// That costs less than half of erasing each. Whoever owns a window uses it from one thread.
+// The window of one stream: a ring of identities in order of arrival, and two open-addressing hash tables of indexes
+// into the ring, one for older and one for younger identities. Entries are never erased from a table. A lookup ignores
+// entries whose identity has left the ring. When no old identity is left, the tables are swapped and the old one is
+// cleared. This takes less than half the time of erasing each entry. A window is used from one thread.
 //
-// The ring is cut into slices. A slice leaves the window as a whole once the stream's time has gone on by `within`, and is one
-// entry of the stream's state: written once, erased as a whole.
+// The ring is divided into slices. A slice leaves the window as a whole when the stream's time has advanced by
+// `within`. Each slice is one entry of the stream's state, which is erased as a whole.
 #pragma once
 
 #include "huge_pages.hpp"
@@ -25,34 +25,34 @@ constexpr std::int64_t never = std::numeric_limits<std::int64_t>::min();
 
 struct limits {
   std::int64_t within = 0;  // nanoseconds
-  std::uint32_t most = 0;   // identities; at least half of them are remembered
+  std::uint32_t most = 0;   // maximum number of identities; when it is reached, at least half of this number stay
 };
 
 struct entry {
   identity id;
-  std::uint64_t position = 0;  // where it was first
+  std::uint64_t position = 0;  // position of its first record
 };
 
 struct slice {
-  std::uint64_t number = 0;  // ascending; names it in the state
+  std::uint64_t number = 0;  // ascending; part of the name of its state entry
   std::uint32_t count = 0;
-  std::uint32_t level = 0;      // how often it was joined with its neighbours
+  std::uint32_t level = 0;      // number of merges that produced it
   std::int64_t opened = never;  // the stream's time at its first identity
-  std::int64_t newest = never;  // and at its last
-  bool kept = false;            // the state has a slice of this number
-  bool changed = true;          // and this one is not what it has there
+  std::int64_t newest = never;  // the stream's time at its last identity
+  bool stored = false;          // the state has an entry of this number
+  bool changed = true;          // the slice differs from its state entry
 };
 
 class window {
  public:
   explicit window(limits most);
 
-  // Time of a record, which may be older than what was before: the window moves on with the newest.
+  // Advance the stream's time to the time of a record. An older time has no effect.
   void advance(std::int64_t time) {
     if (time > clock_) move_clock(time);
   }
-  // Whether the identity was there at an earlier position. If not, it is remembered. A record that comes once more, from the
-  // same position, is no duplicate of itself; one from before it is the first.
+  // Return whether the window has the identity with an earlier position; otherwise insert it. A record that is read
+  // again from the same position is not a duplicate. A record from an earlier position replaces the first position.
   [[nodiscard]] bool seen_before(const identity& id, std::uint64_t position) {
     std::uint32_t free = 0, unused = 0;
     auto* known = find(young_, id, free);
@@ -62,38 +62,42 @@ class window {
     known->position = position;
     return false;
   }
-  // Brings what seen_before will touch into the cache.
+  // Prefetch the memory that seen_before will access.
   void prefetch(const identity& id) const noexcept {
     __builtin_prefetch(&young_.places[tag_of(id) & young_.mask()]);
     __builtin_prefetch(&old_.places[tag_of(id) & old_.mask()]);
   }
 
-  // What came from `position` on comes again.
-  void forget_from(std::uint64_t position);
+  // Remove all identities from `position` on, because their records are read again.
+  void remove_from(std::uint64_t position);
 
-  // The open slice ends here. Small neighbours are joined, eight into one, so that there are never many.
+  // Close the open slice. Merge small neighbouring slices, eight into one, to bound the number of slices.
   void seal();
-  // Visits each sealed slice that has changed, with its entries, and from then on takes it for kept.
+  // Visit each sealed slice that has changed, with its entries, and mark it as stored.
   template <class Visit>
   void for_each_changed(Visit&& visit) {
     auto from = head_;
     for (auto& s : slices_) {
       if (s.changed) {
         visit(static_cast<const slice&>(s), std::span<const entry>(copied(from, s.count)));
-        s.kept = true;
+        s.stored = true;
         s.changed = false;
       }
       from += s.count;
     }
   }
-  // Numbers of slices that the state has, and that are gone.
-  [[nodiscard]] std::vector<std::uint64_t> take_gone() { return std::exchange(gone_, {}); }
-  // A slice as the state has it; in the order of their numbers, before any record.
+  // Return the numbers of stored slices that have left the window, and clear the list.
+  [[nodiscard]] std::vector<std::uint64_t> take_removed() { return std::exchange(removed_, {}); }
+  // Restore a stored slice. Call in the order of the slice numbers, before the first record.
   void restore(slice s, std::span<const entry> entries);
-  // One that the state has, and that is of no use.
+  // After the last `restore`: apply the present limits, which may be lower than those under which the slices were stored.
+  void restored();
+  // Forget the stream's time: the times of the identities belong to another column. They count from the next time on.
+  void forget_times();
+  // Mark a stored slice that cannot be used for removal from the state.
   void discard(std::uint64_t number) {
     next_number_ = number + 1;
-    gone_.push_back(number);
+    removed_.push_back(number);
   }
 
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
@@ -103,13 +107,13 @@ class window {
     return ring_.size() * sizeof(entry) + (young_.places.size() + old_.places.size()) * sizeof(place) +
            slices_.size() * sizeof(slice);
   }
-  // Forgotten because there were too many, before their time.
+  // Return the number of identities that left the window early because the limit was reached, and reset it.
   [[nodiscard]] std::uint64_t take_early() noexcept { return std::exchange(early_, 0); }
-  // How much of the stream's time is remembered.
+  // Return the part of the stream's time that the window covers, in nanoseconds.
   [[nodiscard]] std::int64_t span() const noexcept;
 
  private:
-  // Identities are numbered as they come, with 31 bits; the ring has the last `size_` of them.
+  // Identities have 31-bit numbers in order of arrival; the ring contains the last `size_` of them.
   static constexpr std::uint32_t taken = 1U << 31U;
   struct place {
     std::uint32_t tag = 0;
@@ -125,7 +129,7 @@ class window {
     return ring_[number & static_cast<std::uint32_t>(ring_.size() - 1)];
   }
   [[nodiscard]] bool is_there(std::uint32_t number) const noexcept { return ((number - head_) & ~taken) < size_; }
-  // free: where it would have its place.
+  // Return the entry of the identity, or null. Set `free` to the index at which it would be inserted.
   [[nodiscard]] entry* find(const table& t, const identity& id, std::uint32_t& free) noexcept {
     const auto tag = tag_of(id);
     const auto mask = t.mask();
@@ -135,6 +139,8 @@ class window {
     return nullptr;
   }
   void move_clock(std::int64_t time);
+  void set_times(std::int64_t time);
+  void remove_expired();
   void insert(const identity& id, std::uint64_t position, std::uint32_t free) {
     if (young_.count >= young_most_ || size_ == ring_.size() || young_.count >= young_.places.size() / 2 || !open_ ||
         clock_ >= open_until_ || slices_.back().count >= slice_most_)
@@ -149,28 +155,28 @@ class window {
   void insert_slowly(const entry& e);
   void append(const entry& e);
   [[nodiscard]] slice& open_slice();
-  void forget_old();
-  void forget(std::uint32_t count);
-  void turn();
+  void remove_old();
+  void remove_oldest(std::uint32_t count);
+  void swap_tables();
   void clear();
   void grow_ring();
   void grow_young();
   void put(table& to, std::uint32_t number) noexcept;
-  void join_neighbours();
+  void merge_neighbours();
   [[nodiscard]] const std::vector<entry>& copied(std::uint32_t from, std::uint32_t count);
 
   limits limits_;
-  std::uint32_t slice_most_;  // identities of a slice
+  std::uint32_t slice_most_;  // maximum number of identities in a slice
   std::uint32_t young_most_;
   huge_vector<entry> ring_;  // a power of two
   table young_, old_;
-  std::uint32_t head_ = 0;  // number of the oldest
+  std::uint32_t head_ = 0;  // number of the oldest identity
   std::uint32_t size_ = 0;
-  std::deque<slice> slices_;  // together they are all of the ring
-  bool open_ = false;         // the last slice still takes identities
+  std::deque<slice> slices_;  // together they cover the ring
+  bool open_ = false;         // identities can be added to the last slice
   std::int64_t open_until_ = never;
   std::uint64_t next_number_ = 0;
-  std::vector<std::uint64_t> gone_;
+  std::vector<std::uint64_t> removed_;
   std::int64_t clock_ = never;
   std::uint64_t early_ = 0;
   std::vector<entry> scratch_;

@@ -1,16 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// file_sink: rows as NDJSON (one JSON object a line), appended to a file.
-#include "line_file.hpp"
+// file_sink appends rows to a file as NDJSON (one JSON object per line).
 #include "line_keys.hpp"
 
 #include <pipeline/json.hpp>
 #include <pipeline/plugin.hpp>
-#include <pipeline/text_template.hpp>
+
+#include <file_common/line_file.hpp>
+#include <file_common/path_template.hpp>
 
 #include <algorithm>
+#include <charconv>
 #include <condition_variable>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <thread>
 #include <unordered_set>
 #include <vector>
@@ -30,52 +33,64 @@ struct rotate_options {
 
   static pl::option_table<rotate_options> table() {
     return {pl::option(&rotate_options::max_size, "max_size",
-                       "Rotate before the file would grow beyond this many bytes; a batch is never split, so one batch "
-                       "larger than it makes one larger file. 0: never by size.")
+                       "Rotate before the file would become larger than this. A batch is never split, so a larger "
+                       "batch leads to a larger file. 0: never by size.")
                 .example("64MiB"),
             pl::option(&rotate_options::max_age, "max_age",
                        "Rotate at the first write after the file is this old. 0: never by age.")
                 .range(0)
                 .example("1d"),
             pl::option(&rotate_options::max_files, "max_files",
-                       "How many rotated files to keep; older ones are deleted. 0: all are kept.")
+                       "Number of rotated files to keep; older ones are deleted. 0: keep all.")
                 .range(0, 1'000'000)
                 .example("10")};
   }
 };
 
+constexpr std::string_view dead_letters_node = "dead_letters";  // the name is reserved for the sink of dead letters
+constexpr rotate_options dead_letter_rotation{
+    .max_size = pl::byte_size{std::uint64_t{64} << 20U}, .max_age = {}, .max_files = 16};
+
 struct options {
   std::string path;
   fsync_policy fsync = fsync_policy::batch;
   std::chrono::nanoseconds fsync_interval = 1s;
-  rotate_options rotate;
-  std::vector<std::string> unique_by;
+  std::optional<rotate_options> rotate;
+  std::vector<std::string> unique_by, unique_by_optional;
   std::string mode = "0640";
 
   static pl::option_table<options> table() {
     return {
         pl::option(
             &options::path, "path",
-            "File to append to; its folder is made where it is missing. {pipeline}, {node} and {writer} stand for "
-            "the names in the configuration and the writer's number. Writers without {writer} share the file.")
+            "File to append to; its folder is created if it does not exist. {pipeline} and {node} are replaced by the "
+            "names in the configuration, {writer} by the number of the writer. Without {writer}, all writers share the "
+            "file.")
             .required()
             .example("dead-letters/{pipeline}.ndjson"),
         pl::option(&options::fsync, "fsync",
-                   "When rows are forced to the disk. batch: before they count as delivered, so that a power cut loses "
-                   "nothing; interval: every fsync_interval; never: whenever the system does (a crash of the program "
-                   "loses nothing in any case)."),
+                   "When to sync rows to the disk. batch: before a batch counts as delivered, so that a power failure "
+                   "loses nothing; interval: every fsync_interval; never: leave it to the system. A crash of the "
+                   "program loses nothing in any case."),
         pl::option(&options::fsync_interval, "fsync_interval", "Time between two syncs with fsync: interval.")
             .range(0.001, 3600),
-        pl::option(&options::rotate, "rotate", "When a new file is begun; the old one gets its time into its name.")
+        pl::option(
+            &options::rotate, "rotate",
+            "When to rotate the file. The name of the old file gets the time of the rotation. Default: dead letters "
+            "are rotated at 64MiB, and 16 old files are kept; other files are never rotated.")
             .example("{max_size: 64MiB, max_files: 10}"),
         pl::option(
             &options::unique_by, "unique_by",
-            "Columns that tell rows apart: a row whose values in them equal those of a line that is in the file "
-            "already, or in a rotated one that is still there, is not written again. Rows without a value in one "
-            "of them are always written. Takes about 60 bytes of memory a line, and reads the files once.")
+            "Columns that identify a row. A row is not written if its values in these columns equal those of a line in "
+            "the file or in an existing rotated file. Rows without a value in one of the columns are always written. "
+            "Needs about 60 bytes of memory per line, and reads the files once.")
             .example("[stream, position, node]"),
+        pl::option(&options::unique_by_optional, "unique_by_optional",
+                   "Further columns of unique_by. In these, no value counts as a value.")
+            .example("[record]"),
         pl::option(&options::mode, "mode",
-                   "Permissions of new files, in octal; folders that are made can also be entered by whoever may read.")
+                   "Permissions of new files, in octal. New folders also get execute permission where there is read "
+                   "permission.")
             .example("\"0640\"")};
   }
 };
@@ -90,31 +105,10 @@ std::optional<mode_t> parse_mode(std::string_view text) {
   return static_cast<mode_t>(mode);
 }
 
-// A name from the configuration is one part of a path, never several.
-void append_name(std::string& path, std::string_view name) {
-  for (const char c : name) path.push_back(c == '/' || c == '\0' ? '_' : c);
-}
-
-std::string expand_path(const std::string& source, const pl::context& ctx) {
-  auto parsed = pl::text_template::parse(source);
-  if (!parsed.ok()) throw pl::invalid_options("path", parsed.why().message);
-  std::string path;
-  for (const auto& piece : parsed->pieces()) {
-    if (!piece.is_column)
-      path += piece.text;
-    else if (piece.text == "pipeline")
-      append_name(path, ctx.pipeline());
-    else if (piece.text == "node")
-      append_name(path, ctx.node());
-    else if (piece.text == "writer")
-      path += std::to_string(ctx.lane());
-    else
-      throw pl::invalid_options(
-          "path", "unknown name {" + piece.text + "} in the path; there are {pipeline}, {node} and {writer}");
-  }
-  if (path.empty() || path.back() == '/')
-    throw pl::invalid_options("path", "'" + path + "' is no file name; write e.g. out/{pipeline}.ndjson");
-  return path;
+std::filesystem::path expand_path(const std::string& source, const pl::context& ctx) {
+  auto path = pl::files::expand_path(source, {ctx.pipeline(), ctx.node(), ctx.lane()});
+  if (!path.ok()) throw pl::invalid_options("path", path.why().message);
+  return std::move(path).value();
 }
 
 pl::files::line_file_options file_options(const options& o, const pl::context& ctx) {
@@ -123,30 +117,46 @@ pl::files::line_file_options file_options(const options& o, const pl::context& c
     throw pl::invalid_options(
         "mode",
         "'" + o.mode +
-            "' is no file mode that its owner can read and write; write it in octal and in quotes, e.g. \"0640\"");
+            "' is not a file mode with which the owner can read and write; write it in octal and in quotes, such as "
+            "\"0640\"");
   pl::files::line_file_options to;
   to.path = expand_path(o.path, ctx);
   to.mode = *mode;
   to.sync = o.fsync == fsync_policy::batch;
-  to.rotate = {o.rotate.max_size.bytes, o.rotate.max_age, o.rotate.max_files};
+  to.keep_unsynced = o.fsync == fsync_policy::interval;
+  // A source of broken records must not fill the disk with dead letters.
+  const auto rotate = o.rotate.value_or(ctx.node() == dead_letters_node ? dead_letter_rotation : rotate_options{});
+  to.rotate = {rotate.max_size.bytes, rotate.max_age, rotate.max_files};
   return to;
 }
 
 std::optional<pl::files::line_keys> make_keys(const options& o, const pl::files::line_file_options& file) {
-  if (o.unique_by.empty()) return std::nullopt;
-  for (auto c = o.unique_by.begin(); c != o.unique_by.end(); ++c)
-    if (c->empty() || std::find(o.unique_by.begin(), c, *c) != c)
-      throw pl::invalid_options("unique_by[" + std::to_string(c - o.unique_by.begin()) + "]",
-                                c->empty() ? "the name of a column is empty" : "'" + *c + "' is there twice");
-  return std::optional<pl::files::line_keys>(std::in_place, file.path, o.unique_by, file.sync);
+  if (o.unique_by.empty()) {
+    if (!o.unique_by_optional.empty())
+      throw pl::invalid_options("unique_by_optional", "it has no effect without 'unique_by'");
+    return std::nullopt;
+  }
+  std::vector<pl::files::key_column> columns;
+  const auto add = [&](const std::vector<std::string>& names, const std::string& option, bool optional) {
+    for (std::size_t i = 0; i < names.size(); ++i) {
+      const auto twice = std::ranges::find(columns, names[i], &pl::files::key_column::name) != columns.end();
+      if (names[i].empty() || twice)
+        throw pl::invalid_options(option + "[" + std::to_string(i) + "]",
+                                  twice ? "'" + names[i] + "' occurs twice" : "the name of a column is empty");
+      columns.push_back({names[i], optional});
+    }
+  };
+  add(o.unique_by, "unique_by", false);
+  add(o.unique_by_optional, "unique_by_optional", true);
+  return std::optional<pl::files::line_keys>(std::in_place, file.path, std::move(columns), file.sync);
 }
 
-// The lines of one write, without those that are in the file already.
+// new_lines selects the lines of one write that are not in the file yet.
 class new_lines final : public pl::files::line_chooser {
  public:
   explicit new_lines(pl::files::line_keys& known) : known_(known) {}
 
-  // For each write: begin, add each line at the end of a text, and say where that text is.
+  // For each write, call begin(), then add() after each line is appended to the text, then in() with the whole text.
   void begin() { lines_.clear(); }
   void add(std::string_view text, std::size_t begin) {
     lines_.push_back({begin, text.size(), known_.key_of(text.substr(begin, text.size() - begin - 1))});
@@ -199,12 +209,15 @@ class file_sink final : public pl::sink, public pl::columns_aware, public pl::re
   static pl::description describe() {
     return {.name = "file_sink",
             .doc =
-                "Appends rows to a file as NDJSON, one JSON object a line.\n"
-                "Lines are whole even after a crash in the middle of a write, and several writers may share a file. "
-                "Also the default place of dead letters.",
+                "Appends rows to a file as NDJSON, one JSON object per line.\n"
+                "A crash during a write leaves no incomplete line, and several writers may share a file. By default, "
+                "dead letters are written with this sink.",
             .example =
                 "plugin: file_sink\nfrom: parsed\npath: \"out/{pipeline}.ndjson\"\nrotate: {max_size: 64MiB, "
-                "max_files: 10}\n"};
+                "max_files: 10}\n",
+            .dead_letters =
+                "{plugin: file_sink, path: \"dead-letters/{pipeline}.ndjson\", unique_by: [stream, position, node], "
+                "unique_by_optional: [pipeline, topic, key, value, headers, record, record_time]}"};
   }
 
   file_sink(options o, pl::context ctx)
@@ -213,9 +226,9 @@ class file_sink final : public pl::sink, public pl::columns_aware, public pl::re
         file_(file_options(options_, ctx), [ctx](const std::string& m) { ctx.warn(m); }),
         known_(make_keys(options_, file_options(options_, ctx))),
         bytes_(ctx.counter("file_sink_bytes_total", "Bytes appended to the file")),
-        rotations_(ctx.counter("file_sink_rotations_total", "Times that the file was rotated")),
-        repaired_(ctx.counter("file_sink_repaired_bytes_total", "Bytes of torn last lines that were cut off")),
-        repeated_(ctx.counter("file_sink_repeated_total", "Rows that unique_by found in the file already")) {
+        rotations_(ctx.counter("file_sink_rotations_total", "Number of rotations of the file")),
+        repaired_(ctx.counter("file_sink_repaired_bytes_total", "Bytes of torn last lines that were removed")),
+        repeated_(ctx.counter("file_sink_repeated_total", "Rows that were not written because of unique_by")) {
     if (known_) fresh_.emplace(*known_);
   }
 
@@ -242,8 +255,8 @@ class file_sink final : public pl::sink, public pl::columns_aware, public pl::re
   pl::result<void> may_rewrite() override {
     if (!options_.unique_by.empty()) return {};
     return pl::bad_option("unique_by",
-                          "lines that are there already would be appended once more; 'unique_by' names the columns by "
-                          "which they are told apart");
+                          "lines that are already in the file would be appended again; set 'unique_by' to the columns "
+                          "that identify a row");
   }
 
   pl::result<void> write(const pl::batch_list& batches) override {
@@ -275,18 +288,18 @@ class file_sink final : public pl::sink, public pl::columns_aware, public pl::re
  private:
   static std::string missing(std::string_view column, const pl_schema& in) {
     std::string text =
-        "no column '" + std::string(column) + "' comes in, so no row can be told from another; there are ";
+        "the input has no column '" + std::string(column) + "', so rows cannot be identified; its columns are: ";
     for (pl::column_index c = 0; c < in.ncols; ++c) text.append(c == 0 ? "" : ", ").append(pl::view(in.names[c]));
     return text;
   }
 
-  // Where the columns weren't known beforehand. Once: it is the same for every batch.
+  // Warn about missing columns if columns() could not check them. Warn once, because all batches have the same columns.
   void warn_of_missing(const pl_schema& in) {
     if (!fresh_ || warned_ || &in == complete_) return;
     for (const auto& column : options_.unique_by)
       if (!pl::find_column(in, column)) {
         warned_ = true;
-        return ctx_.warn("unique_by: " + missing(column, in) + ". Such rows are written even if they are repeated");
+        return ctx_.warn("unique_by: " + missing(column, in) + ". Such rows are written even if they are duplicates");
       }
     complete_ = &in;
   }
@@ -312,7 +325,12 @@ class file_sink final : public pl::sink, public pl::columns_aware, public pl::re
     std::unique_lock lock(mutex_);
     while (!wake_.wait_for(lock, stop, options_.fsync_interval, [] { return false; }) && !stop.stop_requested()) {
       if (!std::exchange(dirty_, false)) continue;
-      if (auto r = file_.sync(); !r) sync_failure_ = r.why();  // told by the next write
+      auto r = file_.sync();
+      dirty_ = !r.ok();
+      if (!r && !std::exchange(sync_failing_, true))
+        ctx_.error(r.why().message + "; no row is written until those that are not synced are written again");
+      if (r.ok() && std::exchange(sync_failing_, false)) ctx_.info(file_.name() + " can be synced again");
+      sync_failure_ = r.ok() ? std::nullopt : std::optional(r.why());  // the next write returns it
     }
   }
 
@@ -333,10 +351,10 @@ class file_sink final : public pl::sink, public pl::columns_aware, public pl::re
   pl::counter bytes_, rotations_, repaired_, repeated_;
   std::uint64_t rotations_seen_ = 0, repaired_seen_ = 0;
 
-  // fsync: interval has a thread of its own, so that the last rows before a pause reach the disk too.
+  // With fsync: interval a separate thread syncs, so that the last rows before a pause reach the disk, too.
   std::mutex mutex_;
   std::condition_variable_any wake_;
-  bool dirty_ = false;
+  bool dirty_ = false, sync_failing_ = false;
   std::optional<pl::failure> sync_failure_;
   std::jthread syncer_;
 };

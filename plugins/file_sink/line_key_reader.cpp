@@ -66,21 +66,21 @@ line_key siphash(std::string_view bytes, const line_key& secret) noexcept {
   return key;
 }
 
-// Takes the values of the wanted members of the outermost object, each in a form in which different values differ: a letter
-// for the kind, and the length before whatever has one.
+// scanner collects the values of the selected members of the outermost object. Each value is encoded with a letter for
+// its kind and with its length, so that different values have different encodings.
 class line_key_reader::scanner : public rapidjson::BaseReaderHandler<rapidjson::UTF8<>, line_key_reader::scanner> {
  public:
-  explicit scanner(std::vector<std::string> columns) : columns_(std::move(columns)), values_(columns_.size()) {}
+  explicit scanner(std::vector<key_column> columns) : columns_(std::move(columns)), values_(columns_.size()) {}
 
-  // Null where a value is missing.
+  // Return the values in the order of the columns; nullptr if one is missing.
   const std::vector<std::string>* scan(std::string_view line) {
     for (auto& v : values_) v.clear();
     const bool whole = each_json_member(line, [&](std::string_view key, std::string_view value) {
       if (auto* const to = wanted(key)) read(value, *to);
     });
     if (!whole) return nullptr;
-    for (const auto& v : values_)
-      if (v.empty()) return nullptr;
+    for (std::size_t i = 0; i < values_.size(); ++i)
+      if (values_[i].empty() && !columns_[i].optional) return nullptr;
     return &values_;
   }
 
@@ -100,17 +100,17 @@ class line_key_reader::scanner : public rapidjson::BaseReaderHandler<rapidjson::
     const auto decoded = escaped ? json_text(raw_key) : std::nullopt;
     const auto name = decoded ? std::string_view(*decoded) : raw_key.substr(1, raw_key.size() - 2);
     for (std::size_t i = 0; i < columns_.size(); ++i)
-      if (columns_[i] == name) return &values_[i];
+      if (columns_[i].name == name) return &values_[i];
     return nullptr;
   }
   void read(std::string_view raw, std::string& to) {
     to.clear();
     to_ = &to;
-    if (raw == "null") return;  // as good as missing
+    if (raw == "null") return;  // null counts as missing
     rapidjson::MemoryStream stream(raw.data(), raw.size());
     constexpr unsigned how = rapidjson::kParseIterativeFlag | rapidjson::kParseNumbersAsStringsFlag;
     if (!reader_.Parse<how>(stream, *this).IsError()) return;
-    to.clear();  // JSON it is, but with a number or an escape that RapidJSON doesn't take: it counts as it is written
+    to.clear();  // valid JSON with a number or an escape that RapidJSON rejects: use its original text
     append("r", raw);
   }
   bool append(const char* kind, std::string_view text) {
@@ -120,13 +120,13 @@ class line_key_reader::scanner : public rapidjson::BaseReaderHandler<rapidjson::
     return true;
   }
 
-  const std::vector<std::string> columns_;
+  const std::vector<key_column> columns_;
   std::vector<std::string> values_;
   std::string* to_ = nullptr;
   rapidjson::Reader reader_;
 };
 
-line_key_reader::line_key_reader(std::vector<std::string> columns)
+line_key_reader::line_key_reader(std::vector<key_column> columns)
     : scanner_(std::make_unique<scanner>(std::move(columns))), secret_(random_secret()) {}
 
 line_key_reader::~line_key_reader() = default;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which rows a file has already, by the values of some columns: over all of its lines and those of the rotated files.
+// line_keys tracks which rows a file and its rotated files contain, identified by the values of some columns.
 #pragma once
 
-#include "line_file.hpp"
+#include <file_common/line_file.hpp>
 
 #include <array>
 #include <cstdint>
@@ -17,8 +17,8 @@
 
 namespace pl::files {
 
-// 128 bits that stand for a row's values. With the random secret of this process, so that nobody who chooses the values
-// can make two rows look the same.
+// A 128-bit hash of a row's values. The hash uses a random secret of this process, so that a sender who chooses the
+// values cannot cause collisions.
 struct line_key {
   std::uint64_t low = 0, high = 0;
   bool operator==(const line_key&) const = default;
@@ -30,13 +30,19 @@ struct line_key {
 // SipHash-2-4 with 128 bits of output.
 [[nodiscard]] line_key siphash(std::string_view bytes, const line_key& secret) noexcept;
 
-// Reads the values out of lines. Not for several threads at once.
+// A column of a key. An optional one may be missing or null, which then counts as a value.
+struct key_column {
+  std::string name;
+  bool optional = false;
+};
+
+// line_key_reader computes the keys of lines. It is not thread-safe.
 class line_key_reader {
  public:
-  explicit line_key_reader(std::vector<std::string> columns);
+  explicit line_key_reader(std::vector<key_column> columns);
   ~line_key_reader();
-  // Nothing where a column is missing or null, or the line is no JSON object. Numbers are compared as they are written;
-  // strings however they are escaped.
+  // Return the key; nothing if a column that is not optional is missing or null, or the line is not a JSON object.
+  // Numbers are compared in their original text, strings without their escapes.
   std::optional<line_key> read(std::string_view line);
 
  private:
@@ -46,21 +52,21 @@ class line_key_reader {
   line_key secret_;
 };
 
-// The keys of all lines. Follows the file through rotation, also by others, and forgets the lines of files that are gone.
-// Not for several threads at once.
+// line_keys holds the keys of all lines. It follows the file through rotation, also by other programs, and drops the
+// keys of deleted files. It is not thread-safe.
 class line_keys {
  public:
-  // durable: others' lines count once they are on the disk.
-  line_keys(std::filesystem::path path, std::vector<std::string> columns, bool durable);
+  // durable: sync the lines of other writers before they count.
+  line_keys(std::filesystem::path path, std::vector<key_column> columns, bool durable);
 
   std::optional<line_key> key_of(std::string_view line) { return reader_.read(line); }
   [[nodiscard]] bool contains(const line_key& key) const { return file_of_.contains(key); }
 
-  // Would it take long to read what is missing? `now`: the file as it is under its lock.
+  // Return whether there is much to read before the keys are complete. `now` is the status of the locked file.
   [[nodiscard]] bool far_behind(const struct stat& now) const;
-  // Reads what is missing, up to the size in `now`. What was in the file when it was locked may be read without the lock.
+  // Read new lines up to the size in `now`. The lock may be released meanwhile, because these lines do not change.
   result<void> catch_up(const struct stat& now);
-  // These lines of ours are in the file, whose size is `end` now.
+  // Add the keys of lines that this writer has appended. `end` is the new size of the file.
   void appended(std::span<const line_key> keys, off_t end);
 
   [[nodiscard]] std::uint64_t lines_read() const noexcept { return lines_read_; }
@@ -72,7 +78,7 @@ class line_keys {
     ino_t inode = 0;
     bool operator==(const identity&) const = default;
   };
-  // A file that is read to its end. Without a name: renamed by another program.
+  // A file that was read to its end. The name is empty if another program has renamed the file.
   struct earlier_file {
     file_id id;
     identity is;
@@ -80,12 +86,12 @@ class line_keys {
   };
   static identity identity_of(const struct stat& s) { return {s.st_dev, s.st_ino}; }
 
-  result<void> look_around(const struct stat& now);
-  result<bool> leave_current();
+  result<void> find_files(const struct stat& now);
+  result<bool> finish_current();
   result<void> read_rotated(bool current_is_kept);
   result<void> read_lines(int fd, const std::string& name, off_t& from, off_t end, file_id id);
-  void take_line(std::string_view line, file_id id);
-  void forget_others();
+  void add_line(std::string_view line, file_id id);
+  void drop_stale_keys();
 
   const std::filesystem::path path_;
   const bool durable_;

@@ -14,7 +14,7 @@ namespace {
 
 constexpr std::size_t smallest_block = 64UL << 10U;
 
-// As much as there is, up to `size`.
+// Read until `size` bytes or the end of the file.
 pl::result<std::size_t> read_at(int fd, char* to, std::size_t size, std::uint64_t offset) {
   std::size_t have = 0;
   while (have < size) {
@@ -33,7 +33,7 @@ block allocate(std::size_t size) {
   return b;
 }
 
-// Offset behind the next '\n' at or after `offset`; nothing where the file ends before.
+// Return the offset after the next '\n' at or after `offset`, and true; at the end of the file its size, and false.
 pl::result<std::pair<std::uint64_t, bool>> skip_line(int fd, std::uint64_t offset) {
   const auto memory = allocate(smallest_block);
   for (;;) {
@@ -56,7 +56,7 @@ void add_line(chunk& to, std::string_view text, std::uint64_t offset, std::size_
   if (!text.empty()) to.lines.push_back({text, offset});
 }
 
-// The whole lines of the block; answers how many bytes they are.
+// Add the whole lines of the block, and return their size in bytes.
 std::size_t split(chunk& to, std::string_view data, std::uint64_t offset, const limits& how) {
   std::size_t at = 0;
   while (at < data.size() && to.lines.size() < how.max_rows) {
@@ -70,10 +70,6 @@ std::size_t split(chunk& to, std::string_view data, std::uint64_t offset, const 
 }
 
 }  // namespace
-
-descriptor::~descriptor() {
-  if (fd_ >= 0) ::close(fd_);
-}
 
 pl::result<chunk> read_lines(int fd, std::uint64_t offset, const limits& how, chunk reuse) {
   chunk out = std::move(reuse);
@@ -100,7 +96,7 @@ pl::result<chunk> read_lines(int fd, std::uint64_t offset, const limits& how, ch
       }
       return out;
     }
-    if (size <= how.max_line + 2) continue;  // it may still fit: once more, with more room
+    if (size <= how.max_line + 2) continue;  // the line may fit into a larger block
     auto end = skip_line(fd, offset + size);
     if (!end.ok()) return end.why();
     if (!end->second && !how.take_last) {  // still being written: wait for its end

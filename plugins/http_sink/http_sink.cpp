@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// http_sink: rows as the bodies of HTTP requests.
+// http_sink sends rows as the bodies of HTTP requests.
 #include "options.hpp"
 #include "outgoing.hpp"
 #include "requester.hpp"
@@ -21,8 +21,8 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 
-constexpr auto longest_wait = std::chrono::minutes(5);  // that a server can ask for
-constexpr std::size_t longest_shown = 200;              // of its answer
+constexpr auto longest_wait = std::chrono::minutes(5);  // upper bound for Retry-After
+constexpr std::size_t longest_shown = 200;              // bytes of a response that are logged
 
 const char* name_of(method m) {
   switch (m) {
@@ -46,9 +46,9 @@ std::string default_content_type(format f) {
   }
 }
 
-// What a person can do about a status; empty: wait.
+// Return what the operator can do about a status; empty if waiting is enough.
 std::string_view advice_for(int status) {
-  if (status >= 300 && status < 400) return "redirects are not followed: set `url` to where it leads";
+  if (status >= 300 && status < 400) return "redirects are not followed: set `url` to the new location";
   switch (status) {
     case 401:
       return "check `token`, or `user` and `password`";
@@ -64,9 +64,9 @@ std::string_view advice_for(int status) {
     case 415:
       return "check `format`, `content_type` and `compression`";
     case 407:
-      return "the proxy wants a password";
+      return "the proxy requires a password";
     case 411:
-      return "the server, or a proxy, is not one for HTTP/1.1";
+      return "the server, or a proxy, does not support HTTP/1.1";
     default:
       return {};
   }
@@ -84,10 +84,10 @@ class http_sink final : public pl::sink, public pl::columns_aware {
     return {
         .name = "http_sink",
         .doc =
-            "Sends rows by HTTP: as a JSON array, as NDJSON, or one a request.\n"
-            "A batch counts as delivered when the server has answered all of its requests with 2xx: at least once. "
-            "Requests carry an Idempotency-Key that is the same when they come again. Rows that the server refuses are "
-            "found by halving and go to the dead letters with its answer.",
+            "Sends rows over HTTP: as a JSON array, as NDJSON, or one row per request.\n"
+            "Delivery is at least once: a batch is delivered when the server has answered all of its requests with "
+            "2xx. Requests have an Idempotency-Key that is the same for each attempt. Rows that the server rejects are "
+            "found by bisecting the request and go to the dead letters with the server's response.",
         .example =
             "plugin: http_sink\nfrom: parsed\nurl: \"https://api.example.com/v1/telemetry\"\n"
             "token: \"${HTTP_TOKEN:-secret}\"\nformat: ndjson\ncompression: gzip\n"};
@@ -104,12 +104,13 @@ class http_sink final : public pl::sink, public pl::columns_aware {
     content_type_ = options_.content_type.empty() ? default_content_type(options_.format) : options_.content_type;
     for (const auto* status : {"2xx", "3xx", "4xx", "5xx", "none"})
       requests_.emplace(status, ctx.counter("http_sink_requests_total",
-                                            "Requests by the class of the answer's status; none: there was no answer",
+                                            "Requests, by class of the response's status; none: there was no response",
                                             {{"status", status}}));
-    rows_ = ctx.counter("http_sink_rows_total", "Rows that the server has taken");
-    bytes_ = ctx.counter("http_sink_bytes_total", "Bytes of the bodies of all requests, as they were sent");
-    connects_ = ctx.counter("http_sink_connects_total", "Connections made to the server");
-    seconds_ = ctx.histogram("http_sink_request_seconds", "From the beginning of a request to the end of its answer");
+    rows_ = ctx.counter("http_sink_rows_total", "Rows that the server has accepted");
+    bytes_ = ctx.counter("http_sink_bytes_total", "Bytes of all request bodies, after compression");
+    connects_ = ctx.counter("http_sink_connects_total", "Connections opened to the server");
+    seconds_ =
+        ctx.histogram("http_sink_request_seconds", "Time from the start of a request to the end of its response");
   }
 
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t) override {
@@ -118,15 +119,15 @@ class http_sink final : public pl::sink, public pl::columns_aware {
     return nullptr;
   }
 
-  // What a server makes of OPTIONS is its own affair; that it knows us it should say.
+  // Send OPTIONS to check the credentials. Servers differ in how they respond to OPTIONS, so 404 is only a warning.
   pl::result<void> check() override {
     if (auto r = start(); !r.ok()) return r;
-    const auto answered = requester_.send({base_url(), {}, {}, "OPTIONS"});
-    if (answered.status == 401 || answered.status == 403)
-      return pl::fatal(target_.name + " answers " + described(answered) + "; " +
-                       std::string(advice_for(answered.status)));
-    if (answered.status == 404)
-      ctx_.warn(target_.name + " answers OPTIONS with " + described(answered) + "; check `url`");
+    const auto response = requester_.send({base_url(), {}, {}, "OPTIONS"});
+    if (response.status == 401 || response.status == 403)
+      return pl::fatal(target_.name + " returned " + described(response) + "; " +
+                       std::string(advice_for(response.status)));
+    if (response.status == 404)
+      ctx_.warn(target_.name + " returned " + described(response) + " for an OPTIONS request; check `url`");
     return {};
   }
 
@@ -139,19 +140,27 @@ class http_sink final : public pl::sink, public pl::columns_aware {
   pl::result<void> write(const pl::batch_list& batches) override {
     if (auto r = outgoing_.prepare(batches); !r.ok()) return r;
     if (auto r = send_all(); !r.ok()) {
+      each_rejected(batches, [&](pl::batch_view b, std::uint32_t row, std::string& why) {
+        if (ctx_.reject_now(b, row, why)) why.clear();  // a dead letter does not wait for the other rows
+      });
       outgoing_.remember();
       return r;
     }
-    // Only now: a row that is rejected in a call that fails would be rejected again when it comes again.
-    for (const auto& r : outgoing_.rejected()) ctx_.reject(batches[r.batch], r.row, r.why);
-    for (const auto& r : outgoing_.rows())
-      if (!r.rejected_because.empty()) ctx_.reject(batches[r.batch], r.row, r.rejected_because);
+    // Those that could not be rejected at once. A retry would reject them again, so wait until the write succeeds.
+    each_rejected(batches, [&](pl::batch_view b, std::uint32_t row, std::string& why) { ctx_.reject(b, row, why); });
     outgoing_.forget();
     return {};
   }
 
  private:
   using piece = std::span<const std::uint32_t>;  // indices of rows
+
+  template <class F>
+  void each_rejected(const pl::batch_list& batches, F&& take) {
+    for (auto& r : outgoing_.rejected()) take(batches[r.batch], r.row, r.why);
+    for (auto& r : outgoing_.rows())
+      if (!r.rejected_because.empty()) take(batches[r.batch], r.row, r.rejected_because);
+  }
 
   [[nodiscard]] std::string base_url() const {
     std::string url;
@@ -162,8 +171,8 @@ class http_sink final : public pl::sink, public pl::columns_aware {
   pl::result<void> send_all() {
     if (outgoing_.rows().empty()) return {};
     if (const auto left = not_before_ - clock::now(); left > clock::duration::zero())
-      return pl::retry(target_.name + " has asked to be left alone for another " +
-                       std::to_string(std::chrono::ceil<std::chrono::seconds>(left).count()) + " s (Retry-After)");
+      return pl::retry(target_.name + " has requested a pause (Retry-After); the next request is in " +
+                       std::to_string(std::chrono::ceil<std::chrono::seconds>(left).count()) + " s");
     for (const auto& d : outgoing_.destinations())
       if (auto r = send_all(d); !r.ok()) return r;
     return {};
@@ -181,7 +190,7 @@ class http_sink final : public pl::sink, public pl::columns_aware {
     return {};
   }
 
-  // How many rows go into the next request: at least one.
+  // Return the number of rows for the next request, at least one.
   [[nodiscard]] std::size_t fitting(piece rows) const {
     if (options_.format == format::json || options_.format == format::raw) return 1;
     std::size_t n = 0, bytes = 2;
@@ -193,22 +202,23 @@ class http_sink final : public pl::sink, public pl::columns_aware {
     return n;
   }
 
-  // All of these rows are settled then, or it is to be tried again.
+  // Deliver these rows, bisecting refused requests. On success all rows are settled; otherwise the host must retry.
   pl::result<void> deliver(const destination& to, piece rows) {
     std::vector<piece> waiting{rows};
     while (!waiting.empty()) {
       const auto now = waiting.back();
       waiting.pop_back();
-      reply answered;
-      const auto what = post(to, now, answered);
-      if (what == fate::later) return later(answered);
+      reply response;
+      const auto what = post(to, now, response);
+      if (what == fate::later) return later(response);
       if (what == fate::delivered) {
         for (const auto i : now) outgoing_.rows()[i].settled = true;
         rows_.add(static_cast<double>(now.size()));
+        ctx_.progress();
       } else if (now.size() == 1) {
         auto& row = outgoing_.rows()[now[0]];
         row.settled = true;
-        row.rejected_because = target_.name + " refuses the row: " + described(answered);
+        row.rejected_because = target_.name + " rejected the row: " + described(response);
       } else {
         waiting.push_back(now.subspan(now.size() / 2));
         waiting.push_back(now.first(now.size() / 2));
@@ -217,7 +227,7 @@ class http_sink final : public pl::sink, public pl::columns_aware {
     return {};
   }
 
-  fate post(const destination& to, piece rows, reply& answered) {
+  fate post(const destination& to, piece rows, reply& response) {
     make_body(rows);
     const auto plain_size = body_.size();
     request r{to.url, body_, to.headers, name_of(options_.method)};
@@ -229,9 +239,9 @@ class http_sink final : public pl::sink, public pl::columns_aware {
       r.body = packed;
       r.headers.emplace_back("Content-Encoding: gzip");
     }
-    answered = requester_.send(r);
-    note(answered, r.body.size());
-    const auto status = answered.status;
+    response = requester_.send(r);
+    note(response, r.body.size());
+    const auto status = response.status;
     if (status >= 200 && status < 300) return fate::delivered;
     if (status == 413) {
       if (rows.size() > 1) learn_limit(plain_size);
@@ -253,36 +263,36 @@ class http_sink final : public pl::sink, public pl::columns_aware {
     if (is_array) body_ += ']';
   }
 
-  // The same for the same rows, whatever was sent before them.
+  // Return the Idempotency-Key, which depends only on the rows of the request.
   [[nodiscard]] digest key_of(const destination& to, piece rows) const {
     std::string ids;
     for (const auto i : rows) ids.append(outgoing_.rows()[i].id.data(), outgoing_.rows()[i].id.size());
     return digest_of({ctx_.pipeline(), ctx_.node(), to.url, ids});
   }
 
-  void note(const reply& answered, std::size_t bytes) {
-    const auto digit = answered.status / 100;
+  void note(const reply& response, std::size_t bytes) {
+    const auto digit = response.status / 100;
     const auto status = digit >= 2 && digit <= 5 ? std::to_string(digit) + "xx" : std::string("none");
     requests_.at(status).add();
-    seconds_.observe(answered.took.count());
+    seconds_.observe(response.took.count());
     bytes_.add(static_cast<double>(bytes));
-    connects_.add(static_cast<double>(answered.connects));
+    connects_.add(static_cast<double>(response.connects));
   }
 
-  // So that the next requests aren't too large from the beginning.
+  // Lower max_body_ after a 413, so that the next requests are not too large.
   void learn_limit(std::size_t refused) {
     if (refused / 2 >= max_body_) return;
     max_body_ = std::max<std::size_t>(refused / 2, 1);
-    ctx_.warn(target_.name + " calls a body of " + std::to_string(refused) +
-              " bytes too large (413): sending at most " + std::to_string(max_body_) +
-              " from now on; set `max_body` to what it takes");
+    ctx_.warn(target_.name + " rejected a body of " + std::to_string(refused) +
+              " bytes as too large (413); requests now have at most " + std::to_string(max_body_) +
+              " bytes; set `max_body` to the server's limit");
   }
 
   pl::failure later(const reply& r) {
     if (r.retry_after > std::chrono::seconds(0))
       not_before_ = clock::now() + std::min<clock::duration>(r.retry_after, longest_wait);
     if (r.status == 0) return pl::retry(target_.name + ": " + shown(r.text));
-    auto text = target_.name + " answers " + described(r);
+    auto text = target_.name + " returned " + described(r);
     if (!r.location.empty()) text += ", to " + shown(r.location);
     if (const auto advice = advice_for(r.status); !advice.empty()) text.append("; ").append(advice);
     return pl::retry(text);
@@ -294,7 +304,7 @@ class http_sink final : public pl::sink, public pl::columns_aware {
     return text;
   }
 
-  // Somebody else's words, fit for a log: one line of text, without our own secrets should they be in it.
+  // Return the server's text in a form that can be logged: one line of valid text, with the sink's secrets masked.
   [[nodiscard]] std::string shown(std::string_view text) const {
     std::string out;
     for (std::size_t i = 0; i < text.size() && out.size() < longest_shown;) {

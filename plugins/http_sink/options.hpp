@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options of http_sink, and what follows from them.
+// The options of http_sink, and the settings that are derived from them.
 #pragma once
 
 #include <pipeline/plugin.hpp>
@@ -60,15 +60,15 @@ struct options {
   static pl::option_table<options> table();
 };
 
-// `url`, taken apart: what may be shown, and what is a secret.
+// The parts of `url`. Only `name` may be logged.
 struct target {
-  std::string name;  // scheme, host and port: a path can be a secret of its own
+  std::string name;  // scheme, host and port; the path is left out because it can be a secret
   pl::text_template url;
   bool is_https = false;
   std::string user, password;
 };
 
-// These throw pl::invalid_options, naming the option at fault.
+// These functions throw pl::invalid_options with the name of the invalid option.
 target target_of(const options& o);
 std::vector<std::pair<std::string, pl::text_template>> headers_of(const options& o);
 void check_together(const options& o);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "outgoing.hpp"
 
+#include <pipeline/freed_by.hpp>
 #include <pipeline/json.hpp>
 #include <pipeline/json_members.hpp>
 #include <pipeline/plugin.hpp>
@@ -14,21 +15,14 @@ namespace http_sink {
 
 namespace {
 
-struct context_free {
-  void operator()(EVP_MD_CTX* c) const noexcept { EVP_MD_CTX_free(c); }
-};
-
-// Percent-encoded but for what RFC 3986 calls unreserved: no value reaches out of its segment.
+// Append the bytes percent-encoded, except for unreserved characters (RFC 3986), so that a value stays in its segment.
 void append_encoded(std::string& out, std::string_view bytes) {
   for (const char c : bytes) {
-    const auto u = static_cast<unsigned char>(c);
-    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+    if ((c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || pl::is_digit(c) ||
         std::string_view("-._~").find(c) != std::string_view::npos) {
       out.push_back(c);
     } else {
-      out.push_back('%');
-      out.push_back("0123456789ABCDEF"[u >> 4U]);
-      out.push_back("0123456789ABCDEF"[u & 15U]);
+      pl::append_percent(out, c);
     }
   }
 }
@@ -40,26 +34,19 @@ std::string known_columns(const pl_schema& in) {
 }
 
 pl::failure no_column(const std::string& option, std::string_view column, const pl_schema& in) {
-  return pl::bad_option(option, "no column '" + std::string(column) + "' comes in; there are: " + known_columns(in));
+  return pl::bad_option(option,
+                        "the input has no column '" + std::string(column) + "'; its columns are: " + known_columns(in));
 }
 
 std::string number(std::uint64_t n) { return std::to_string(n); }
 
 }  // namespace
 
-std::string hex(const digest& d) {
-  std::string text;
-  for (const char c : d) {
-    const auto byte = static_cast<unsigned char>(c);
-    text.push_back("0123456789abcdef"[byte >> 4U]);
-    text.push_back("0123456789abcdef"[byte & 15U]);
-  }
-  return text;
-}
+std::string hex(const digest& d) { return pl::to_hex({d.data(), d.size()}); }
 
-// Each part with its length before it: "ab", "c" is another list than "a", "bc".
+// The length of each part is hashed before the part, so that ("ab", "c") and ("a", "bc") have different digests.
 digest digest_of(std::initializer_list<std::string_view> parts) {
-  static thread_local const std::unique_ptr<EVP_MD_CTX, context_free> hashing(EVP_MD_CTX_new());
+  static thread_local const std::unique_ptr<EVP_MD_CTX, pl::freed_by<EVP_MD_CTX_free>> hashing(EVP_MD_CTX_new());
   std::array<unsigned char, EVP_MAX_MD_SIZE> whole{};
   EVP_DigestInit_ex(hashing.get(), EVP_sha256(), nullptr);
   for (const auto part : parts) {
@@ -77,7 +64,7 @@ outgoing::outgoing(const options& o, pl::text_template url,
                    std::vector<std::pair<std::string, pl::text_template>> headers)
     : options_(o), url_(std::move(url)), headers_(std::move(headers)) {
   if (!o.payload) return;
-  auto parsed = pl::text_template::parse(*o.payload);
+  auto parsed = pl::payload_template::parse(*o.payload);
   if (!parsed.ok()) throw pl::invalid_options("payload", parsed.why().message);
   payload_ = std::move(*parsed);
 }
@@ -105,7 +92,7 @@ pl::result<void> outgoing::prepare(const pl::batch_list& batches) {
     if (auto r = bind(b.schema()); !r.ok()) return r;
     for (const auto row : b.selection()) prepare_row(i, b, row);
   }
-  take_up_what_is_remembered();
+  restore_settled();
   return {};
 }
 
@@ -137,13 +124,13 @@ std::optional<std::string> outgoing::render_url(pl::batch_view b, pl::row_index 
   bool goes_up = false;
   url_.render(url_text_, b, row, [&](std::string& out, std::string_view bytes) {
     if (!bytes.empty()) ++values;
-    // Servers take it for "this folder" and "the one above", however it is written.
+    // Servers interpret these as the current and the parent folder, even percent-encoded.
     goes_up |= bytes == "." || bytes == "..";
     append_encoded(out, bytes);
   });
   for (const auto& p : url_.pieces()) columns += p.is_column ? 1 : 0;
-  if (values != columns) return "a column of `url` is empty or null in this row: it has no address";
-  if (goes_up) return "a column of `url` is '.' or '..' in this row: it has no address of its own";
+  if (values != columns) return "a column of `url` is empty or null in this row";
+  if (goes_up) return "a column of `url` is '.' or '..' in this row, which would change the path";
   return std::nullopt;
 }
 
@@ -156,8 +143,8 @@ std::optional<std::string> outgoing::render_headers(pl::batch_view b, pl::row_in
     value.render(header_text_, b, row, [](std::string& out, std::string_view bytes) { out += bytes; });
     for (std::size_t i = begin; i < header_text_.size(); ++i)
       if (const auto u = static_cast<unsigned char>(header_text_[i]); u < 0x20 || u == 0x7F)
-        return "the header " + name + " would have a control character in it";
-    // An empty header is one with ';' in libcurl's lists.
+        return "the header " + name + " would contain a control character";
+    // libcurl's lists mark an empty header with ';'.
     if (header_text_.ends_with(": ")) header_text_.replace(header_text_.size() - 2, 2, ";");
     header_text_ += '\n';
   }
@@ -167,9 +154,9 @@ std::optional<std::string> outgoing::render_headers(pl::batch_view b, pl::row_in
 std::optional<std::string> outgoing::render_row(pl::batch_view b, pl::row_index row, digest& id) {
   row_.clear();
   if (payload_) {
-    payload_->render(row_, b, row, [](std::string& out, std::string_view bytes) { out += bytes; });
+    payload_->render(row_, b, row);
     if (options_.format != format::raw) {
-      if (!pl::is_utf8(row_) || !pl::is_json(row_)) return "what `payload` makes of this row is no JSON";
+      if (!pl::is_utf8(row_) || !pl::is_json(row_)) return "the `payload` of this row is not valid JSON";
       std::string line;
       pl::append_json_line(line, row_);
       row_ = std::move(line);
@@ -191,13 +178,17 @@ std::optional<std::string> outgoing::render_row(pl::batch_view b, pl::row_index 
   return std::nullopt;
 }
 
-void outgoing::take_up_what_is_remembered() {
-  const auto n = std::min(rows_.size(), before_.size());
-  for (std::size_t i = 0; i < n; ++i)
-    if (before_[i].id == rows_[i].id) {
-      rows_[i].settled = before_[i].settled;
-      rows_[i].rejected_because = before_[i].rejected_because;
-    }
+void outgoing::restore_settled() {
+  std::multimap<digest, const outgoing_row*> settled;
+  for (const auto& r : before_)
+    if (r.settled) settled.emplace(r.id, &r);
+  for (auto& r : rows_) {
+    const auto found = settled.find(r.id);
+    if (found == settled.end()) continue;
+    r.settled = true;
+    r.rejected_because = found->second->rejected_because;
+    settled.erase(found);
+  }
 }
 
 void outgoing::remember() { before_ = rows_; }

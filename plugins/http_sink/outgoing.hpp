@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// From rows to what is sent of them.
+// outgoing renders rows to text and groups them by URL and headers.
 #pragma once
 
 #include "options.hpp"
 
 #include <pipeline/component.hpp>
+#include <pipeline/payload_template.hpp>
 
 #include <array>
 #include <cstdint>
@@ -23,7 +24,7 @@ using digest = std::array<char, 16>;
 struct outgoing_row {
   std::uint32_t batch, row;
   std::size_t begin, end;  // in the text
-  digest id;               // of its place and of what is sent: the same whenever it comes again
+  digest id;               // of the position and the text: the same for each attempt
   bool settled = false;    // delivered or rejected, perhaps by an earlier attempt
   std::string rejected_because = {};
 };
@@ -39,11 +40,12 @@ class outgoing {
  public:
   outgoing(const options& o, pl::text_template url, std::vector<std::pair<std::string, pl::text_template>> headers);
 
-  // A column that is needed and isn't in `in`, or one too many: bad_option.
+  // Bind the templates to the columns. Return bad_option if a column is missing, or `in` has a column named id_field.
   pl::result<void> bind(const pl_schema& in);
   pl::result<void> prepare(const pl::batch_list& batches);
 
-  // After a retry the same rows come again: what was settled then stays so.
+  // Remember which rows are settled. A retry has the same rows, without those that were rejected at once, and prepare()
+  // restores their state.
   void remember();
   void forget() { before_.clear(); }
 
@@ -53,30 +55,30 @@ class outgoing {
   [[nodiscard]] std::string_view text(const outgoing_row& r) const noexcept {
     return std::string_view(text_).substr(r.begin, r.end - r.begin);
   }
-  // Rows that were refused here, without being asked for.
+  // Rows that were rejected here and not sent.
   struct rejection {
     std::uint32_t batch, row;
     std::string why;
   };
-  [[nodiscard]] const std::vector<rejection>& rejected() const noexcept { return rejected_; }
+  [[nodiscard]] std::vector<rejection>& rejected() noexcept { return rejected_; }
 
  private:
   void prepare_row(std::uint32_t batch, pl::batch_view b, pl::row_index row);
   std::optional<std::string> render_url(pl::batch_view b, pl::row_index row);
   std::optional<std::string> render_headers(pl::batch_view b, pl::row_index row);
   std::optional<std::string> render_row(pl::batch_view b, pl::row_index row, digest& id);
-  void take_up_what_is_remembered();
+  void restore_settled();
 
   const options& options_;
   pl::text_template url_;
   std::vector<std::pair<std::string, pl::text_template>> headers_;
-  std::optional<pl::text_template> payload_;
+  std::optional<pl::payload_template> payload_;
 
   std::string text_, row_, url_text_, header_text_;
   std::vector<outgoing_row> rows_;
   std::vector<rejection> rejected_;
   std::vector<destination> destinations_;
-  std::map<std::string, std::size_t> known_;  // url and headers: which destination
+  std::map<std::string, std::size_t> known_;  // from URL and headers to the index of the destination
   std::vector<outgoing_row> before_;
 };
 

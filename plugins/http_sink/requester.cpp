@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "requester.hpp"
 
+#include <pipeline/tls.hpp>
+
 #include <zlib.h>
 
 #include <array>
@@ -11,18 +13,15 @@ namespace http_sink {
 
 namespace {
 
-constexpr std::size_t longest_answer = 4096;  // what is kept of it
+constexpr std::size_t longest_response = 4096;  // bytes of a response's body that are kept
 
 std::size_t take_body(char* bytes, std::size_t size, std::size_t n, void* to) {
   auto& text = static_cast<reply*>(to)->text;
-  text.append(bytes, std::min(size * n, longest_answer - std::min(text.size(), longest_answer)));
+  text.append(bytes, std::min(size * n, longest_response - std::min(text.size(), longest_response)));
   return size * n;
 }
 
-struct list_free {
-  void operator()(curl_slist* l) const noexcept { curl_slist_free_all(l); }
-};
-using header_list = std::unique_ptr<curl_slist, list_free>;
+using header_list = std::unique_ptr<curl_slist, pl::freed_by<curl_slist_free_all>>;
 
 void append(header_list& to, const std::string& line) {
   auto* longer = curl_slist_append(to.get(), line.c_str());
@@ -35,7 +34,7 @@ long milliseconds(std::chrono::nanoseconds d) {
   return static_cast<long>(std::chrono::ceil<std::chrono::milliseconds>(d).count());
 }
 
-// What lies in our own options, and in nothing that could pass.
+// Return the option that causes the error; empty if the error may be temporary.
 std::string option_at_fault(CURLcode code) {
   if (code == CURLE_SSL_CACERT_BADFILE) return "tls.ca";
   if (code == CURLE_SSL_CERTPROBLEM) return "tls.cert";
@@ -70,10 +69,16 @@ requester::handle requester::make() const {
     curl_easy_setopt(c, CURLOPT_USERNAME, target_.user.c_str());
     curl_easy_setopt(c, CURLOPT_PASSWORD, target_.password.c_str());
   }
+  // An https:// URL needs no option `tls`. A libcurl without OpenSSL has no such list, and returns an error here.
+  curl_easy_setopt(c, CURLOPT_SSLVERSION, static_cast<long>(CURL_SSLVERSION_TLSv1_2));
+  curl_easy_setopt(c, CURLOPT_SSL_CIPHER_LIST, pl::tls_1_2_ciphers);
   if (const auto& tls = options_.tls) {
     if (!tls->ca.empty()) {
       curl_easy_setopt(c, CURLOPT_CAINFO, tls->ca.c_str());
-      curl_easy_setopt(c, CURLOPT_CAPATH, nullptr);  // these authorities, and none of the system's beside them
+      curl_easy_setopt(c, CURLOPT_CAPATH, nullptr);  // do not trust the system's authorities in addition
+#if LIBCURL_VERSION_NUM >= 0x075700
+      curl_easy_setopt(c, CURLOPT_CA_CACHE_TIMEOUT, 0L);  // a renewed file is used for the next connection
+#endif
     }
     if (!tls->cert.empty()) {
       curl_easy_setopt(c, CURLOPT_SSLCERT, tls->cert.c_str());
@@ -125,7 +130,7 @@ reply requester::send(const request& r) {
   if (!kept_) kept_ = make();
   auto* c = kept_.get();
   header_list headers;
-  append(headers, "Expect:");  // some servers know nothing of it, and a second is lost each time
+  append(headers, "Expect:");  // servers without support for Expect would cost a second per request
   append(headers, "Accept:");
   for (const auto& line : r.headers) append(headers, line);
   curl_easy_setopt(c, CURLOPT_URL, r.url.c_str());
@@ -134,9 +139,9 @@ reply requester::send(const request& r) {
   curl_easy_setopt(c, CURLOPT_POSTFIELDS, r.body.empty() ? "" : r.body.data());
   curl_easy_setopt(c, CURLOPT_HTTPHEADER, headers.get());
   reply into;
-  auto answered = perform(c, into);
+  auto response = perform(c, into);
   curl_easy_setopt(c, CURLOPT_HTTPHEADER, nullptr);
-  return answered;
+  return response;
 }
 
 std::string gzipped(std::string_view plain) {

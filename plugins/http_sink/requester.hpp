@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Requests by libcurl, one after the other, over connections that stay open. Used by one thread at a time.
+// requester sends requests with libcurl, one after the other, over persistent connections. Not thread-safe.
 #pragma once
 
 #include "options.hpp"
+
+#include <pipeline/freed_by.hpp>
 
 #include <curl/curl.h>
 
@@ -23,34 +25,31 @@ struct request {
 };
 
 struct reply {
-  int status = 0;           // 0: there was none
-  std::string text;         // why there was none; else the beginning of the answer's body
+  int status = 0;           // 0: there was no response
+  std::string text;         // without a response: the error; otherwise the beginning of the response's body
   std::string location;     // of a redirect
-  bool is_setting = false;  // it can't be had with these options: a file that isn't there
-  std::string option;       // then: which
+  bool is_setting = false;  // an option causes the error, such as a missing file
+  std::string option;       // the option that causes the error
   std::chrono::seconds retry_after{0};
   std::chrono::duration<double> took{0};
-  long connects = 0;  // connections made for it
+  long connects = 0;  // connections opened for this request
 };
 
 class requester {
  public:
   requester(const options& o, const target& to);
-  // A connection, with TLS and its certificates, and nothing sent on it.
+  // Open a connection, with the TLS handshake, without sending a request.
   reply connect(const std::string& url);
   reply send(const request& r);
 
  private:
-  struct easy_free {
-    void operator()(CURL* c) const noexcept { curl_easy_cleanup(c); }
-  };
-  using handle = std::unique_ptr<CURL, easy_free>;
+  using handle = std::unique_ptr<CURL, pl::freed_by<curl_easy_cleanup>>;
   handle make() const;
   reply perform(CURL* with, reply& into) const;
 
   const options& options_;
   const target& target_;
-  handle kept_;  // with its connection
+  handle kept_;  // keeps its connection open
 };
 
 [[nodiscard]] std::string gzipped(std::string_view plain);

@@ -1,42 +1,37 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "body.hpp"
 
-#include "request.hpp"
-
-#include <json_telemetry/json_scanner.hpp>
+#include <http/request.hpp>
+#include <json_common/json_scanner.hpp>
 
 #include <algorithm>
-#include <memory>
 
 namespace http {
 
 namespace {
 
-using json_telemetry::json_scanner;
-using json_telemetry::json_value;
+using json::json_scanner;
+using json::json_value;
+using pl::http::same_word;
 
 constexpr std::string_view space = " \t\r\n";
 constexpr std::uint32_t deepest = 256;
 
-// Checks documents; what their keys and texts mean is somebody else's business.
+// checker validates the syntax of documents, but not their contents. It allocates nothing for a document.
 class checker {
  public:
   explicit checker(std::string_view body)
-      : body_(body), scanner_({.max_depth = deepest, .max_keys = UINT32_MAX, .unique_keys = false}, arena_) {
-    arena_.begin([this](std::size_t bytes) {
-      memory_.push_back(std::make_unique<char[]>(bytes));
-      return memory_.back().get();
-    });
-  }
+      : body_(body),
+        scanner_({.max_depth = deepest, .max_keys = UINT32_MAX, .unique_keys = false, .decode_keys = false}, arena_) {}
 
-  // Answers whether `document`, a part of the body, is one.
+  // Return whether `document`, a part of the body, is valid JSON.
   bool document(std::string_view document) {
     begin(document);
     json_value value;
     return scanner_.value(value) && scanner_.finish();
   }
 
-  // The elements of the array that the body is.
+  // Append the elements of the body, which is an array. Return false on an error or if there are more than `at_most`.
   bool elements(std::size_t at_most, std::vector<std::string_view>& to) {
     begin(body_);
     const bool whole = scanner_.array([&](std::uint32_t index) {
@@ -51,9 +46,9 @@ class checker {
     begin(body_);
     return scanner_.peek() == '[';
   }
-  [[nodiscard]] bool failed() const noexcept { return scanner_.error() != json_telemetry::scan_error::none; }
+  [[nodiscard]] bool failed() const noexcept { return scanner_.error() != json::scan_error::none; }
 
-  // What was wrong with the last document, which was the record'th.
+  // Return the problem with the last document, which has the number `record`.
   [[nodiscard]] split_problem problem(std::size_t record) const {
     const auto at = static_cast<std::size_t>(document_.data() - body_.data()) + scanner_.offset();
     const auto before = body_.substr(0, at);
@@ -73,8 +68,7 @@ class checker {
   }
 
   std::string_view body_, document_;
-  json_telemetry::text_arena arena_;
-  std::vector<std::unique_ptr<char[]>> memory_;
+  json::text_arena arena_;  // not used: keys are not decoded
   json_scanner scanner_;
 };
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What stands in a request's body: one JSON document, several, or bytes.
+// These functions split the body of a request into records: one JSON document, several, or bytes.
 #pragma once
 
 #include <cstddef>
@@ -12,28 +12,28 @@
 namespace http {
 
 enum class form {
-  json,    // one document; the elements of an array are a record each
-  ndjson,  // one document a line
-  raw      // one record, whatever it is
+  json,    // one document; each element of an array is a record
+  ndjson,  // one document per line
+  raw      // one record with any content
 };
 
-// The form that a media type ("application/json; charset=utf-8") stands for. No type at all is JSON: many a device sends
-// none. Nothing: it isn't one of ours.
+// Return the form for a media type such as "application/json; charset=utf-8". An empty type means JSON, because many
+// devices send no type. Return nothing if the type is not supported.
 [[nodiscard]] std::optional<form> form_of(std::string_view media_type);
 
 struct split_limits {
   std::size_t max_records = 10'000;
-  bool check = true;  // false: what is no JSON is a record, too
+  bool check = true;  // false: accept invalid JSON as a record, too
 };
 
-// Why there are no records, and where.
+// The reason why a body cannot be split, and its place.
 struct split_problem {
   std::string why;
-  std::size_t record = 0, line = 0, column = 0;  // from 1; 0: not about one place
+  std::size_t record = 0, line = 0, column = 0;  // from 1; 0: no particular place
   bool too_many = false;
 };
 
-// The records of a body, as views of their original bytes.
+// Split a body into records, as views of their original bytes. On a problem, return it and leave `records` empty.
 [[nodiscard]] std::optional<split_problem> split(std::string_view body, form as, const split_limits& limits,
                                                  std::vector<std::string_view>& records);
 

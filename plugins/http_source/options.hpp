@@ -46,7 +46,7 @@ struct source_options {
   std::string id_header = "Idempotency-Key";
   std::optional<tls_options> tls;
   pl::byte_size max_body{8ULL << 20U};
-  std::uint32_t max_records = 10'000, max_connections = 1000;
+  std::uint32_t max_records = 10'000, max_connections = 1000, max_connections_per_address = 0;
   std::chrono::nanoseconds timeout = std::chrono::seconds(30), idle_timeout = std::chrono::seconds(60);
   std::chrono::nanoseconds retry_after = std::chrono::seconds(2);
   spool::options spool;

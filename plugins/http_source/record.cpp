@@ -1,8 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record.hpp"
 
+#include <pipeline/freed_by.hpp>
+#include <pipeline/text.hpp>
+
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
 #include <memory>
@@ -12,10 +16,13 @@ namespace http {
 
 namespace {
 
-// version:u8 time:i64 id[16] path_size:u16 remote_size:u8 values:u8 path remote (name_size:u8 value_size:u16 name value)*
-// payload
-constexpr char version = 1;
-constexpr std::size_t id_at = 1 + 8, fixed_size = id_at + 16 + 2 + 1 + 1;
+// whole: version:u8 time:i64 id[16] path_size:u16 remote_size:u8 values:u8 path remote
+//        (name_size:u8 value_size:u16 name value)* payload
+// part:  version:u8 id[16] back:u32 ahead:u32 payload
+// A part has the id and the payload. The rest is in the whole records `back` numbers before it and `ahead` numbers after
+// it, which are in the same file: a request is one append.
+constexpr char whole_version = 1, part_version = 2;
+constexpr std::size_t id_at = 1 + 8, part_size = 1 + 16 + 4 + 4;
 
 template <class T>
 void put(std::string& to, T number) {
@@ -46,12 +53,8 @@ class reader {
   std::string_view rest_;
 };
 
-struct context_free {
-  void operator()(EVP_MD_CTX* c) const noexcept { EVP_MD_CTX_free(c); }
-};
-
 record_id digest(std::initializer_list<std::string_view> parts) {
-  static thread_local const std::unique_ptr<EVP_MD_CTX, context_free> hashing(EVP_MD_CTX_new());
+  static thread_local const std::unique_ptr<EVP_MD_CTX, pl::freed_by<EVP_MD_CTX_free>> hashing(EVP_MD_CTX_new());
   std::array<unsigned char, EVP_MAX_MD_SIZE> whole{};
   EVP_DigestInit_ex(hashing.get(), EVP_sha256(), nullptr);
   for (const auto part : parts) EVP_DigestUpdate(hashing.get(), part.data(), part.size());
@@ -61,7 +64,7 @@ record_id digest(std::initializer_list<std::string_view> parts) {
   return id;
 }
 
-constexpr std::string_view nul("\0", 1);  // in no path, and in no header
+constexpr std::string_view nul("\0", 1);  // a separator that cannot occur in a path or a header
 
 }  // namespace
 
@@ -71,19 +74,11 @@ record_id id_by_key(std::string_view path, std::string_view key, std::size_t pla
   return digest({path, nul, "key", nul, key, nul, std::to_string(place)});
 }
 
-std::string hex(const record_id& id) {
-  std::string text;
-  for (const char c : id) {
-    const auto byte = static_cast<unsigned char>(c);
-    text.push_back("0123456789abcdef"[byte >> 4U]);
-    text.push_back("0123456789abcdef"[byte & 15U]);
-  }
-  return text;
-}
+std::string hex(const record_id& id) { return pl::to_hex({id.data(), id.size()}); }
 
-record_prefix::record_prefix(std::int64_t time_ns, std::string_view path, std::string_view remote,
-                             const std::vector<named_value>& values) {
-  text_.push_back(version);
+record_start::record_start(std::int64_t time_ns, std::string_view path, std::string_view remote,
+                           const std::vector<named_value>& values) {
+  text_.push_back(whole_version);
   put(text_, time_ns);
   text_.append(16, '\0');
   put(text_, static_cast<std::uint16_t>(path.size()));
@@ -97,14 +92,33 @@ record_prefix::record_prefix(std::int64_t time_ns, std::string_view path, std::s
   }
 }
 
-void record_prefix::append(std::string& to, const record_id& id) const {
-  const auto at = to.size();
-  to += text_;
-  std::memcpy(to.data() + at + id_at, id.data(), id.size());
+std::size_t record_start::size(std::size_t place, std::size_t count) const noexcept {
+  return place == 0 || place + 1 == count ? text_.size() : part_size;
 }
 
-bool decode(std::string_view record, stored_record& to) {
-  if (record.size() < fixed_size || record[0] != version) return false;
+std::uint64_t record_start::total(std::size_t count) const noexcept {
+  const std::uint64_t wholes = std::min<std::size_t>(count, 2);
+  return wholes * text_.size() + (count - wholes) * part_size;
+}
+
+void record_start::append(std::string& to, const record_id& id, std::size_t place, std::size_t count) const {
+  const auto at = to.size();
+  if (place == 0 || place + 1 == count) {
+    to += text_;
+    std::memcpy(to.data() + at + id_at, id.data(), id.size());
+    return;
+  }
+  to.push_back(part_version);
+  to.append(id.data(), id.size());
+  put(to, static_cast<std::uint32_t>(place));
+  put(to, static_cast<std::uint32_t>(count - 1 - place));
+}
+
+namespace {
+
+// Decode the start of a whole record, and set `rest` to what follows it.
+bool decode_start(std::string_view record, stored_record& to, std::string_view& rest) {
+  if (record.empty() || record[0] != whole_version) return false;
   reader in(record.substr(1));
   std::string_view id;
   std::uint16_t path = 0;
@@ -123,7 +137,34 @@ bool decode(std::string_view record, stored_record& to) {
       return false;
     to.values.push_back(v);
   }
-  to.payload = in.rest();
+  rest = in.rest();
+  return true;
+}
+
+bool is_part(std::string_view record) { return record.size() >= part_size && record[0] == part_version; }
+
+}  // namespace
+
+spool::shared_start start_of(std::string_view record) {
+  spool::shared_start start;
+  if (is_part(record)) {
+    reader in(record.substr(1 + 16));
+    (void)in.number(start.back);
+    (void)in.number(start.ahead);
+    return start;
+  }
+  stored_record ignored;
+  std::string_view payload;
+  if (decode_start(record, ignored, payload)) start.size = record.size() - payload.size();
+  return start;
+}
+
+bool decode(std::string_view record, std::string_view shared, stored_record& to) {
+  if (!is_part(record)) return decode_start(record, to, to.payload);
+  std::string_view rest;
+  if (!decode_start(shared, to, rest)) return false;
+  std::memcpy(to.id.data(), record.data() + 1, to.id.size());
+  to.payload = record.substr(part_size);
   return true;
 }
 

@@ -1,42 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "field_values.hpp"
 
-#include "wording.hpp"
-
 #include <algorithm>
 
 namespace json_telemetry {
 
 namespace {
 
-constexpr std::string_view try_lenient = "; coerce: lenient would take it";
+constexpr std::string_view try_lenient = "; to accept it, set 'coerce: lenient'";
 
-std::string unfit(const json_value& value, const column_plan& column, std::string_view problem,
-                  std::string_view hint = {}) {
+std::string rejection(const json_value& value, const column_plan& column, std::string_view problem,
+                      std::string_view hint = {}) {
   return "'" + column.name + "' is " + described(value) + ": " + std::string(problem) + std::string(hint);
 }
 
-// What a number for this column can be made of: a number, or a text with one in it.
+// The number in a JSON number or in a JSON string, with its original text.
 struct number_source {
   decimal number;
   std::string_view text;
 };
-bool find_number(const json_value& value, const column_plan& column, std::string_view wanted, number_source& to,
+bool find_number(const json_value& value, const column_plan& column, std::string_view problem, number_source& to,
                  std::string& why) {
   if (value.kind == json_kind::number) {
     to = {value.number, value.raw};
     return true;
   }
-  if (value.kind == json_kind::text && !value.escaped) {
+  if (value.kind == json_kind::string && !value.escaped) {
     const auto inside = value.raw.substr(1, value.raw.size() - 2);
     if (const auto number = parse_decimal(inside)) {
       to = {*number, inside};
       if (column.lenient) return true;
-      why = unfit(value, column, wanted, try_lenient);
+      why = rejection(value, column, problem, try_lenient);
       return false;
     }
   }
-  why = unfit(value, column, wanted);
+  why = rejection(value, column, problem);
   return false;
 }
 
@@ -48,16 +46,17 @@ bool read_float(const json_value& value, const column_plan& column, pl::cell& to
     case number_fit::exact:
       break;
     case number_fit::too_large:
-      why = unfit(value, column, "larger than any 64-bit float");
+      why = rejection(value, column, "larger than any 64-bit float");
       return false;
     case number_fit::rounded:
       if (column.lenient) break;
-      why = unfit(value, column, "a 64-bit float would round this integer; give the column type int or text",
-                  try_lenient);
+      why = rejection(value, column,
+                      "a 64-bit float would round this integer; to keep it exact, set 'type: int' or 'type: text'",
+                      try_lenient);
       return false;
     case number_fit::too_small:
       if (column.lenient) break;
-      why = unfit(value, column, "so small that a 64-bit float would make it 0", try_lenient);
+      why = rejection(value, column, "so small that a 64-bit float would round it to 0", try_lenient);
       return false;
   }
   to = pl::real_cell(v);
@@ -72,10 +71,10 @@ bool read_int(const json_value& value, const column_plan& column, pl::cell& to, 
     case integer_fit::exact:
       break;
     case integer_fit::fraction:
-      why = unfit(value, column, "not a whole number");
+      why = rejection(value, column, "not a whole number");
       return false;
     case integer_fit::out_of_range:
-      why = unfit(value, column, "outside of a 64-bit integer's range");
+      why = rejection(value, column, "outside the range of a 64-bit integer");
       return false;
   }
   to = pl::int_cell(v);
@@ -91,23 +90,23 @@ std::string_view strip_nul(std::string_view text, text_arena& arena) {
 
 bool check_nul(const json_value& value, const column_plan& column, const value_rules& rules, std::string& why) {
   if (!value.has_nul || rules.nul != on_nul::reject) return true;
-  why = "'" + column.name + "' holds \\u0000, which PostgreSQL can't store; nul: strip would take it away";
+  why = "'" + column.name + "' contains \\u0000, which PostgreSQL cannot store; to remove it, set 'nul: strip'";
   return false;
 }
 
 bool read_text(const json_value& value, const column_plan& column, const value_rules& rules, text_arena& arena,
                pl::cell& to, std::string& why) {
   if (value.kind == json_kind::number) {
-    // Of ids only whole numbers: 7 and 7.0 would be two devices.
+    // Only whole numbers are accepted as ids: the texts 7 and 7.0 would be the ids of two devices.
     if (column.lenient && (value.number.integer || !column.is_id)) {
       to = pl::text_cell(value.raw);
       return true;
     }
-    why = unfit(value, column, "not a text", column.lenient ? std::string_view{} : try_lenient);
+    why = rejection(value, column, "not a string", column.lenient ? std::string_view{} : try_lenient);
     return false;
   }
-  if (value.kind != json_kind::text) {
-    why = unfit(value, column, "not a text");
+  if (value.kind != json_kind::string) {
+    why = rejection(value, column, "not a string");
     return false;
   }
   if (!check_nul(value, column, rules, why)) return false;
@@ -123,14 +122,14 @@ bool read_bool(const json_value& value, const column_plan& column, pl::cell& to,
     return true;
   }
   auto word = value.raw;
-  if (value.kind == json_kind::text) word = word.substr(1, word.size() - 2);
+  if (value.kind == json_kind::string) word = word.substr(1, word.size() - 2);
   const bool is_true = word == "1" || word == "true", is_false = word == "0" || word == "false";
   if (!is_true && !is_false) {
-    why = unfit(value, column, "neither true nor false");
+    why = rejection(value, column, "neither true nor false");
     return false;
   }
   if (!column.lenient) {
-    why = unfit(value, column, "neither true nor false", try_lenient);
+    why = rejection(value, column, "neither true nor false", try_lenient);
     return false;
   }
   to = pl::bool_cell(is_true);
@@ -144,25 +143,28 @@ bool read_json(const json_value& value, const column_plan& column, const value_r
     to = pl::json_cell(value.raw);
     return true;
   }
-  std::string stripped;
-  append_without_nul(stripped, value.raw);
-  to = pl::json_cell(arena.copy(stripped));
+  char* const first = arena.allocate(value.raw.size());
+  const auto size = static_cast<std::size_t>(write_without_nul(first, value.raw) - first);
+  arena.give_back(value.raw.size() - size);
+  to = pl::json_cell({first, size});
   return true;
 }
 
 }  // namespace
 
-void append_without_nul(std::string& out, std::string_view json) {
+char* write_without_nul(char* to, std::string_view json) noexcept {
   for (std::size_t i = 0; i < json.size();) {
     if (json[i] != '\\') {
-      out.push_back(json[i++]);
+      *to++ = json[i++];
     } else if (json.substr(i).starts_with("\\u0000")) {
       i += 6;
     } else {
-      out += json.substr(i, 2);  // both, so that the second backslash of a pair begins no escape
-      i += 2;
+      // Both characters, so that the second backslash of a pair does not begin an escape.
+      *to++ = json[i++];
+      *to++ = json[i++];
     }
   }
+  return to;
 }
 
 bool read_time(const json_value& value, const column_plan& column, const value_rules& rules, text_arena& arena,
@@ -170,13 +172,13 @@ bool read_time(const json_value& value, const column_plan& column, const value_r
   time_result time;
   if (value.kind == json_kind::number) {
     time = time_of_number(value.number, rules.unit);
-  } else if (value.kind == json_kind::text) {
+  } else if (value.kind == json_kind::string) {
     time = time_of_text(text_of(value, arena), rules.unit, rules.zone);
   } else {
-    time.problem = "neither a text nor a number, and so not a time";
+    time.problem = "not a time: expected a string or a number";
   }
   if (!time.problem.empty()) {
-    why = unfit(value, column, time.problem);
+    why = rejection(value, column, time.problem);
     return false;
   }
   unit = time.unit;

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record_reader.hpp"
 
+#include <pipeline/clock.hpp>
 #include <pipeline/plugin.hpp>
 
-#include <chrono>
 #include <memory>
 
 namespace json_telemetry {
@@ -18,32 +18,55 @@ columns:
 time: {from: [ts], unit: ms}
 )";
 
+constexpr std::uint32_t kind_of(column_type type) {
+  switch (type) {
+    case column_type::floating:
+      return PL_F64;
+    case column_type::integer:
+      return PL_I64;
+    case column_type::text:
+      return PL_TEXT;
+    case column_type::boolean:
+      return PL_BOOL;
+    case column_type::json:
+      return PL_JSON;
+    case column_type::time:
+      return PL_TIME_NS;
+  }
+  return PL_NULL;
+}
+
 constexpr std::string_view summary =
-    "Reads JSON telemetry: one row for each record, with its time, ids and metrics as columns and the rest as JSON.\n"
-    "Finds common spellings without any option. What can't be read without guessing goes to the dead letters with a "
-    "sentence that says why.";
+    "Parses JSON telemetry: one row per record, with time, ids and metrics as columns and the other fields as JSON.\n"
+    "Finds common spellings without any option. Payloads that cannot be read without guessing go to the dead letters "
+    "with the reason.";
 
 }  // namespace
 
-class parser final : public pl::transform, public pl::columns_aware {
+class parser final : public pl::transform, public pl::columns_aware, public pl::column_user {
  public:
   using options = json_telemetry::options;
 
   static pl::description describe() { return {"json_telemetry", summary, example, {"out"}, PL_DETERMINISTIC}; }
 
   parser(const options& o, pl::context ctx)
-      : ctx_(ctx), plan_(checked_plan(o, ctx)), reader_(plan_), columns_{{plan_.payload, "topic", "key", "time"}} {
+      : ctx_(ctx),
+        clock_(ctx.raw()),
+        plan_(checked_plan(o, ctx)),
+        reader_(plan_),
+        columns_{{plan_.payload, "topic", "key", "time"}} {
     output_ = ctx.schema(std::vector<std::string_view>(plan_.output.begin(), plan_.output.end()));
     for (std::size_t i = 0; i < cause_names.size(); ++i)
-      rejects_[i] = ctx.counter("json_rejects_total", "Messages refused, by cause", {{"cause", cause_names[i]}});
+      rejects_[i] = ctx.counter("json_rejects_total", "Rejected messages, by cause", {{"cause", cause_names[i]}});
     for (const auto& [name, unit] : choices(time_unit{}))
       if (unit != time_unit::automatic)
         times_[static_cast<std::size_t>(unit)] =
-            ctx.counter("json_times_total", "Records by what their time turned out to be", {{"unit", name}});
-    message_times_ = ctx.counter("json_message_times_total", "Records without a time, which got their message's");
-    extra_rows_ = ctx.counter("json_extra_rows_total", "Records with fields that no column takes");
-    unfit_values_ = ctx.counter("json_unfit_values_total", "Values kept in extra because they don't fit their column");
-    tombstones_ = ctx.counter("json_tombstones_total", "Messages without a payload that were skipped");
+            ctx.counter("json_times_total", "Records by the unit of their time", {{"unit", name}});
+    message_times_ =
+        ctx.counter("json_message_times_total", "Records without a time that got the time of their message");
+    extra_rows_ = ctx.counter("json_extra_rows_total", "Records with fields that are not mapped to a column");
+    unfit_values_ = ctx.counter("json_unfit_values_total", "Values kept in extra because they do not fit their column");
+    tombstones_ = ctx.counter("json_tombstones_total", "Messages with no or an empty payload that were skipped");
   }
 
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t) override {
@@ -59,14 +82,31 @@ class parser final : public pl::transform, public pl::columns_aware {
     return output_;
   }
 
+  pl::result<pl::column_set> typed_columns(const pl::column_set& in, std::uint32_t port) override {
+    const auto out = columns(in.schema, port);
+    if (!out.ok()) return out.why();
+    if (auto why = pl::wrong_kind(in, "payload", plan_.payload, {PL_BYTES, PL_TEXT, PL_JSON})) return *std::move(why);
+    if (plan_.missing_time == on_missing_time::message_time)
+      if (auto why = pl::wrong_kind(in, "time.missing", "time", {PL_TIME_NS})) return *std::move(why);
+    pl::column_set all{*out};
+    for (const auto& c : plan_.columns) all.kinds.push_back(kind_of(c.type));
+    for (const auto& name : plan_.keep) all.kinds.push_back(in.kind_of(name));
+    if (plan_.has_extra) all.kinds.push_back(PL_JSON);
+    return all;
+  }
+
+  [[nodiscard]] pl::column_use used_columns() const override {
+    pl::column_use use{{plan_.payload, "topic", "key", "time"}};
+    use.columns.insert(use.columns.end(), plan_.keep.begin(), plan_.keep.end());
+    return use;
+  }
+
   pl::result<void> apply(pl::batch_view in, pl::emitter& out) override {
     const auto& at = columns_.in(in.schema());
     if (!at[payload]) return pl::fatal(missing(plan_.payload, in.schema()));
     auto built = ctx_.derive(in, output_, in.rows());
     rows_.begin(built, static_cast<std::uint32_t>(plan_.output.size()), in.selected());
-    const auto now = std::chrono::system_clock::now().time_since_epoch();
-    reader_.begin_batch([&built](std::size_t n) { return built.allocate<char>(n).data(); },
-                        std::chrono::duration_cast<std::chrono::nanoseconds>(now).count());
+    reader_.begin_batch([&built](std::size_t n) { return built.allocate<char>(n).data(); }, clock_.now_ns());
     for (const auto row : in.selection()) read_row(in, at, row);
     report();
     emit(in, std::move(built), out);
@@ -88,7 +128,7 @@ class parser final : public pl::transform, public pl::columns_aware {
   }
 
   static std::string missing(std::string_view column, const pl_schema& in) {
-    std::string why = "no column '" + std::string(column) + "' comes in; there are: ";
+    std::string why = "the input has no column '" + std::string(column) + "'; its columns are: ";
     for (pl::column_index c = 0; c < in.ncols; ++c) why += (c == 0 ? "" : ", ") + std::string(pl::view(in.names[c]));
     return why;
   }
@@ -96,6 +136,8 @@ class parser final : public pl::transform, public pl::columns_aware {
   void read_row(pl::batch_view in, const input_columns& at, pl::row_index row) {
     const auto& document = in.at(*at[payload], row);
     if (!pl::has_bytes(document)) return read_no_document(in, document, row);
+    // MQTT has no null payload: an empty one takes its place, and deletes a retained message.
+    if (pl::bytes_of(document).empty() && plan_.tombstones == on_tombstone::skip) return tombstones_.add();
     message m{pl::bytes_of(document), {}, {}, {}, row};
     if (at[topic]) m.topic = pl::bytes_of(in.at(*at[topic], row));
     if (at[key]) m.key = pl::bytes_of(in.at(*at[key], row));
@@ -106,8 +148,8 @@ class parser final : public pl::transform, public pl::columns_aware {
   void read_no_document(pl::batch_view in, const pl::cell& document, pl::row_index row) {
     if (pl::is_null(document) && plan_.tombstones == on_tombstone::skip) return tombstones_.add();
     reject(in, row, reject_cause::no_payload,
-           pl::is_null(document) ? "there is no payload (a tombstone, in Kafka's words); tombstones: skip would skip it"
-                                 : "column '" + plan_.payload + "' holds neither bytes nor text nor JSON");
+           pl::is_null(document) ? "there is no payload (a tombstone); to ignore tombstones, set 'tombstones: skip'"
+                                 : "column '" + plan_.payload + "' contains neither bytes nor text nor JSON");
   }
 
   void reject(pl::batch_view in, pl::row_index row, reject_cause cause, std::string_view why) {
@@ -126,11 +168,11 @@ class parser final : public pl::transform, public pl::columns_aware {
     add(unfit_values_, counts.unfit_values);
   }
 
-  // Even without rows: what the batch covers must get to the sinks.
+  // Emit a batch without rows, too: the sinks need its position ranges.
   void emit(pl::batch_view in, pl::batch_builder built, pl::emitter& out) {
     const auto n = rows_.rows();
     if (n > in.rows()) {
-      // More rows than were asked for: a second batch of the right size, whose columns are memory of the first.
+      // More rows than requested: build a second batch of the right size whose columns refer to memory of the first.
       auto larger = ctx_.derive(built.peek(), output_, n);
       fill(in, larger);
       return out.emit(std::move(larger));
@@ -153,6 +195,10 @@ class parser final : public pl::transform, public pl::columns_aware {
       to.set_origins(gathered(to, sources, in.raw()->origin));
     else
       to.set_origins({});
+    if (in.raw()->arrival != nullptr)
+      to.set_arrivals(gathered(to, sources, in.raw()->arrival));
+    else
+      to.set_arrivals({});
   }
 
   template <class T>
@@ -177,6 +223,7 @@ class parser final : public pl::transform, public pl::columns_aware {
   }
 
   pl::context ctx_;
+  pl::wall_clock clock_;
   plan plan_;
   record_reader reader_;
   row_store rows_;

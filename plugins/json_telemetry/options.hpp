@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The plugin's options, as they are written. plan.hpp makes of them what runs.
+// The plugin's options as the user writes them. plan.hpp compiles them.
 #pragma once
 
 #include "time_text.hpp"

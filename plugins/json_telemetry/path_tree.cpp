@@ -9,19 +9,19 @@ namespace json_telemetry {
 namespace {
 
 pl::failure bad_path(std::string_view path, std::string_view problem) {
-  return pl::fatal("'" + std::string(path) + "' is no path: " + std::string(problem));
+  return pl::fatal("'" + std::string(path) + "' is not a valid path: " + std::string(problem));
 }
 
-// "coordinates[0][1]" after its dots were dealt with: a key and the indexes behind it.
+// Parse the indexes of a step, such as [0][1] in "coordinates[0][1]". Return the problem, if any.
 std::optional<std::string_view> add_indexes(std::string_view brackets, field_path& to) {
   while (!brackets.empty()) {
     const auto close = brackets.find(']');
-    if (brackets.front() != '[' || close == std::string_view::npos) return "an index is written as [0], behind a key";
+    if (brackets.front() != '[' || close == std::string_view::npos) return "write an index as [0], after a key";
     std::uint32_t index = 0;
     const auto digits = brackets.substr(1, close - 1);
     const auto parsed = std::from_chars(digits.data(), digits.data() + digits.size(), index);
     if (parsed.ec != std::errc{} || parsed.ptr != digits.data() + digits.size())
-      return "an index is a number from 0 on";
+      return "an index must be a whole number, 0 or greater";
     to.push_back({{}, index});
     brackets.remove_prefix(close + 1);
   }
@@ -91,17 +91,18 @@ void path_tree::build() {
   table_.clear();
   for (auto& n : nodes_) {
     n.leaf = n.members.empty() && n.elements.empty() && !n.readings;
+    n.only = n.leaf && n.targets.size() == 1 ? n.targets.data() : nullptr;
     if (!n.members.empty()) build_table(n);
   }
 }
 
 void path_tree::build_table(node_data& n) {
   n.bits = 1;
-  while ((std::size_t{1} << n.bits) < 2 * n.members.size()) ++n.bits;  // at most half full: probes end soon
+  while ((std::size_t{1} << n.bits) < 2 * n.members.size()) ++n.bits;  // at most half full, for short probes
   n.table = static_cast<std::uint32_t>(table_.size());
   table_.resize(table_.size() + (std::size_t{1} << n.bits));
   for (const auto& m : n.members) {
-    const ends of_key(m.key);
+    const json::key_ends of_key(m.key);
     auto at = of_key.place(n.bits);
     while (table_[n.table + at].to != none) at = next_place(at, n.bits);
     table_[n.table + at] = {of_key, m.key.data(), m.key.size(), m.to};

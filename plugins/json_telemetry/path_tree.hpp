@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where in a document the fields are: paths such as metrics.temperature, compiled into a tree that is walked along
-// while a message is scanned: one look-up in a small hash table per key, no strings.
+// path_tree maps the paths of fields, such as metrics.temperature, to columns. The scan of a message walks the tree and
+// does one look-up in a small hash table per key, without allocating strings.
 #pragma once
 
 #include <pipeline/result.hpp>
+
+#include <json_common/key_ends.hpp>
 
 #include <cstdint>
 #include <cstring>
@@ -16,16 +18,16 @@
 namespace json_telemetry {
 
 struct path_step {
-  std::string key;                     // of an object's member
-  std::optional<std::uint32_t> index;  // instead: of an array's element
+  std::string key;                     // of a member of an object
+  std::optional<std::uint32_t> index;  // of an array element; the step has no key then
 };
 using field_path = std::vector<path_step>;
 
-// "metrics.temperature", "location.coordinates[0]", "a\.b" (a key with a dot in it).
+// Parse a path such as "metrics.temperature", "location.coordinates[0]" or "a\.b" (a key that contains a dot).
 [[nodiscard]] pl::result<field_path> parse_path(std::string_view text);
-[[nodiscard]] std::string escaped_key(std::string_view key);  // as one step of a path
+[[nodiscard]] std::string escaped_key(std::string_view key);  // the key as one step of a path
 
-// Which field a value at some path feeds, and which of the field's alternatives it is (0: the one it prefers).
+// The field that the value at a path belongs to, and the rank of the path among the field's paths (0: preferred).
 struct path_target {
   std::uint16_t field;
   std::uint16_t rank;
@@ -37,28 +39,28 @@ class path_tree {
   static constexpr node root = 0, none = UINT32_MAX;
 
   path_tree() : nodes_(1) {}
-  path_tree(path_tree&&) = default;  // never copied: the table points into the nodes
+  path_tree(path_tree&&) = default;  // not copyable: the table points into the nodes
   path_tree& operator=(path_tree&&) = default;
 
   void add(const field_path& path, path_target target);
-  // The value at this path is taken whole, even if it is an object.
+  // Keep the value at this path whole, even if it is an object.
   void take_whole(const field_path& path) { nodes_[insert(path)].whole = true; }
   void mark_readings(const field_path& path) { nodes_[insert(path)].readings = true; }
-  // Call once, after the last path.
+  // Build the hash tables. Call once, after the last path was added.
   void build();
 
   [[nodiscard]] std::uint32_t size() const noexcept { return static_cast<std::uint32_t>(nodes_.size()); }
 
-  // The member `key` of the object at `parent`; none if no path leads there.
+  // Return the node of the member `key` of the object at `parent`; none if no path contains it.
   [[nodiscard]] node member(node parent, std::string_view key) const noexcept {
     const auto& n = nodes_[parent];
     if (n.bits == no_members) return none;
-    const ends of_key(key);
+    const json::key_ends of_key(key);
     for (auto at = of_key.place(n.bits);; at = next_place(at, n.bits)) {
       const auto& e = table_[n.table + at];
       if (e.to == none) return none;
       if (e.length == key.size() && e.ends_of_key == of_key &&
-          (key.size() <= ends::reach || std::memcmp(e.key, key.data(), key.size()) == 0))
+          (key.size() <= json::key_ends::reach || std::memcmp(e.key, key.data(), key.size()) == 0))
         return e.to;
     }
   }
@@ -67,8 +69,10 @@ class path_tree {
       if (e.index == index) return e.to;
     return none;
   }
-  // Nothing below it, nothing special: its value is a field.
+  // Return whether the value at this node is only a field: no path leads below it, and it is not marked as readings.
   [[nodiscard]] bool is_leaf(node at) const noexcept { return nodes_[at].leaf; }
+  // Return the field of a leaf that belongs to one field only; else null.
+  [[nodiscard]] const path_target* only_target(node at) const noexcept { return nodes_[at].only; }
   [[nodiscard]] bool has_members(node at) const noexcept { return !nodes_[at].members.empty(); }
   [[nodiscard]] bool has_elements(node at) const noexcept { return !nodes_[at].elements.empty(); }
   [[nodiscard]] bool is_whole(node at) const noexcept { return nodes_[at].whole; }
@@ -86,47 +90,20 @@ class path_tree {
     node to;
   };
   struct node_data {
-    std::uint32_t table = 0;  // where its 2^bits entries begin
+    std::uint32_t table = 0;  // index of the first of its 2^bits entries
     std::uint8_t bits = no_members;
     bool leaf = false;
     bool whole = false, readings = false;
+    const path_target* only = nullptr;  // see only_target
     std::vector<path_target> targets;
     std::vector<member_of> members;
     std::vector<element_of> elements;
   };
-  // A key's first and last bytes: all of a short key, and enough of a long one to find its place.
-  struct ends {
-    static constexpr std::size_t reach = 16;  // keys up to here are equal if these and their lengths are
-    std::uint64_t head = 0, tail = 0;
-
-    ends() = default;
-    explicit ends(std::string_view key) noexcept {
-      if (key.size() >= 8) {
-        std::memcpy(&head, key.data(), 8);
-        std::memcpy(&tail, key.data() + key.size() - 8, 8);
-      } else if (key.size() >= 4) {
-        std::uint32_t first, last;
-        std::memcpy(&first, key.data(), 4);
-        std::memcpy(&last, key.data() + key.size() - 4, 4);
-        head = first;
-        tail = last;
-      } else if (!key.empty()) {
-        const auto byte = [&](std::size_t i) { return static_cast<std::uint64_t>(static_cast<unsigned char>(key[i])); };
-        head = byte(0);
-        tail = byte(key.size() / 2) << 8 | byte(key.size() - 1);
-      }
-    }
-    bool operator==(const ends&) const = default;
-    [[nodiscard]] std::uint32_t place(std::uint8_t bits) const noexcept {
-      const auto mixed = (head + tail * 0x9E3779B97F4A7C15) * 0x2545F4914F6CDD1D;
-      return static_cast<std::uint32_t>(mixed >> (64 - bits));
-    }
-  };
   struct entry {
-    ends ends_of_key;
+    json::key_ends ends_of_key;
     const char* key = nullptr;
     std::size_t length = 0;
-    node to = none;  // free
+    node to = none;  // none: the entry is free
   };
 
   static std::uint32_t next_place(std::uint32_t at, std::uint8_t bits) noexcept {

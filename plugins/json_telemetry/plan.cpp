@@ -17,7 +17,7 @@ std::string at_index(std::string_view option, std::size_t i) {
   return std::string(option) + "[" + std::to_string(i) + "]";
 }
 
-// user_id -> userId
+// Convert snake_case to camelCase, such as user_id to userId.
 std::string camel_case(std::string_view snake) {
   std::string out;
   bool upper = false;
@@ -36,7 +36,7 @@ void add_once(std::vector<std::string>& to, std::string path) {
   if (std::find(to.begin(), to.end(), path) == to.end()) to.push_back(std::move(path));
 }
 
-// user_id: user_id, userId, userID, user.id, user
+// Return the paths to look for. For user_id: user_id, userId, userID, user.id, user.
 std::vector<std::string> spellings(std::string_view name, bool is_id) {
   std::vector<std::string> all{escaped_key(name)};
   add_once(all, escaped_key(camel_case(name)));
@@ -69,7 +69,7 @@ class planner {
  private:
   void problem(std::string_view option, std::string_view what) { report_(option, what); }
 
-  // The paths themselves, then each in each of nested_in.
+  // Return the paths, followed by each path inside each object of nested_in.
   std::vector<std::string> with_nests(std::vector<std::string> paths) const {
     const auto n = paths.size();
     for (const auto& nest : o_.nested_in)
@@ -100,7 +100,7 @@ class planner {
     if (o_.time.column.empty()) problem("time.column", "the column needs a name");
     if (o_.time.from.empty() && o_.time.missing == on_missing_time::reject)
       problem("time.from",
-              "without a path each record would be refused; name one, or set time.missing to message_time");
+              "without a path every record would be rejected; add a path, or set time.missing to message_time");
     column_plan time;
     time.name = o_.time.column;
     time.type = column_type::time;
@@ -120,7 +120,7 @@ class planner {
     return false;
   }
 
-  // Ids and metrics; a column of the same name stands in for them.
+  // Add an id or a metric; an entry of `columns` with the same name replaces it.
   void add_named(const std::string& option, const std::string& name, bool is_id) {
     for (std::size_t i = 0; i < o_.columns.size(); ++i)
       if (o_.columns[i].name == name) return add_column(at_index("columns", i), o_.columns[i], is_id);
@@ -161,10 +161,10 @@ class planner {
     plan_.columns.push_back(std::move(c));
   }
 
-  // The default goes the way of any value: written as JSON, and read for the column.
+  // Convert the default as any other value: format it as JSON, then read it for the column.
   pl::cell default_cell(const std::string& option, const column_options& column, column_plan& c) {
     if (std::holds_alternative<std::monostate>(column.otherwise)) return pl::null_cell();
-    if (c.required) problem(option + ".default", "a required column never needs its default; take one of the two away");
+    if (c.required) problem(option + ".default", "a required column never uses its default; remove one of the two");
     std::string written;
     pl::append_json(written, scalar_cell(column.otherwise));
     text_arena arena;
@@ -177,7 +177,7 @@ class planner {
     pl::cell cell = pl::null_cell();
     std::string why;
     if (!scanner.value(value) || !read_field(value, c, {plan_.unit, plan_.zone, plan_.nul}, arena, cell, why))
-      problem(option + ".default", why.empty() ? "no value for a column" : why);
+      problem(option + ".default", why.empty() ? "not a valid value for a column" : why);
     return cell;
   }
   static pl::cell scalar_cell(const pl::scalar& s) {
@@ -191,7 +191,7 @@ class planner {
     plan_.fields = static_cast<std::uint16_t>(plan_.columns.size());
     for (const auto& [column, unit] : units_) {
       if (unit.second.from.empty()) problem(unit.first + ".from", "name the path of the unit");
-      if (unit.second.accept.empty()) problem(unit.first + ".accept", "name the units that are right");
+      if (unit.second.accept.empty()) problem(unit.first + ".accept", "name at least one accepted unit");
       plan_.columns[column].unit_field = plan_.fields;
       add_paths(unit.first + ".from", unit.second.from, plan_.fields++, false);
     }
@@ -236,7 +236,7 @@ class planner {
     if (plan_.has_extra)
       add_output_name("extra", o_.extra);
     else if (o_.invalid == on_invalid::extra)
-      problem("invalid", "'extra' keeps values in the column that the option extra turns off");
+      problem("invalid", "'extra' needs the column that the option 'extra: off' turns off");
   }
   void add_output_name(const std::string& option, const std::string& name) {
     if (name.empty()) problem(option, "the column needs a name");
@@ -252,7 +252,7 @@ class planner {
     plan_.max_id = o_.max_id.bytes;
     plan_.nul = o_.nul;
     plan_.tombstones = o_.tombstones;
-    constexpr std::size_t most = 10'000;  // columns and their units; targets count fields in 16 bits
+    constexpr std::size_t most = 10'000;  // columns and their units; a target stores the field in 16 bits
     if (plan_.fields > most) problem("columns", "more than 10,000 columns");
   }
 

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options, checked and made ready: what a record reader goes by. Immutable, so that it could be shared.
+// A plan is the checked and compiled form of the options, for record readers. It is immutable.
 #pragma once
 
-#include "json_scanner.hpp"
+#include "json.hpp"
 #include "options.hpp"
-#include "path_pattern.hpp"
 #include "path_tree.hpp"
 
 #include <pipeline/batch.hpp>
@@ -19,14 +18,14 @@
 
 namespace json_telemetry {
 
-// How one column gets its value.
+// Where one column gets its value from, and how it is checked.
 struct column_plan {
   std::string name;
   column_type type = column_type::floating;
   bool lenient = false;
   bool required = false;
   bool is_id = false;
-  bool may_go_to_extra = false;          // a value that doesn't fit
+  bool may_go_to_extra = false;          // keep a value that does not fit in extra
   pl::cell otherwise = pl::null_cell();  // its text is in plan::default_texts
   std::vector<std::string> from;         // paths, as written, by rank
   std::optional<std::uint16_t> unit_field;
@@ -36,7 +35,7 @@ struct column_plan {
 struct plan {
   static constexpr std::uint16_t time_field = 0;
 
-  // Field i is column i; behind the columns come the fields of their units.
+  // Field i is column i; the fields of the units follow those of the columns.
   std::vector<column_plan> columns;  // columns[0] is the time
   std::uint16_t fields = 0;
   path_tree tree;
@@ -60,13 +59,13 @@ struct plan {
   on_nul nul = on_nul::reject;
   on_tombstone tombstones = on_tombstone::reject;
 
-  std::deque<std::string> default_texts;  // a deque: cells point into them
+  std::deque<std::string> default_texts;  // a deque, because cells point into the strings
 };
 
-// Reports a mistake: option's path, message.
+// Called with the path of an option and the problem.
 using option_reporter = std::function<void(std::string_view, std::string_view)>;
 
-// All mistakes are reported, not the first alone; the plan is of use only where there were none.
+// Compile the options. Report all problems, not only the first. The plan is usable only if none was reported.
 [[nodiscard]] plan make_plan(const options& o, const option_reporter& report);
 
 }  // namespace json_telemetry

@@ -10,8 +10,8 @@
 
 namespace json_telemetry {
 
-// The rows of the batch that is being made, in the batch's own memory. Most messages are one row, arrays are many: the
-// columns grow.
+// row_store holds the rows of the batch under construction, in the memory of the batch. Columns grow on demand, because
+// a message with an array becomes several rows.
 class row_store {
  public:
   void begin(pl::batch_builder& memory, std::uint32_t columns, std::uint32_t expected_rows) {
@@ -24,13 +24,13 @@ class row_store {
   }
   [[nodiscard]] std::uint32_t rows() const noexcept { return rows_; }
 
-  // The row behind the last: cells to be written, then kept by commit. `source`: the row that it was made of.
+  // Make room for one row. Write its cells with at(), then keep it with commit(); `source` is its input row.
   void prepare() {
     if (rows_ == capacity_) grow();
   }
   [[nodiscard]] pl::cell& at(std::size_t column) noexcept { return columns_[column][rows_]; }
   void commit(pl::row_index source) noexcept { source_[rows_++] = source; }
-  // Takes back all rows from this one on.
+  // Remove this row and all that follow.
   void cut(std::uint32_t rows) noexcept { rows_ = rows; }
 
   [[nodiscard]] std::span<const pl::cell> column(std::size_t c) const noexcept { return {columns_[c], rows_}; }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "time_text.hpp"
 
+#include <array>
+#include <bit>
 #include <chrono>
 #include <limits>
 
@@ -8,13 +10,13 @@ namespace json_telemetry {
 
 namespace {
 
-constexpr std::string_view beyond_range = "outside of the years 1677 to 2262, which nanoseconds in 64 bits can hold";
+constexpr std::string_view beyond_range = "outside the years 1677 to 2262, the range of nanoseconds in 64 bits";
 constexpr std::string_view no_time = "not a time: expected ISO 8601 (2026-11-24T18:00:00Z) or a number";
 constexpr std::int64_t second_ns = 1'000'000'000;
 
 time_result failed(std::string_view problem) noexcept { return {0, problem, time_unit::automatic}; }
 
-// Decimal places between the unit and nanoseconds.
+// Return the decimal places between the unit and nanoseconds.
 constexpr std::int32_t places(time_unit unit) noexcept {
   switch (unit) {
     case time_unit::milliseconds:
@@ -28,14 +30,20 @@ constexpr std::int32_t places(time_unit unit) noexcept {
   }
 }
 
-// digits * 10^exponent, cut to an integer; nothing where it doesn't fit into 64 bits without a sign.
+constexpr auto powers_of_ten = [] {
+  std::array<std::uint64_t, decimal::max_digits + 1> all{1};
+  for (std::size_t i = 1; i < all.size(); ++i) all[i] = all[i - 1] * 10;
+  return all;
+}();
+
+// Return digits * 10^exponent, truncated to an integer; nothing if it does not fit into 64 bits without a sign.
 std::optional<std::uint64_t> scaled(std::uint64_t digits, std::int64_t exponent) noexcept {
   if (digits == 0) return 0;
   if (exponent < -decimal::max_digits) return 0;
   for (; exponent < 0; ++exponent) digits /= 10;
   if (exponent > decimal::max_digits) return std::nullopt;
-  for (; exponent > 0; --exponent)
-    if (__builtin_mul_overflow(digits, std::uint64_t{10}, &digits)) return std::nullopt;
+  if (exponent > 0 && __builtin_mul_overflow(digits, powers_of_ten[static_cast<std::size_t>(exponent)], &digits))
+    return std::nullopt;
   return digits;
 }
 
@@ -47,7 +55,7 @@ time_unit detected_unit(const decimal& number) noexcept {
   return time_unit::seconds;
 }
 
-// Walks along the text. All functions leave the place alone where nothing fits.
+// A cursor in the text. All functions leave the cursor unchanged if nothing matches.
 class reader {
  public:
   explicit reader(std::string_view text) noexcept : rest_(text) {}
@@ -69,7 +77,7 @@ class reader {
     while (n < rest_.size() && rest_[n] >= '0' && rest_[n] <= '9') ++n;
     return n;
   }
-  // Exactly n digits.
+  // Read exactly n digits.
   bool number(int n, int& to) noexcept {
     const auto count = static_cast<std::size_t>(n);
     if (rest_.size() < count) return false;
@@ -82,7 +90,7 @@ class reader {
     rest_.remove_prefix(count);
     return true;
   }
-  // Digits of a fraction of a second; those beyond nanoseconds are cut off.
+  // Read the digits of a fraction of a second, and discard digits beyond nanoseconds.
   std::int64_t fraction() noexcept {
     std::int64_t ns = 0;
     int taken = 0;
@@ -104,7 +112,7 @@ struct clock_time {
   std::int64_t ns = 0;
 };
 
-// +hh, +hhmm, +hh:mm; seconds east of UTC.
+// Read an offset such as +hh, +hhmm or +hh:mm, in seconds east of UTC.
 bool read_offset(reader& in, std::int32_t& to) noexcept {
   const bool west = in.next() == '-';
   int hours = 0, minutes = 0;
@@ -119,7 +127,7 @@ std::string_view read_date(reader& in, std::chrono::sys_days& to, bool& basic) n
   using namespace std::chrono;
   const auto digits = in.digits_ahead();
   if (in.next() == '+' || in.next() == '-' || (digits > 4 && digits != 8)) {
-    // Years of five digits and more, or before year 0: times they may be, but none that fit.
+    // Years with five or more digits, or before year 0, are out of range.
     in.skip_any("+-");
     return in.digits_ahead() >= 4 && in.digits_ahead() <= 6 ? beyond_range : no_time;
   }
@@ -130,7 +138,7 @@ std::string_view read_date(reader& in, std::chrono::sys_days& to, bool& basic) n
   if (!basic && !in.skip('-')) return no_time;
   if (!in.number(2, d)) return no_time;
   const year_month_day date{year{y}, month{static_cast<unsigned>(m)}, day{static_cast<unsigned>(d)}};
-  if (!date.ok()) return "no day of the calendar";
+  if (!date.ok()) return "not a valid date";
   if (y < 1677 || y > 2262) return beyond_range;
   to = date;
   return {};
@@ -148,17 +156,17 @@ std::string_view read_clock(reader& in, clock_time& to, bool basic) noexcept {
       }
     }
   } else {
-    return no_time;  // an hour alone is too little to be sure of
+    return no_time;  // an hour alone is ambiguous
   }
   const bool end_of_day = to.hour == 24 && to.minute == 0 && to.second == 0 && to.ns == 0;
-  if ((to.hour > 23 && !end_of_day) || to.minute > 59 || to.second > 60) return "no time of day";
+  if ((to.hour > 23 && !end_of_day) || to.minute > 59 || to.second > 60) return "not a valid time of day";
   return {};
 }
 
 std::string_view read_zone(reader& in, const zone_policy& zone, std::int32_t& offset) noexcept {
   in.skip(' ');
   if (in.done()) {
-    if (zone.reject) return "a time without a zone, which time.zone refuses";
+    if (zone.reject) return "a time without a zone, which time.zone rejects";
     offset = zone.offset_seconds;
     return {};
   }
@@ -169,15 +177,50 @@ std::string_view read_zone(reader& in, const zone_policy& zone, std::int32_t& of
 time_result combined(std::chrono::sys_days day, const clock_time& clock, std::int32_t offset) noexcept {
   const auto of_day = (clock.hour * 60 + clock.minute) * 60 + clock.second;
   const std::int64_t seconds = std::int64_t{day.time_since_epoch().count()} * 86'400 + of_day - offset;
-  // Leap seconds are at the end of a day of UTC, wherever the device is.
-  if (clock.second == 60 && seconds % 86'400 != 0) return failed("a second 60 that is no leap second (23:59:60 UTC)");
+  // Leap seconds are at the end of a UTC day, in any time zone.
+  if (clock.second == 60 && seconds % 86'400 != 0)
+    return failed("a second 60 that is not a leap second (23:59:60 UTC)");
   std::int64_t ns = 0;
-  // The fraction first, from below: the earliest second doesn't fit by itself, but its last nanoseconds do.
+  // Before 1970, count back from the next second: the start of the earliest second overflows, but its end does not.
   const bool early = seconds < 0;
   const auto part = early ? clock.ns - second_ns : clock.ns;
   if (__builtin_mul_overflow(early ? seconds + 1 : seconds, second_ns, &ns) || __builtin_add_overflow(ns, part, &ns))
     return failed(beyond_range);
   return {ns, {}, time_unit::iso8601};
+}
+
+// Read the form that most devices send: 2026-11-24T18:00:00Z, also with up to nine digits of a fraction. Return nothing for
+// every other form, and for unusual values, which `reader` handles.
+std::optional<std::int64_t> usual_form(std::string_view text) noexcept {
+  constexpr std::size_t seconds_end = 19;
+  if constexpr (std::endian::native != std::endian::little) return std::nullopt;
+  if (text.size() <= seconds_end || text.back() != 'Z' || text[10] != 'T') return std::nullopt;
+  const auto digits = [](std::uint64_t bytes) { return ((bytes + 0x7676767676767676) | bytes) & 0x8080808080808080; };
+  // Each digit becomes its value, and each separator 0.
+  const auto day = json::eight_bytes(text.data()) ^ 0x2D30302D30303030;         // 0000-00-
+  const auto clock = json::eight_bytes(text.data() + 11) ^ 0x30303A30303A3030;  // 00:00:00
+  const bool separated = (day & 0xFF0000FF00000000) == 0 && (clock & 0x0000FF0000FF0000) == 0;
+  const auto tens = static_cast<unsigned>(text[8] - '0'), ones = static_cast<unsigned>(text[9] - '0');
+  if (!separated || digits(day) != 0 || digits(clock) != 0 || tens > 9 || ones > 9) return std::nullopt;
+  const auto at = [](std::uint64_t bytes, unsigned i) { return static_cast<unsigned>(bytes >> 8 * i & 0xFF); };
+  const auto pair = [&](std::uint64_t bytes, unsigned i) { return at(bytes, i) * 10 + at(bytes, i + 1); };
+  const auto y = pair(day, 0) * 100 + pair(day, 2), month = pair(day, 5), d = tens * 10 + ones;
+  const auto hour = pair(clock, 0), minute = pair(clock, 3), second = pair(clock, 6);
+  std::uint64_t fraction = 0;
+  if (text[seconds_end] != 'Z' || text.size() != seconds_end + 1) {
+    const char* const first = text.data() + seconds_end + 1;
+    const char* const last = text.data() + text.size() - 1;
+    const auto count = static_cast<std::size_t>(last - first);
+    if (text[seconds_end] != '.' || count == 0 || count > 9) return std::nullopt;
+    if (json::take_digits(first, last, fraction) != last) return std::nullopt;
+    fraction *= powers_of_ten[9 - count];
+  }
+  const std::chrono::year_month_day date{std::chrono::year{static_cast<int>(y)}, std::chrono::month{month},
+                                         std::chrono::day{d}};
+  if (y < 1678 || y > 2261 || !date.ok() || hour > 23 || minute > 59 || second > 59) return std::nullopt;
+  const auto seconds = std::int64_t{std::chrono::sys_days{date}.time_since_epoch().count()} * 86'400 +
+                       (hour * 60 + minute) * 60 + second;
+  return seconds * second_ns + static_cast<std::int64_t>(fraction);
 }
 
 }  // namespace
@@ -192,7 +235,7 @@ std::optional<zone_policy> parse_zone_policy(std::string_view text) noexcept {
 }
 
 time_result time_of_number(const decimal& number, time_unit unit) noexcept {
-  if (unit == time_unit::iso8601) return failed("not a time in ISO 8601, which time.unit asks for");
+  if (unit == time_unit::iso8601) return failed("not a time in ISO 8601, which time.unit requires");
   if (unit == time_unit::automatic) unit = detected_unit(number);
   const auto magnitude = scaled(number.digits, std::int64_t{number.exponent} + places(unit));
   if (!magnitude || *magnitude > static_cast<std::uint64_t>(std::numeric_limits<std::int64_t>::max()))
@@ -202,6 +245,7 @@ time_result time_of_number(const decimal& number, time_unit unit) noexcept {
 }
 
 time_result time_of_iso8601(std::string_view text, const zone_policy& zone) noexcept {
+  if (const auto ns = usual_form(text)) return {*ns, {}, time_unit::iso8601};
   reader in(text);
   std::chrono::sys_days day{};
   clock_time clock;
@@ -214,7 +258,7 @@ time_result time_of_iso8601(std::string_view text, const zone_policy& zone) noex
   } else if (!in.done()) {
     return failed(no_time);
   } else if (zone.reject) {
-    return failed("a date without a zone, which time.zone refuses");
+    return failed("a date without a zone, which time.zone rejects");
   } else {
     offset = zone.offset_seconds;
   }
@@ -224,9 +268,10 @@ time_result time_of_iso8601(std::string_view text, const zone_policy& zone) noex
 time_result time_of_text(std::string_view text, time_unit unit, const zone_policy& zone) noexcept {
   if (text.empty()) return failed("an empty text, not a time");
   if (unit == time_unit::iso8601) return time_of_iso8601(text, zone);
+  if (unit == time_unit::automatic && text.back() == 'Z') return time_of_iso8601(text, zone);  // not a number
   if (const auto number = parse_decimal(text)) return time_of_number(*number, unit);
   if (unit == time_unit::automatic) return time_of_iso8601(text, zone);
-  return failed("not a number, which time.unit asks for");
+  return failed("not a number, which time.unit requires");
 }
 
 }  // namespace json_telemetry

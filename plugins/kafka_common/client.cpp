@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <pipeline/text.hpp>
+
 #include <kafka_common/client.hpp>
-#include <kafka_common/nearest.hpp>
 #include <kafka_common/security.hpp>
 #include <syslog.h>
 
@@ -24,7 +25,7 @@ bool rate_limit::allows(std::string_view key) {
 
 namespace {
 
-// Of a connection that could not be made; the first says what is wrong with the broker's certificate.
+// Log facilities of failed connections. librdkafka logs an invalid broker certificate under SSLCERTVRFY.
 bool is_of_a_certificate(std::string_view facility) { return facility == "SSLCERTVRFY"; }
 bool is_of_a_connection(std::string_view facility) {
   return facility == "FAIL" || facility == "ERROR" || is_of_a_certificate(facility);
@@ -37,19 +38,19 @@ void log_link::write(int syslog_level, std::string_view facility, std::string_vi
     const std::scoped_lock lock(mutex_);
     if (!ctx_) return;
     remember(facility, message);
-    // What librdkafka calls an error is a connection it will try again: a warning to whoever runs the pipeline.
-    // Nothing to act on: 'properties' that are for another kind of client than this one; a transactional id that is not free
-    // yet, and is tried again; a connection of which whoever awaits it speaks.
-    const bool told = awaited() && is_of_a_connection(facility);
-    if (told) (void)limit_.allows(facility);  // nor when it comes once more right after that
-    const bool quiet = told || facility == "CONFWARN" || facility == "GETPID";
+    // Log librdkafka's errors as warnings, because librdkafka retries failed connections. Use debug for messages that
+    // need no action: CONFWARN (properties of another client type), GETPID (a transactional id that is still in use;
+    // retried), and failures of a connection that a caller waits for and reports.
+    const bool reported = awaited() && is_of_a_connection(facility);
+    if (reported) (void)limit_.allows(facility);  // also suppress a repetition shortly afterwards
+    const bool quiet = reported || facility == "CONFWARN" || facility == "GETPID";
     const auto level = quiet                         ? pl::log_level::debug
                        : syslog_level <= LOG_WARNING ? pl::log_level::warn
                        : syslog_level <= LOG_NOTICE  ? pl::log_level::info
                                                      : pl::log_level::debug;
     if (!ctx_->logs(level) || (level == pl::log_level::warn && !limit_.allows(facility))) return;
     ctx_->log(level, "librdkafka: " + std::string(facility) + ": " + std::string(message));
-  } catch (...) {  // out of memory, in a thread of librdkafka's: there is nobody to tell
+  } catch (...) {  // out of memory on a librdkafka thread: nobody can handle it
   }
 }
 
@@ -57,13 +58,13 @@ void log_link::remember(std::string_view facility, std::string_view message) {
   if (is_of_a_certificate(facility))
     certificate_ = message;
   else if (facility == "FAIL" && (failure_.empty() || !awaited() || !advice_on(message).empty()))
-    failure_ = message;  // of several in a row the one that says what to do
+    failure_ = message;  // of several failures, keep one with a remedy
 }
 
-void log_link::awaited(bool by_somebody) noexcept {
+void log_link::awaited(bool by_caller) noexcept {
   const std::scoped_lock lock(mutex_);
   using clock = std::chrono::steady_clock;
-  awaited_until_ = by_somebody ? clock::time_point::max() : clock::time_point::min();
+  awaited_until_ = by_caller ? clock::time_point::max() : clock::time_point::min();
 }
 
 std::string log_link::last_failure() const {
@@ -89,24 +90,25 @@ pl::result<std::shared_ptr<client>> client::create(rd_kafka_type_t type, conf_pt
   std::array<char, 512> why{};
   made->handle_ = rd_kafka_new(type, conf.get(), why.data(), why.size());
   if (made->handle_ == nullptr)
-    return pl::fatal("librdkafka refuses the configuration: " + std::string(why.data()) + "; see 'properties'");
+    return pl::fatal("librdkafka rejects the configuration: " + std::string(why.data()) + "; see 'properties'");
   (void)conf.release();  // rd_kafka_new took it over
   return made;
 }
 
 client::~client() {
-  // Closing the group is the consumer's business, while it can still serve the rebalance; here nobody could.
+  // The consumer closes the group while it can still serve the rebalance; this destructor cannot.
   if (handle_ != nullptr) rd_kafka_destroy_flags(handle_, RD_KAFKA_DESTROY_F_NO_CONSUMER_CLOSE);
 }
 
-// "[thrd:x]: ssl://a:9092/bootstrap: SSL handshake failed: error:0A000086:SSL routines::why: more (after 5ms in ...)"
-std::string explained(std::string_view said) {
-  const auto advice = advice_on(said);
-  if (said.starts_with("[thrd:"))
-    if (const auto end = said.find("]: "); end != std::string_view::npos) said.remove_prefix(end + 3);
-  if (const auto scheme = said.find("://"); scheme < said.find(' ')) said.remove_prefix(scheme + 3);
-  said = said.substr(0, said.find(" (after "));
-  std::string text(said);
+// Input: "[thrd:x]: ssl://a:9092/bootstrap: SSL handshake failed: error:0A000086:SSL routines::why: more (after 5ms in
+// ...)"
+std::string explained(std::string_view message) {
+  const auto advice = advice_on(message);
+  if (message.starts_with("[thrd:"))
+    if (const auto end = message.find("]: "); end != std::string_view::npos) message.remove_prefix(end + 3);
+  if (const auto scheme = message.find("://"); scheme < message.find(' ')) message.remove_prefix(scheme + 3);
+  message = message.substr(0, message.find(" (after "));
+  std::string text(message);
   if (const auto first = text.find("/bootstrap: "); first != std::string::npos) text.erase(first, 10);
   if (const auto code = text.find("error:"); code != std::string::npos)
     if (const auto end = text.find("::", code); end != std::string::npos) text.erase(code, end + 2 - code);
@@ -117,7 +119,7 @@ namespace {
 
 log_link& log_of(rd_kafka_t* handle) { return static_cast<client*>(rd_kafka_opaque(handle))->log(); }
 
-// As long as somebody waits for the brokers.
+// Marks the log link as awaited for the lifetime of this object.
 class awaiting {
  public:
   explicit awaiting(rd_kafka_t* handle) : log_(log_of(handle)) { log_.awaited(true); }
@@ -129,13 +131,13 @@ class awaiting {
   log_link& log_;
 };
 
-using metadata_ptr = std::unique_ptr<const rd_kafka_metadata_t, freed_by<rd_kafka_metadata_destroy>>;
+using metadata_ptr = std::unique_ptr<const rd_kafka_metadata_t, pl::freed_by<rd_kafka_metadata_destroy>>;
 
 pl::failure unreachable(std::string_view brokers, rd_kafka_t* handle, rd_kafka_resp_err_t code) {
   const auto why = log_of(handle).last_failure();
   const auto advice = advice_on(why);
-  return pl::retry("no Kafka broker at " + std::string(brokers) +
-                   " answers: " + (why.empty() ? text_of(code) : explained(why)) +
+  return pl::retry("no response from any Kafka broker at " + std::string(brokers) + ": " +
+                   (why.empty() ? text_of(code) : explained(why)) +
                    (advice.empty() ? "; check the option 'brokers' and the network" : ""));
 }
 
@@ -160,7 +162,8 @@ pl::result<void> check_topic(rd_kafka_t* handle, std::string_view brokers, const
   if (fault != RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
     return pl::retry("topic '" + name + "' at " + std::string(brokers) + ": " + text_of(fault));
   return pl::retry("there is no topic '" + name + "' at " + std::string(brokers) +
-                   suggestion(name, existing_topics(handle, timeout_ms)) + " (create it, or correct the name)");
+                   pl::did_you_mean(name, existing_topics(handle, timeout_ms), "; ") +
+                   " (create it, or correct the name)");
 }
 
 }  // namespace

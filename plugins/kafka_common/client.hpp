@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One librdkafka client (a consumer or a producer) with its log, and questions about a cluster.
+// One librdkafka client (a consumer or a producer) with its log, and checks of the cluster.
 #pragma once
 
 #include <pipeline/context.hpp>
@@ -7,6 +7,7 @@
 
 #include <kafka_common/handles.hpp>
 
+#include <atomic>
 #include <chrono>
 #include <map>
 #include <memory>
@@ -19,7 +20,7 @@
 
 namespace kafka {
 
-// Lets a warning that would come again and again through at most once in `interval`, per key. Any thread.
+// Limits a repeated warning to one per `interval` and key. Thread-safe.
 class rate_limit {
  public:
   explicit rate_limit(std::chrono::steady_clock::duration interval) : interval_(interval) {}
@@ -31,17 +32,18 @@ class rate_limit {
   std::map<std::string, std::chrono::steady_clock::time_point, std::less<>> last_;
 };
 
-// librdkafka's threads log whenever they like, even after the component that asked for them is gone (a batch downstream
-// may keep the client alive). This stands between: silent once it is cut off.
+// The link from librdkafka's log to the host's log. librdkafka's threads may log even after the component is gone (a
+// batch downstream may keep the client alive); after cut() their messages are discarded.
 class log_link {
  public:
   explicit log_link(pl::context ctx) : ctx_(ctx) {}
   void write(int syslog_level, std::string_view facility, std::string_view message) noexcept;
   void cut() noexcept;
 
-  // While somebody waits for an answer, and will say himself why none came, connections that fail are no warnings.
-  void awaited(bool by_somebody) noexcept;
-  // Why the last connection failed, as librdkafka said it; empty where none did.
+  // While a caller waits for a response, connection failures are not logged as warnings: the caller reports the cause
+  // itself.
+  void awaited(bool by_caller) noexcept;
+  // Return the failure of the last connection as librdkafka logged it; empty if none failed.
   [[nodiscard]] std::string last_failure() const;
 
  private:
@@ -51,15 +53,15 @@ class log_link {
   mutable std::mutex mutex_;
   std::optional<pl::context> ctx_;
   rate_limit limit_{std::chrono::seconds(10)};
-  // A new client has been made to ask something; some connect before it is asked.
+  // A new client is created for a query, and may connect before the query starts.
   std::chrono::steady_clock::time_point awaited_until_ = std::chrono::steady_clock::now() + std::chrono::seconds(1);
   std::string failure_, certificate_;
 };
 
-// The handle. Shared by the component and by what it handed out (messages in batches); destroyed with the last of them.
+// Owns the librdkafka handle. The component and the messages in batches share it; the last owner destroys it.
 class client : public std::enable_shared_from_this<client> {
  public:
-  // Fails where librdkafka refuses the configuration as a whole.
+  // Fail if librdkafka rejects the configuration as a whole.
   static pl::result<std::shared_ptr<client>> create(rd_kafka_type_t type, conf_ptr conf, pl::context ctx);
   client(const client&) = delete;
   client& operator=(const client&) = delete;
@@ -68,14 +70,19 @@ class client : public std::enable_shared_from_this<client> {
   [[nodiscard]] rd_kafka_t* get() const noexcept { return handle_; }
   void cut_log() noexcept { log_.cut(); }
   [[nodiscard]] log_link& log() noexcept { return log_; }
-  // Something that the handle's callbacks use, until it is gone.
+  // Keep an object that the handle's callbacks use alive as long as the handle.
   void keep(std::shared_ptr<void> companion) { companion_ = std::move(companion); }
-  // A handle that can't be closed is left alone until the process ends, on purpose: to destroy it might never return.
+  // Leak a handle that cannot be closed until the process ends: destroying it might block forever.
   void abandon() { kept_for_ever_ = shared_from_this(); }
 
-  // What callbacks find in their `opaque`. librdkafka calls them from the owner's own calls only (the log apart).
+  // Set the object that callbacks get as `opaque`. librdkafka runs them only within the owner's calls (except the log
+  // callback). The owner must set null before it ends: a batch downstream may keep the client alive for longer.
   void set_owner(void* owner) noexcept { owner_ = owner; }
-  static void* owner_of(void* opaque) noexcept { return static_cast<client*>(opaque)->owner_; }
+  // Return null if the owner is gone: then a callback must do nothing.
+  template <class Owner>
+  static Owner* owner_of(void* opaque) noexcept {
+    return static_cast<Owner*>(static_cast<client*>(opaque)->owner_.load());
+  }
 
  private:
   explicit client(pl::context ctx) : log_(ctx) {}
@@ -85,14 +92,14 @@ class client : public std::enable_shared_from_this<client> {
   std::shared_ptr<void> companion_;
   std::shared_ptr<client> kept_for_ever_;
   log_link log_;
-  void* owner_ = nullptr;
+  std::atomic<void*> owner_{nullptr};
 };
 
-// What librdkafka says of a broker, short, and with what to do about it.
-[[nodiscard]] std::string explained(std::string_view librdkafka_says);
+// Shorten a librdkafka message about a broker and append the remedy.
+[[nodiscard]] std::string explained(std::string_view librdkafka_message);
 
-// Asks a broker whether `topics` exist. Retry: no broker answers, or a topic is not there (its message names the
-// nearest one that is).
+// Check that `topics` exist. Retry if no broker responds or a topic does not exist; the message then names the nearest
+// existing topic.
 [[nodiscard]] pl::result<void> check_topics(rd_kafka_t* handle, std::string_view brokers,
                                             std::span<const std::string> topics, std::chrono::milliseconds timeout);
 

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// librdkafka's objects, freed by themselves.
+// Owning pointers for librdkafka's objects.
 #pragma once
+
+#include <pipeline/freed_by.hpp>
 
 #include <librdkafka/rdkafka.h>
 
@@ -9,21 +11,13 @@
 
 namespace kafka {
 
-template <auto Free>
-struct freed_by {
-  template <class T>
-  void operator()(T* p) const noexcept {
-    Free(p);
-  }
-};
-
-using conf_ptr = std::unique_ptr<rd_kafka_conf_t, freed_by<rd_kafka_conf_destroy>>;
-using queue_ptr = std::unique_ptr<rd_kafka_queue_t, freed_by<rd_kafka_queue_destroy>>;
-using topic_ptr = std::unique_ptr<rd_kafka_topic_t, freed_by<rd_kafka_topic_destroy>>;
-using message_ptr = std::unique_ptr<rd_kafka_message_t, freed_by<rd_kafka_message_destroy>>;
-using error_ptr = std::unique_ptr<rd_kafka_error_t, freed_by<rd_kafka_error_destroy>>;
+using conf_ptr = std::unique_ptr<rd_kafka_conf_t, pl::freed_by<rd_kafka_conf_destroy>>;
+using queue_ptr = std::unique_ptr<rd_kafka_queue_t, pl::freed_by<rd_kafka_queue_destroy>>;
+using topic_ptr = std::unique_ptr<rd_kafka_topic_t, pl::freed_by<rd_kafka_topic_destroy>>;
+using message_ptr = std::unique_ptr<rd_kafka_message_t, pl::freed_by<rd_kafka_message_destroy>>;
+using error_ptr = std::unique_ptr<rd_kafka_error_t, pl::freed_by<rd_kafka_error_destroy>>;
 using partition_list_ptr =
-    std::unique_ptr<rd_kafka_topic_partition_list_t, freed_by<rd_kafka_topic_partition_list_destroy>>;
+    std::unique_ptr<rd_kafka_topic_partition_list_t, pl::freed_by<rd_kafka_topic_partition_list_destroy>>;
 
 [[nodiscard]] inline partition_list_ptr make_partition_list(int capacity = 8) {
   return partition_list_ptr(rd_kafka_topic_partition_list_new(capacity));

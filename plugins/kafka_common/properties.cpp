@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-#include <kafka_common/nearest.hpp>
+#include <pipeline/host_port.hpp>
+#include <pipeline/text.hpp>
+
 #include <kafka_common/properties.hpp>
 
 #include <algorithm>
@@ -23,8 +25,8 @@ std::string property_text(const pl::scalar& value) {
   return {};
 }
 
-// A dump of a configuration leaves aliases out (linger.ms is one); the table that librdkafka prints has them: a row for
-// each, "name | C/P | range | ...".
+// A dump of a configuration omits aliases such as linger.ms. The table that librdkafka prints has them, one per row:
+// "name | C/P | range | ...".
 std::vector<std::string> known_properties() {
   char* text = nullptr;
   std::size_t size = 0;
@@ -46,7 +48,7 @@ std::vector<std::string> known_properties() {
 properties::properties(pl::context ctx) : ctx_(ctx), conf_(rd_kafka_conf_new()) {}
 
 void properties::set(std::string_view name, std::string_view value) {
-  if (!try_set(name, value)) throw std::logic_error("librdkafka refuses '" + std::string(name) + "'");
+  if (!try_set(name, value)) throw std::logic_error("librdkafka rejects '" + std::string(name) + "'");
 }
 
 bool properties::try_set(std::string_view name, std::string_view value) {
@@ -64,7 +66,7 @@ bool properties::set_one(const std::string& name, const pl::scalar& value, std::
   const auto where = "properties." + name;
   const auto own = std::find_if(owned.begin(), owned.end(), [&](const auto& o) { return o.name == name; });
   if (own != owned.end()) {
-    ctx_.option_error(where, "'" + name + "' is not yours to set: " + std::string(own->why));
+    ctx_.option_error(where, "'" + name + "' cannot be set: " + std::string(own->why));
     return false;
   }
   std::array<char, 512> why{};
@@ -73,9 +75,9 @@ bool properties::set_one(const std::string& name, const pl::scalar& value, std::
   if (outcome == RD_KAFKA_CONF_OK) return true;
   if (outcome == RD_KAFKA_CONF_UNKNOWN)
     ctx_.option_error(where, "librdkafka " + std::string(rd_kafka_version_str()) + " has no property '" + name + "'" +
-                                 suggestion(name, known_properties()));
+                                 pl::did_you_mean(name, known_properties(), "; "));
   else
-    ctx_.option_error(where, "librdkafka refuses the value: " + std::string(why.data()));
+    ctx_.option_error(where, "librdkafka rejects the value: " + std::string(why.data()));
   return false;
 }
 
@@ -88,25 +90,16 @@ std::string properties::get(std::string_view name) const {
 
 namespace {
 
-// What is wrong with one "host:port", "[::1]:9092" or "PLAINTEXT://host:port"; empty: nothing.
+// Return the error in one "host:port", "[::1]:9092" or "PLAINTEXT://host:port"; empty if it is valid.
 std::string broker_fault(std::string_view broker) {
   const auto named = "'" + std::string(broker) + "'";
   if (const auto scheme = broker.find("://"); scheme != std::string_view::npos) broker.remove_prefix(scheme + 3);
   const auto colon = broker.rfind(':');
-  if (broker.empty() || colon == 0) return named + " has no host name; write host:port";
+  if (broker.empty() || colon == 0) return named + " has no host name; use host:port";
   if (colon == std::string_view::npos || broker.back() == ']') return {};  // librdkafka's default port: 9092
-  const auto port = broker.substr(colon + 1);
-  unsigned value = 0;
-  const auto [end, error] = std::from_chars(port.data(), port.data() + port.size(), value);
-  if (error != std::errc{} || end != port.data() + port.size() || value == 0 || value > 65535)
-    return "the port of " + named + " is no number between 1 and 65535";
+  if (pl::parse_port(broker.substr(colon + 1)).value_or(0) == 0)
+    return "the port of " + named + " is not a number between 1 and 65535";
   return {};
-}
-
-std::string_view trimmed(std::string_view text) {
-  while (!text.empty() && text.front() == ' ') text.remove_prefix(1);
-  while (!text.empty() && text.back() == ' ') text.remove_suffix(1);
-  return text;
 }
 
 }  // namespace
@@ -115,8 +108,8 @@ bool check_brokers(pl::context ctx, std::string_view brokers) {
   bool all_well = true;
   for (std::size_t from = 0; from <= brokers.size();) {
     const auto comma = std::min(brokers.find(',', from), brokers.size());
-    const auto broker = trimmed(brokers.substr(from, comma - from));
-    const auto fault = broker.empty() ? std::string("an empty address; write host:port, or host:port,host:port")
+    const auto broker = pl::trim(brokers.substr(from, comma - from), " ");
+    const auto fault = broker.empty() ? std::string("an address is empty; use host:port, or host:port,host:port")
                                       : broker_fault(broker);
     if (!fault.empty()) ctx.option_error("brokers", fault);
     all_well = all_well && fault.empty();
@@ -127,17 +120,18 @@ bool check_brokers(pl::context ctx, std::string_view brokers) {
 
 std::string topic_name_fault(std::string_view topic) {
   constexpr std::size_t longest = 249;  // Kafka's own limit
-  if (topic.empty()) return "the topic has no name";
-  if (topic.size() > longest) return "the topic's name is longer than 249 characters, which Kafka refuses";
-  if (topic == "." || topic == "..") return "Kafka allows no topic called '" + std::string(topic) + "'";
+  if (topic.empty()) return "the topic name is empty";
+  if (topic.size() > longest) return "the topic name is longer than 249 characters, Kafka's limit";
+  if (topic == "." || topic == "..") return "'" + std::string(topic) + "' is not a valid topic name in Kafka";
   const auto allowed = [](char c) {
     return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '.' || c == '_' ||
            c == '-';
   };
   const auto odd = std::find_if_not(topic.begin(), topic.end(), allowed);
   if (odd == topic.end()) return {};
-  return "'" + std::string(topic) + "' can't be a topic: Kafka allows letters, digits, '.', '_' and '-', not '" +
-         std::string(1, *odd) + "'";
+  return "'" + std::string(topic) +
+         "' is not a valid topic name: Kafka allows letters, digits, '.', '_' and '-', not '" + std::string(1, *odd) +
+         "'";
 }
 
 }  // namespace kafka

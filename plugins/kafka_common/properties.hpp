@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// librdkafka's configuration properties, as a map in the configuration file.
+// librdkafka's configuration properties, as given in a map in the configuration file.
 #pragma once
 
 #include <pipeline/context.hpp>
@@ -17,7 +17,7 @@ namespace kafka {
 
 using property_map = std::map<std::string, pl::scalar>;
 
-// A property that a component sets itself, and what to use in its place.
+// A property that a component sets itself, and the reason or the option to use instead.
 struct owned_property {
   std::string_view name;
   std::string_view why;  // "use the option 'group'"
@@ -25,22 +25,22 @@ struct owned_property {
 
 [[nodiscard]] std::string property_text(const pl::scalar& value);
 
-// Names that this librdkafka knows (of consumers and producers).
+// Return the property names that this librdkafka version supports (for consumers and producers).
 [[nodiscard]] std::vector<std::string> known_properties();
 
-// A configuration under construction. Mistakes of the user are reported at properties.<name>, all of them.
+// A librdkafka configuration under construction. Reports every error of the user under properties.<name>.
 class properties {
  public:
   explicit properties(pl::context ctx);
 
-  // A property of our own choosing; a wrong one is a mistake in our code and throws std::logic_error.
+  // Set a property of the plugin. An invalid one is a programming error and throws std::logic_error.
   void set(std::string_view name, std::string_view value);
-  // One that not every librdkafka has. False: it doesn't.
+  // Set a property that some librdkafka versions lack. Return false if this version lacks it.
   bool try_set(std::string_view name, std::string_view value);
-  // The user's, over ours. False: something was wrong, and has been reported.
+  // Set the user's properties, which override the plugin's. Return false if an error was reported.
   [[nodiscard]] bool set_all(const property_map& given, std::span<const owned_property> owned);
 
-  [[nodiscard]] std::string get(std::string_view name) const;  // empty where unset
+  [[nodiscard]] std::string get(std::string_view name) const;  // empty if unset
   [[nodiscard]] conf_ptr copy() const { return conf_ptr(rd_kafka_conf_dup(conf_.get())); }
 
  private:
@@ -50,9 +50,9 @@ class properties {
   conf_ptr conf_;
 };
 
-// Reports what is wrong with the option 'brokers' (a list of host:port, separated by commas). True: nothing.
+// Validate the option 'brokers' (a comma-separated list of host:port) and report errors. Return true if it is valid.
 [[nodiscard]] bool check_brokers(pl::context ctx, std::string_view brokers);
-// Why `topic` can't be a topic's name; empty: it can.
+// Return why `topic` is not a valid topic name; empty if it is valid.
 [[nodiscard]] std::string topic_name_fault(std::string_view topic);
 
 }  // namespace kafka

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
+#include <pipeline/tls.hpp>
+
 #include <kafka_common/security.hpp>
 #include <openssl/x509_vfy.h>
 #include <unistd.h>
@@ -14,25 +16,25 @@ namespace kafka {
 
 pl::option_table<tls_options> tls_options::table() {
   using o = tls_options;
-  return {
-      pl::option(&o::ca, "ca",
-                 "PEM file of the authorities that may have signed the brokers' certificates. Default: the system's.")
-          .example("/etc/ssl/kafka-ca.pem"),
-      pl::option(&o::cert, "cert", "PEM file of the client's own certificate, where the brokers ask for one."),
-      pl::option(&o::key, "key", "PEM file of the key of `cert`, if it isn't in the same file."),
-      pl::option(&o::key_password, "key_password", "Password of `key`.").secret(),
-      pl::option(&o::verify, "verify",
-                 "Whether the brokers must prove that they are the hosts they are called. Without it, anybody in "
-                 "between can read and change everything.")};
+  return {pl::option(&o::ca, "ca",
+                     "PEM file of the certificate authorities to trust for the brokers. Default: the system's.")
+              .example("/etc/ssl/kafka-ca.pem")
+              .file(),
+          pl::option(&o::cert, "cert", "PEM file of the client certificate, if the brokers require one.").file(),
+          pl::option(&o::key, "key", "PEM file of the private key of `cert`, if it is not in the same file.").file(),
+          pl::option(&o::key_password, "key_password", "Password of `key`.").secret(),
+          pl::option(&o::verify, "verify",
+                     "Whether to verify the brokers' certificates and host names. With false, the connection is not "
+                     "protected against interception and changes.")};
 }
 
 pl::option_table<sasl_options> sasl_options::table() {
   using o = sasl_options;
   return {pl::option(&o::mechanism, "mechanism",
-                     "How the password is proved. PLAIN sends it as it is: with `tls` only. Others than these: by "
-                     "'properties'."),
-          pl::option(&o::user, "user", "Name under which to log in.").required(),
-          pl::option(&o::password, "password", "Its password.")
+                     "SASL mechanism. PLAIN sends the password unencrypted and therefore requires `tls`. Set other "
+                     "mechanisms in 'properties'."),
+          pl::option(&o::user, "user", "User name.").required(),
+          pl::option(&o::password, "password", "Password of `user`.")
               .required()
               .secret()
               .example("\"${file:/run/secrets/kafka}\"")};
@@ -46,13 +48,13 @@ std::string_view name_of(sasl_mechanism m) {
   return {};
 }
 
-// Properties that say the same as an option, and would win over it without a word.
-bool said_twice(const property_map& given, std::string_view option, std::string_view beginning, pl::context ctx) {
+// Report properties that duplicate an option: they would silently override it.
+bool set_twice(const property_map& given, std::string_view option, std::string_view beginning, pl::context ctx) {
   bool twice = false;
   for (const auto& [name, value] : given) {
     if (!name.starts_with(beginning) && name != "security.protocol") continue;
     ctx.option_error("properties." + name,
-                     "'" + name + "' follows from the option '" + std::string(option) + "'; set one of the two");
+                     "'" + name + "' is set by the option '" + std::string(option) + "'; remove one of the two");
     twice = true;
   }
   return twice;
@@ -66,7 +68,8 @@ void set_tls(properties& to, const tls_options& tls) {
   set("ssl.certificate.location", tls.cert);
   set("ssl.key.location", tls.key.empty() ? tls.cert : tls.key);
   set("ssl.key.password", tls.key_password);
-  // Before 2.0 librdkafka looked at the signature alone.
+  to.set("ssl.cipher.suites", pl::tls_1_2_ciphers);
+  // librdkafka before 2.0 verified only the signature by default.
   to.set("ssl.endpoint.identification.algorithm", tls.verify ? "https" : "none");
   to.set("enable.ssl.certificate.verification", tls.verify ? "true" : "false");
 }
@@ -81,10 +84,10 @@ bool holds_a_key(const std::string& file) {
 
 bool set_security(properties& to, const std::optional<tls_options>& tls, const std::optional<sasl_options>& sasl,
                   const property_map& given, pl::context ctx) {
-  bool well = !(tls && said_twice(given, "tls", "ssl.", ctx));
-  well = !(sasl && said_twice(given, "sasl", "sasl.", ctx)) && well;
+  bool well = !(tls && set_twice(given, "tls", "ssl.", ctx));
+  well = !(sasl && set_twice(given, "sasl", "sasl.", ctx)) && well;
   if (tls && tls->cert.empty() && !tls->key.empty()) {
-    ctx.option_error("tls.key", "a key needs the certificate that it belongs to: name its file as 'cert'");
+    ctx.option_error("tls.key", "a key requires its certificate: set 'cert' to the certificate file");
     well = false;
   }
   if (sasl && (sasl->user.empty() || sasl->password.empty())) {
@@ -92,8 +95,7 @@ bool set_security(properties& to, const std::optional<tls_options>& tls, const s
     well = false;
   }
   if (sasl && !tls && sasl->mechanism == sasl_mechanism::plain) {
-    ctx.option_error("sasl.mechanism",
-                     "PLAIN sends the password as it is, for all to read; add 'tls', or use SCRAM-SHA-512");
+    ctx.option_error("sasl.mechanism", "PLAIN sends the password unencrypted; add 'tls', or use SCRAM-SHA-512");
     well = false;
   }
   if (!well) return false;
@@ -114,13 +116,13 @@ pl::result<void> check_files(const std::optional<tls_options>& tls) {
     if (!file->empty() && ::access(file->c_str(), R_OK) != 0)
       return pl::bad_option(option, "cannot read " + *file + ": " + std::generic_category().message(errno));
   if (!tls->cert.empty() && tls->key.empty() && !holds_a_key(tls->cert))
-    return pl::bad_option("tls.cert", "there is no key in " + tls->cert + "; name the file that holds it as 'key'");
+    return pl::bad_option("tls.cert", "no private key in " + tls->cert + "; set 'key' to the file that contains it");
   return {};
 }
 
 namespace {
 
-// librdkafka's certificate callback: it knows what OpenSSL found, and we put it into words.
+// The certificate callback of librdkafka: replaces the error code by OpenSSL's message.
 int on_certificate(rd_kafka_t*, const char*, std::int32_t, int* error, int, const char*, std::size_t, char* why,
                    std::size_t size, void*) {
   if (*error == X509_V_OK) return 1;
@@ -140,24 +142,25 @@ void explain_certificates(rd_kafka_conf_t* conf) {
   if (asked && std::string_view(verify.data()) == "true") rd_kafka_conf_set_ssl_cert_verify_cb(conf, on_certificate);
 }
 
-std::string advice_on(std::string_view said) {
-  if (has(said, "certificate has expired")) return "the broker's certificate has to be renewed";
-  if (has(said, "hostname mismatch") || has(said, "IP address mismatch"))
+std::string advice_on(std::string_view message) {
+  if (has(message, "certificate has expired")) return "renew the broker's certificate";
+  if (has(message, "hostname mismatch") || has(message, "IP address mismatch"))
     return "the broker's certificate is for another host than the one in 'brokers'";
-  if (has(said, "verification callback failed") || has(said, "certificate verify failed"))
-    return "is 'tls.ca' the authority that signed the broker's certificate?";
-  if (has(said, "certificate required") || has(said, "bad certificate") || has(said, "certificate unknown") ||
-      has(said, "unknown ca") || has(said, "handshake failure"))
-    return "the broker asks for a certificate that it trusts: set 'tls.cert' and 'tls.key'";
-  if (has(said, "wrong version number") || has(said, "unexpected eof") || has(said, "PLAINTEXT broker listener"))
-    return "does this port of the broker speak TLS?";
-  if (has(said, "security.protocol") || has(said, ": Disconnected") || has(said, "SSL broker listener"))
-    return "does this port of the broker want TLS ('tls') or a login ('sasl')?";
-  if (has(said, "SASL") || has(said, "invalid credentials")) {
-    const bool scram = has(said, "SCRAM");
+  if (has(message, "verification callback failed") || has(message, "certificate verify failed"))
+    return "check that 'tls.ca' is the authority that signed the broker's certificate";
+  if (has(message, "certificate required") || has(message, "bad certificate") || has(message, "certificate unknown") ||
+      has(message, "unknown ca") || has(message, "handshake failure"))
+    return "the broker requires a client certificate that it trusts: set 'tls.cert' and 'tls.key'";
+  if (has(message, "wrong version number") || has(message, "unexpected eof") ||
+      has(message, "PLAINTEXT broker listener"))
+    return "check that this port of the broker uses TLS";
+  if (has(message, "security.protocol") || has(message, ": Disconnected") || has(message, "SSL broker listener"))
+    return "check whether this port of the broker requires TLS ('tls') or a login ('sasl')";
+  if (has(message, "SASL") || has(message, "invalid credentials")) {
+    const bool scram = has(message, "SCRAM");
     if (scram && rd_kafka_version() < 0x020601ff)
       return "check 'sasl.user' and 'sasl.password'; librdkafka " + std::string(rd_kafka_version_str()) +
-             " can't log in to Kafka 4 by SCRAM (2.6.1 can): use PLAIN with 'tls', or certificates";
+             " cannot log in to Kafka 4 with SCRAM (2.6.1 can): use PLAIN with 'tls', or certificates";
     return "check 'sasl.user', 'sasl.password' and 'sasl.mechanism'";
   }
   return {};

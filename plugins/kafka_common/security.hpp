@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options `tls` and `sasl` of what speaks to Kafka.
+// The options `tls` and `sasl` of the Kafka plugins.
 #pragma once
 
 #include <pipeline/context.hpp>
@@ -39,7 +39,7 @@ struct sasl_options {
 
 template <class O>
 [[nodiscard]] pl::option_spec<O> tls_option(std::optional<tls_options> O::*member) {
-  return pl::option(member, "tls", "TLS to the brokers, and certificates for it; {} trusts the system's authorities.")
+  return pl::option(member, "tls", "Use TLS to the brokers; with {} the system's certificate authorities are trusted.")
       .example("{ca: /etc/ssl/kafka-ca.pem}");
 }
 template <class O>
@@ -48,19 +48,18 @@ template <class O>
       .example("{user: iot, password: '${file:/run/secrets/kafka}'}");
 }
 
-// Sets librdkafka's properties for these options. What does not fit together, or is set in `given` too, is reported; true:
-// nothing was wrong.
+// Set librdkafka's properties for these options. Report options that contradict each other or are also set in `given`;
+// return true if there were no errors.
 [[nodiscard]] bool set_security(properties& to, const std::optional<tls_options>& tls,
                                 const std::optional<sasl_options>& sasl, const property_map& given, pl::context ctx);
 
-// Whether the files of `tls` can be read, which is known on the machine that runs the pipeline only.
+// Check that the files of `tls` are readable. Only the machine that runs the pipeline can check this.
 [[nodiscard]] pl::result<void> check_files(const std::optional<tls_options>& tls);
 
-// What librdkafka says of a connection that failed, in words that help whoever wrote the configuration; empty where there is
-// nothing to add.
-[[nodiscard]] std::string advice_on(std::string_view librdkafka_says);
+// Return the remedy for a librdkafka message about a failed connection; empty if there is none.
+[[nodiscard]] std::string advice_on(std::string_view librdkafka_message);
 
-// Has librdkafka say what is wrong with a broker's certificate, rather than that something is.
+// Make librdkafka report the cause of a certificate error.
 void explain_certificates(rd_kafka_conf_t* conf);
 
 }  // namespace kafka

@@ -17,9 +17,9 @@ constexpr std::array owned_properties{
     owned_property{"message.timeout.ms", "use the option 'delivery_timeout'"},
     owned_property{"delivery.timeout.ms", "use the option 'delivery_timeout'"},
     owned_property{"transaction.timeout.ms", "use the option 'transaction_timeout'"},
-    owned_property{"transactional.id", "with 'delivery: exactly_once' the sink makes one for each stream"},
-    owned_property{"isolation.level", "the sink chooses it where it reads positions"},
-    owned_property{"delivery.report.only.error", "the sink waits for the report of each record"},
+    owned_property{"transactional.id", "with 'delivery: exactly_once' the sink sets one for each stream"},
+    owned_property{"isolation.level", "the sink sets it for reading positions"},
+    owned_property{"delivery.report.only.error", "the sink requires a report for each record"},
 };
 
 std::string milliseconds(std::chrono::nanoseconds d) {
@@ -39,7 +39,7 @@ void set_common(properties& to, const sink_options& options, pl::context ctx) {
   to.set("reconnect.backoff.max.ms", "2000");
 }
 
-// Over ours; checked when the sink was made.
+// Apply the user's settings over the plugin's. They were checked in the constructor of the sink.
 conf_ptr with_given(properties& to, const sink_options& options, pl::context ctx) {
   (void)set_security(to, options.tls, options.sasl, options.properties, ctx);
   (void)to.set_all(options.properties, owned_properties);
@@ -61,7 +61,7 @@ conf_ptr producer_conf(const sink_options& options, pl::context ctx, const std::
   set_common(to, options, ctx);
   to.set("enable.idempotence", "true");
   to.set("compression.codec", name_of(options.compression));
-  to.set("partitioner", "murmur2_random");  // as Java's clients: one key, one partition, whoever writes
+  to.set("partitioner", "murmur2_random");  // like Java clients: a key has the same partition for every producer
   to.set("linger.ms", "5");
   to.set("queue.buffering.max.messages", "1000000");
   constexpr std::uint64_t least = 4096, most = 2'000'000;
@@ -80,7 +80,7 @@ conf_ptr reader_conf(const sink_options& options, pl::context ctx) {
   set_common(to, options, ctx);
   to.set("isolation.level", "read_committed");
   to.set("enable.partition.eof", "true");
-  to.set("fetch.wait.max.ms", "10");  // the end of a partition is seen when a fetch comes back
+  to.set("fetch.wait.max.ms", "10");  // the end of a partition is detected when a fetch returns
   to.set("check.crcs", "true");
   return with_given(to, options, ctx);
 }

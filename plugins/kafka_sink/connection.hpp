@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What librdkafka is told, for each of the clients that the sink has.
+// The librdkafka configurations of the sink's clients.
 #pragma once
 
 #include "options.hpp"
@@ -15,15 +15,15 @@
 
 namespace kafka {
 
-// Reports what is wrong with brokers and properties. True: nothing.
+// Validate brokers and properties and report errors. Return true if there are none.
 [[nodiscard]] bool check_connection(const sink_options& options, pl::context ctx);
 
-// transactional_id empty: without transactions.
+// Return the configuration of a producer. An empty transactional_id means no transactions.
 [[nodiscard]] conf_ptr producer_conf(const sink_options& options, pl::context ctx,
                                      const std::string& transactional_id = {});
-// Reads what is committed alone.
+// Return the configuration of a consumer that reads only committed records.
 [[nodiscard]] conf_ptr reader_conf(const sink_options& options, pl::context ctx);
-// For questions to the cluster; sees the end of partitions as it is, with transactions that aren't finished.
+// Return the configuration of the client for queries, which sees the end of partitions including open transactions.
 [[nodiscard]] conf_ptr observer_conf(const sink_options& options, pl::context ctx);
 
 }  // namespace kafka

@@ -5,7 +5,7 @@
 
 namespace kafka {
 
-bool is_of_the_message(rd_kafka_resp_err_t code) noexcept {
+bool is_message_fault(rd_kafka_resp_err_t code) noexcept {
   return code == RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE || code == RD_KAFKA_RESP_ERR_INVALID_RECORD ||
          code == RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP;
 }
@@ -20,16 +20,16 @@ void delivery::send_all(producer& by) {
   for (std::size_t i = 0; i < rows_.size(); ++i) by.send(i, encode(i));
 }
 
-delivery::outcome delivery::sort_out(producer& by, const std::vector<undelivered>& failed, const trial& around) {
+delivery::outcome delivery::bisect(producer& by, const std::vector<undelivered>& failed, const trial& around) {
   outcome found;
-  sort_out(by, failed, around, found);
+  bisect(by, failed, around, found);
   return found;
 }
 
-void delivery::sort_out(producer& by, const std::vector<undelivered>& failed, const trial& around, outcome& to) {
+void delivery::bisect(producer& by, const std::vector<undelivered>& failed, const trial& around, outcome& to) {
   std::vector<std::size_t> again;
   for (const auto& f : failed) {
-    if (f.row != of_no_row && is_of_the_message(f.why))
+    if (f.row != of_no_row && is_message_fault(f.why))
       again.push_back(f.row);
     else
       to.unacknowledged.push_back(f);
@@ -48,10 +48,10 @@ void delivery::resend(producer& by, std::span<const std::size_t> rows, const tri
     for (const auto index : rows) by.send(index, encode(index));
     failed = by.finish();
   });
-  if (rows.size() == 1 && !failed.empty() && is_of_the_message(failed.front().why))
+  if (rows.size() == 1 && !failed.empty() && is_message_fault(failed.front().why))
     to.refused.push_back(failed.front());
   else
-    sort_out(by, failed, around, to);
+    bisect(by, failed, around, to);
 }
 
 void delivery::reject(const pl::context& to, const std::vector<undelivered>& refused, const std::string& topic) {
@@ -62,7 +62,7 @@ std::string delivery::explain(const undelivered& refused, const std::string& top
   const auto& encoded = encode(refused.row);
   const auto size = (encoded.value ? encoded.value->size() : 0) + (encoded.key ? encoded.key->size() : 0);
   if (refused.why != RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
-    return "the broker does not take the record into topic '" + topic + "': " + text_of(refused.why);
+    return "the broker rejects the record for topic '" + topic + "': " + text_of(refused.why);
   return "the record is too large for topic '" + topic + "' (" + std::to_string(size) +
          " bytes of key and value); raise the topic's max.message.bytes, and message.max.bytes in 'properties'";
 }

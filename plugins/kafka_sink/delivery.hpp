@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The rows of one write, or of one stream in it, on their way: sends them, and finds those that no broker will ever take.
+// The delivery of the rows of one write, or of one stream in it: sends them and finds those that brokers permanently
+// reject.
 #pragma once
 
 #include "encoder.hpp"
@@ -24,25 +25,25 @@ struct row_ref {
 
 class delivery {
  public:
-  // All of these must live as long.
+  // The arguments must outlive this object.
   delivery(encoder& with, const pl::batch_list& batches, std::span<const row_ref> rows)
       : encoder_(with), batches_(batches), rows_(rows) {}
 
-  // Without waiting.
+  // Queue all rows without waiting for acknowledgements.
   void send_all(producer& by);
 
   struct outcome {
-    std::vector<undelivered> refused, unacknowledged;  // never; perhaps later
+    std::vector<undelivered> refused, unacknowledged;  // refused: permanently; unacknowledged: retry
   };
-  // A broker refuses a whole set of records for one of them. Which it is shows when the set is sent again in halves.
-  // trial: runs what sends one part; to do something before and after.
+  // Bisect the failed rows to find those that the broker rejects: it rejects a whole set of records because of one.
+  // `trial` runs the function that sends one part, so that the caller can act before and after.
   using trial = std::function<void(const std::function<void()>& part)>;
-  outcome sort_out(producer& by, const std::vector<undelivered>& failed, const trial& around);
+  outcome bisect(producer& by, const std::vector<undelivered>& failed, const trial& around);
 
   void reject(const pl::context& to, const std::vector<undelivered>& refused, const std::string& topic);
 
  private:
-  void sort_out(producer& by, const std::vector<undelivered>& failed, const trial& around, outcome& to);
+  void bisect(producer& by, const std::vector<undelivered>& failed, const trial& around, outcome& to);
   void resend(producer& by, std::span<const std::size_t> rows, const trial& around, outcome& to);
   const encoded_row& encode(std::size_t index);
   [[nodiscard]] std::string explain(const undelivered& refused, const std::string& topic);
@@ -52,7 +53,7 @@ class delivery {
   std::span<const row_ref> rows_;
 };
 
-// A refusal of this one message, whatever is sent with it and whenever it is sent.
-[[nodiscard]] bool is_of_the_message(rd_kafka_resp_err_t code) noexcept;
+// Return whether the error is about the message itself, so that every retry of it fails.
+[[nodiscard]] bool is_message_fault(rd_kafka_resp_err_t code) noexcept;
 
 }  // namespace kafka

@@ -16,7 +16,7 @@ std::string columns_of(const pl_schema& schema) {
 
 pl::failure no_column(std::string option, std::string_view name, const pl_schema& schema) {
   return pl::bad_option(std::move(option),
-                        "no column '" + std::string(name) + "' comes in; there are " + columns_of(schema));
+                        "the input has no column '" + std::string(name) + "'; its columns are: " + columns_of(schema));
 }
 
 }  // namespace
@@ -24,7 +24,7 @@ pl::failure no_column(std::string option, std::string_view name, const pl_schema
 encoder::encoder(const sink_options& options, std::vector<std::pair<std::string, std::string>>& faults)
     : format_(options.format), time_(options.time) {
   if (options.key) {
-    auto parsed = pl::text_template::parse(*options.key);
+    auto parsed = record_key::parse(*options.key);
     if (parsed.ok())
       key_ = std::move(parsed).value();
     else
@@ -41,7 +41,7 @@ encoder::encoder(const sink_options& options, std::vector<std::pair<std::string,
 
 pl::result<void> encoder::bind(const pl_schema& schema) {
   if (schema_ == &schema) return {};
-  schema_ = nullptr;  // until all of it is bound
+  schema_ = nullptr;  // until all columns are bound
   if (key_)
     if (const auto missing = key_->bind(schema)) return no_column("key", *missing, schema);
   for (auto& h : headers_)
@@ -63,7 +63,7 @@ std::optional<std::string_view> encoder::value_of(pl::batch_view batch, pl::row_
     return value_text_;
   }
   const auto& cell = batch.at(*value_at_, row);
-  if (pl::is_null(cell)) return std::nullopt;  // a tombstone stays one
+  if (pl::is_null(cell)) return std::nullopt;  // becomes a tombstone
   if (pl::has_bytes(cell)) return cell.len == 0 ? std::string_view("") : pl::bytes_of(cell);
   pl::text_template::append_plain(value_text_, cell);
   return value_text_;
@@ -73,7 +73,6 @@ const encoded_row& encoder::encode(pl::batch_view batch, pl::row_index row) {
   constexpr std::int64_t ns = 1'000'000;
   row_.value = value_of(batch, row);
   if (key_) {
-    key_text_.clear();
     key_->render(key_text_, batch, row);
     row_.key = key_text_;
   }

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// What of a row goes into a message: value, key, headers, time.
+// Converts a row to a message: value, key, headers, time.
 #pragma once
 
 #include "options.hpp"
+#include "record_key.hpp"
 
 #include <pipeline/batch.hpp>
 #include <pipeline/result.hpp>
@@ -21,15 +22,15 @@ namespace kafka {
 struct encoded_row {
   std::optional<std::string_view> value, key;  // absent: null
   std::vector<std::pair<std::string_view, std::string_view>> headers;
-  std::int64_t time_ms = 0;  // 0: when it is sent
+  std::int64_t time_ms = 0;  // 0: the time of sending
 };
 
 class encoder {
  public:
-  // Options that don't parse are in `faults`: (option's path, message).
+  // Adds options that cannot be parsed to `faults`, as pairs of option path and message.
   encoder(const sink_options& options, std::vector<std::pair<std::string, std::string>>& faults);
 
-  // Looks up the columns; cheap while the schema stays the same.
+  // Look up the columns. Cheap while the schema stays the same.
   pl::result<void> bind(const pl_schema& schema);
   const encoded_row& encode(pl::batch_view batch, pl::row_index row);
 
@@ -37,17 +38,17 @@ class encoder {
   struct header {
     std::string name;
     pl::text_template value;
-    std::string text;  // of the row at hand
+    std::string text;  // of the current row
   };
   [[nodiscard]] std::optional<std::string_view> value_of(pl::batch_view batch, pl::row_index row);
 
   value_format format_;
-  std::optional<pl::text_template> key_;
+  std::optional<record_key> key_;
   std::vector<header> headers_;
   std::optional<std::string> time_;
   const pl_schema* schema_ = nullptr;
   std::optional<pl::column_index> value_at_, time_at_;
-  std::string value_text_, key_text_;  // kept for their memory
+  std::string value_text_, key_text_;  // reused to avoid allocations
   encoded_row row_;
 };
 

@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Exactly once: the records of a stream, what transforms remember of it, and its position, in one transaction of Kafka.
-//
-// Each stream has a transactional id. Whoever takes it over (init_transactions) finishes what its last holder had begun, and
-// shuts him out: from then on nobody else can move the stream's position, so one look at it, after the taking over, stands for
-// the compare-and-set of a database. A holder who was shut out takes the id back, looks, and finds out whether the stream was
-// claimed by another (another epoch) or not: a zombie can disturb its rightful owner, but neither stop nor outdo it.
-// docs/decisions/0008-exactly-once-into-kafka.md has the reasons.
+// Writes the records of a stream, the state of transforms and the position in one transaction (exactly once). Taking
+// over a stream's transactional id ends its previous holder's transaction and fences the holder; reading the position
+// after that is equivalent to a compare-and-set. See docs/decisions/0008-exactly-once-into-kafka.md.
 #pragma once
 
 #include "delivery.hpp"
@@ -27,22 +23,22 @@
 
 namespace kafka {
 
-// What one write brings of one stream.
+// The part of one write that belongs to one stream.
 struct stream_share {
   pl::stream_move move;
   std::vector<row_ref> rows;
-  std::vector<const pl_change*> changes;  // in their order: the last of a key counts
+  std::vector<const pl_state_change*> changes;  // in order: the last change of a key applies
 };
 
-// A producer that holds a stream's transactional id, and where the stream stood when it was taken over.
+// A producer that holds a stream's transactional id, and the position of the stream at the takeover.
 struct holder {
   std::unique_ptr<producer> by;
   topic_ptr positions;
-  standing at;
+  stream_position at;
   std::chrono::steady_clock::time_point used = std::chrono::steady_clock::now();
 };
 
-// Takes a stream over. `log` is asked where it stands after that.
+// Take over a stream, then read its position from `log`.
 [[nodiscard]] pl::result<holder> take_over(const stream_id& of, const sink_options& options, pl::context ctx,
                                            position_log& log);
 
@@ -50,17 +46,17 @@ class exact_writer {
  public:
   exact_writer(const sink_options& options, pl::context ctx) : options_(options), ctx_(ctx), log_(options, ctx) {}
 
-  // Writes what one write brings, a transaction for each stream, all at once. token: of the write, the same for all its tries;
-  // what an earlier try has written is found out, and not written again. Failures, of the first stream that has one: retry;
-  // fenced; rejected, after the rows were named: then nothing of that stream is written.
+  // Write all shares in parallel, one transaction for each stream. `token` identifies the write over all its attempts,
+  // so an attempt that was already committed is not written again. Return the failure of the first stream that has
+  // one: retry; fenced; or rejected, after rejecting its rows, in which case nothing of that stream is written.
   pl::result<void> write(std::span<const stream_share> shares, std::uint64_t token, encoder& with,
                          const pl::batch_list& batches);
-  // Streams that nothing was written of for long have gone to another host: their producers go.
-  void let_go_of_idle();
+  // Destroy producers of streams that had no write for a long time: another host probably owns these streams.
+  void drop_idle_holders();
   void stop() { holders_.clear(); }
 
  private:
-  // A stream's transaction, from its beginning to its end.
+  // The transaction of one stream.
   struct transaction {
     const stream_share* share;
     stream_id of;
@@ -76,7 +72,7 @@ class exact_writer {
   pl::result<void> conclude(transaction& t, std::uint64_t token);
   pl::result<holder*> held(const stream_id& of, const pl::stream_move& move);
   pl::failure refuse(transaction& t);
-  pl::failure given_up(holder& by, std::string why) const;
+  pl::failure abort_transaction(holder& by, std::string why) const;
   [[nodiscard]] stream_id id_of(const pl::stream_move& m) const;
 
   const sink_options& options_;
@@ -85,16 +81,19 @@ class exact_writer {
   std::map<stream_id, holder> holders_;
 };
 
-// The sink's "store/1".
-class position_book {
+// Implements the "position_store/1" extension of the sink.
+class topic_position_store {
  public:
-  position_book(const sink_options& options, pl::context ctx) : options_(options), ctx_(ctx), log_(options, ctx) {}
-  pl::result<standing> position(const stream_id& of) { return log_.glance(of); }
-  pl::result<bool> claim(const stream_id& of, pl_position seen, pl_position wanted, const pl_mark& mark);
+  topic_position_store(const sink_options& options, pl::context ctx)
+      : options_(options), ctx_(ctx), log_(options, ctx) {}
+  pl::result<stream_position> position(const stream_id& of) { return log_.read_committed(of); }
+  pl::result<bool> claim(const stream_id& of, pl_position seen, pl_position wanted,
+                         const pl_state_watermark& watermark);
   pl::result<position_log::entries> state_of(const stream_id& of) { return log_.state_of(of); }
+  pl::result<std::set<std::string>> streams(const stream_id& of_source) { return log_.streams(of_source); }
 
  private:
-  pl::result<bool> mark_applies(const stream_id& of, const pl_mark& mark);
+  pl::result<bool> watermark_applies(const stream_id& of, const pl_state_watermark& watermark);
 
   const sink_options& options_;
   pl::context ctx_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The positions topic, as it is read: where streams stand, and what transforms remember of them. One thread.
+// Reads the positions topic: the positions of streams and the state of transforms. Single-threaded.
 #pragma once
 
 #include "options.hpp"
@@ -17,6 +17,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -30,24 +31,29 @@ class position_log {
   position_log& operator=(const position_log&) = delete;
   ~position_log();
 
-  // What is committed. Another producer's open transaction in the same partition may hide the newest of it.
-  pl::result<standing> glance(const stream_id& of);
-  // Nothing is hidden: waits, for a moment, until all transactions are finished that had begun when it was called. So, of a
-  // stream whose transactional id was taken over before, it is the last word.
-  pl::result<standing> look(const stream_id& of);
-  using entries = std::map<std::pair<std::string, std::string>, std::string>;  // by node and key
+  // Return the committed position. An open transaction of another producer in the same partition may hide the newest
+  // one.
+  pl::result<stream_position> read_committed(const stream_id& of);
+  // Return the newest position. Wait, with a time-out, until all transactions that were open at the call are finished.
+  // After a takeover of the stream's transactional id the result is final.
+  pl::result<stream_position> read_latest(const stream_id& of);
+  using entries = std::map<std::pair<std::string, std::string>, std::string>;  // indexed by node and key
   pl::result<entries> state_of(const stream_id& of);
+  // Return the streams with a position or state. of_source: without a stream. Creates no topic.
+  pl::result<std::set<std::string>> streams(const stream_id& of_source);
 
  private:
   using take = std::function<void(std::string_view key, std::optional<std::string_view> value)>;
 
   pl::result<void> open();
+  pl::result<void> connect();
+  pl::result<bool> topic_exists();
   pl::result<void> make_topic();
   pl::result<void> wait_for_topic();
   pl::result<void> check_cleanup();
-  pl::result<std::optional<standing>> last_standing(const stream_id& of, std::int64_t from,
-                                                    std::optional<std::int64_t> until);
-  pl::result<standing> find(const stream_id& of, std::optional<std::int64_t> until);
+  pl::result<std::optional<stream_position>> last_position(const stream_id& of, std::int64_t from,
+                                                           std::optional<std::int64_t> until);
+  pl::result<stream_position> find(const stream_id& of, std::optional<std::int64_t> until);
   pl::result<std::int64_t> end_of(std::int32_t partition);
   pl::result<void> scan(std::int32_t partition, std::int64_t from, std::optional<std::int64_t> until, const take& each);
   pl::result<void> read_on(std::int32_t partition, std::optional<std::int64_t> until, const take& each);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "position_record.hpp"
 
+#include <pipeline/hash.hpp>
+
 #include <array>
 #include <charconv>
 #include <initializer_list>
@@ -45,13 +47,6 @@ std::string name_of(std::string_view written) {
   return name;
 }
 
-// FNV-1a, 32 bits: it is written down nowhere but in where records lie, and so must never change.
-std::uint32_t hash(std::string_view text) {
-  std::uint32_t h = 2166136261U;
-  for (const char c : text) h = (h ^ static_cast<unsigned char>(c)) * 16777619U;
-  return h;
-}
-
 }  // namespace
 
 std::string position_key(const stream_id& of) {
@@ -75,13 +70,23 @@ std::optional<std::pair<std::string, std::string>> entry_of(const stream_id& of,
   return std::pair{name_of(key.substr(0, end)), std::string(key.substr(end + 1))};
 }
 
-std::string text_of(const standing& at) {
+std::optional<std::string> stream_of(const stream_id& of_source, std::string_view key) {
+  for (const auto* kind : {"position", "state"}) {
+    const auto prefix = joined({kind, of_source.pipeline, of_source.sink, of_source.source}) + separator;
+    if (!key.starts_with(prefix)) continue;
+    key.remove_prefix(prefix.size());
+    return name_of(key.substr(0, key.find(separator)));
+  }
+  return std::nullopt;
+}
+
+std::string text_of(const stream_position& at) {
   return "{\"next\":" + std::to_string(at.next) + ",\"epoch\":" + std::to_string(at.epoch) +
          ",\"token\":" + std::to_string(at.token) + '}';
 }
 
-std::optional<standing> standing_of(std::string_view text) {
-  standing at;
+std::optional<stream_position> parse_position(std::string_view text) {
+  stream_position at;
   const auto take = [&](std::string_view before, std::uint64_t& number) {
     if (!text.starts_with(before)) return false;
     text.remove_prefix(before.size());
@@ -97,11 +102,12 @@ std::optional<standing> standing_of(std::string_view text) {
 
 std::int32_t partition_of(const stream_id& of) {
   const std::string_view stream(of.stream);
-  const auto digits = stream.find_last_not_of("0123456789") + 1;  // npos + 1 is 0: nothing but digits
+  const auto digits = stream.find_last_not_of("0123456789") + 1;  // npos + 1 is 0: only digits
   std::uint32_t number = 0;
   std::from_chars(stream.data() + digits, stream.data() + stream.size(),
-                  number);  // 0 where it is no number, or a huge one
-  const auto family = hash(joined({of.pipeline, of.sink, of.source, stream.substr(0, digits)}));
+                  number);  // 0 if there is no number, or it is too large
+  // The location of stored records depends on this hash, so it must never change.
+  const auto family = pl::fnv1a_32(joined({of.pipeline, of.sink, of.source, stream.substr(0, digits)}));
   constexpr auto spread = static_cast<std::uint32_t>(positions_partitions);
   return static_cast<std::int32_t>((family % spread + number % spread) % spread);
 }

@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// How positions and state lie in the positions topic, which is compacted: the last record of a key counts.
+// The record format of the positions topic, which is compacted: the last record of a key is valid.
 //
 //   key   = "position" NL stream                  value = {"next":17,"epoch":3,"token":42}
-//   key   = "state" NL stream NL node NL key      value = the transform's bytes; null: gone
+//   key   = "state" NL stream NL node NL key      value = the transform's bytes; null: deleted
 //   stream = pipeline NL sink NL source NL stream
 //
-// NL is a line feed; where a name has one, or a backslash, a backslash stands before it (and 'n' for the line feed). A key of
-// a transform comes last, and is left as it is.
+// NL is a line feed. In a name, a line feed is written as \n and a backslash as \\. A transform's key comes last and is
+// not escaped.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +18,7 @@
 
 namespace kafka {
 
-// A stream of one source, as one sink knows it.
+// Identifies a stream of one source in one sink.
 struct stream_id {
   std::string pipeline, sink, source, stream;
   bool operator<(const stream_id& o) const {
@@ -26,25 +26,29 @@ struct stream_id {
   }
 };
 
-// Where a stream stands. token: of the transaction that brought it there; 0: a claim did.
-struct standing {
+// The position of a stream. token: identifies the transaction that wrote it; 0 if a claim wrote it.
+struct stream_position {
   std::uint64_t next = 0, epoch = 0, token = 0;
-  bool operator==(const standing&) const = default;
+  bool operator==(const stream_position&) const = default;
 };
 
-// Streams are spread over so many partitions, whatever the topic has beyond: a stream must never move.
+// Number of partitions that streams are distributed over, even if the topic has more: the partition of a stream must
+// never change.
 constexpr std::int32_t positions_partitions = 16;
 
 [[nodiscard]] std::string position_key(const stream_id& of);
 [[nodiscard]] std::string state_key(const stream_id& of, std::string_view node, std::string_view key);
-// Node and key of a state_key of this stream; nothing: it is none.
+// Return the node and key of a state_key of this stream; nullopt if the key is not one.
 [[nodiscard]] std::optional<std::pair<std::string, std::string>> entry_of(const stream_id& of, std::string_view key);
 
-[[nodiscard]] std::string text_of(const standing& at);
-[[nodiscard]] std::optional<standing> standing_of(std::string_view text);
+// Return the stream of a position_key or state_key of this pipeline, sink and source; nullopt if the key is not one.
+[[nodiscard]] std::optional<std::string> stream_of(const stream_id& of_source, std::string_view key);
 
-// Streams that are numbered ("topic/0", "topic/1") are in partitions of their own as far as there are enough: an unfinished
-// transaction hides what comes after it in a partition, which is nobody else's then.
+[[nodiscard]] std::string text_of(const stream_position& at);
+[[nodiscard]] std::optional<stream_position> parse_position(std::string_view text);
+
+// Return the partition of a stream. Numbered streams ("topic/0", "topic/1") get different partitions as far as
+// possible: an unfinished transaction hides the records after it in its partition, which then affects no other stream.
 [[nodiscard]] std::int32_t partition_of(const stream_id& of);
 
 [[nodiscard]] std::string transactional_id(const stream_id& of);

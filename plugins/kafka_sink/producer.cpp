@@ -7,7 +7,7 @@ namespace kafka {
 
 namespace {
 
-producer& owner(void* opaque) { return *static_cast<producer*>(client::owner_of(opaque)); }
+producer* owner(void* opaque) { return client::owner_of<producer>(opaque); }
 
 rd_kafka_vu_t bytes(rd_kafka_vtype_t kind, const std::optional<std::string_view>& of) {
   rd_kafka_vu_t part{};
@@ -20,7 +20,7 @@ rd_kafka_vu_t bytes(rd_kafka_vtype_t kind, const std::optional<std::string_view>
 rd_kafka_vu_t header(std::string_view name, std::string_view value) {
   rd_kafka_vu_t part{};
   part.vtype = RD_KAFKA_VTYPE_HEADER;
-  part.u.header.name = name.data();  // a std::string's: it ends with a NUL
+  part.u.header.name = name.data();  // from a std::string: ends with NUL
   part.u.header.val = value.data();
   part.u.header.size = static_cast<ssize_t>(value.size());
   return part;
@@ -44,27 +44,37 @@ producer::producer(std::shared_ptr<client> with, topic_ptr topic, pl::context ct
     : client_(std::move(with)), topic_(std::move(topic)), ctx_(ctx) {}
 
 producer::~producer() {
-  // Nothing is under way unless a write was cut short by an exception: then the host writes those rows again.
+  // Messages are in flight only if an exception ended a write. In that case the host writes those rows again.
   rd_kafka_purge(client_->get(), RD_KAFKA_PURGE_F_QUEUE | RD_KAFKA_PURGE_F_INFLIGHT | RD_KAFKA_PURGE_F_NON_BLOCKING);
+  client_->set_owner(nullptr);  // the reports of purged messages concern nobody
   topic_.reset();
   client_->cut_log();
 }
 
 bool producer::broken() const noexcept {
-  return condemned_ || rd_kafka_fatal_error(client_->get(), nullptr, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
+  return marked_broken_ || rd_kafka_fatal_error(client_->get(), nullptr, 0) != RD_KAFKA_RESP_ERR_NO_ERROR;
 }
 
 void producer::on_delivery(rd_kafka_t*, const rd_kafka_message_t* message, void* opaque) {
-  auto& self = owner(opaque);
-  --self.under_way_;
-  if (message->err != RD_KAFKA_RESP_ERR_NO_ERROR)
-    self.failed_.push_back({reinterpret_cast<std::size_t>(message->_private), message->err});
+  auto* self = owner(opaque);
+  if (self == nullptr) return;
+  --self->under_way_;
+  if (message->err == RD_KAFKA_RESP_ERR_NO_ERROR) return;
+  try {
+    self->failed_.push_back({reinterpret_cast<std::size_t>(message->_private), message->err});
+  } catch (...) {  // no exception may propagate through librdkafka's frames
+    self->reports_lost_ = true;
+  }
 }
 
 void producer::on_error(rd_kafka_t*, int code, const char* reason, void* opaque) {
-  auto& self = owner(opaque);
+  auto* self = owner(opaque);
+  if (self == nullptr) return;
   const auto error = static_cast<rd_kafka_resp_err_t>(code);
-  if (self.warnings_.allows(rd_kafka_err2name(error))) self.ctx_.warn(text_of(error) + ": " + reason);
+  try {
+    if (self->warnings_.allows(rd_kafka_err2name(error))) self->ctx_.warn(text_of(error) + ": " + reason);
+  } catch (...) {  // no exception may propagate through librdkafka's frames; the next error is logged
+  }
 }
 
 rd_kafka_vu_t& producer::add(rd_kafka_vtype_t kind) {
@@ -96,20 +106,22 @@ void producer::send(rd_kafka_topic_t* topic, std::int32_t partition, std::string
 void producer::push(std::size_t row) {
   constexpr int wait_ms = 20;
   add(RD_KAFKA_VTYPE_MSGFLAGS).u.i = RD_KAFKA_MSG_F_COPY;
-  add(RD_KAFKA_VTYPE_OPAQUE).u.ptr = reinterpret_cast<void*>(row);  // NOLINT(performance-no-int-to-ptr): never followed
+  add(RD_KAFKA_VTYPE_OPAQUE).u.ptr = reinterpret_cast<void*>(row);  // NOLINT(performance-no-int-to-ptr): a row number
   while (true) {
     const error_ptr error(rd_kafka_produceva(client_->get(), parts_.data(), parts_.size()));
     const auto code = error ? rd_kafka_error_code(error.get()) : RD_KAFKA_RESP_ERR_NO_ERROR;
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) return void(++under_way_);
     if (code != RD_KAFKA_RESP_ERR__QUEUE_FULL) return failed_.push_back({row, code});
-    rd_kafka_poll(client_->get(), wait_ms);  // bounded: what is under way arrives or times out
+    rd_kafka_poll(client_->get(), wait_ms);  // bounded: messages in flight are delivered or time out
   }
 }
 
 std::vector<undelivered> producer::finish() {
   constexpr int wait_ms = 1000;
-  // Flushing sends at once what would linger; it returns early where nothing is left.
+  // Flushing sends without lingering, and returns early when the queue is empty.
   while (under_way_ > 0) rd_kafka_flush(client_->get(), wait_ms);
+  // Out of memory while a failure was noted: report one, so that the whole write is repeated.
+  if (std::exchange(reports_lost_, false)) failed_.push_back({of_no_row, RD_KAFKA_RESP_ERR__FAIL});
   return std::exchange(failed_, {});
 }
 
@@ -130,20 +142,23 @@ pl::result<void> producer::take_over(std::chrono::milliseconds timeout) {
   if (!error) return {};
   std::string why = rd_kafka_error_string(error.get());
   if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_TRANSACTIONAL_ID_AUTHORIZATION_FAILED)
-    why += "; give the user of 'brokers' WRITE and DESCRIBE on transactional ids that begin with pipeline-host/";
+    why += "; grant the user WRITE and DESCRIBE on transactional ids that begin with pipeline-host/";
   if (rd_kafka_error_code(error.get()) == RD_KAFKA_RESP_ERR_INVALID_TRANSACTION_TIMEOUT)
-    why += "; 'transaction_timeout' is beyond the brokers' transaction.max.timeout.ms";
+    why += "; 'transaction_timeout' is larger than the brokers' transaction.max.timeout.ms";
   return pl::retry(why);
 }
 
-pl::result<void> producer::begin() { return outcome_of(rd_kafka_begin_transaction(client_->get()), "beginning"); }
+pl::result<void> producer::begin() {
+  return outcome_of(rd_kafka_begin_transaction(client_->get()), "begin transaction");
+}
 
 pl::result<void> producer::commit(std::chrono::milliseconds timeout) {
-  return outcome_of(rd_kafka_commit_transaction(client_->get(), static_cast<int>(timeout.count())), "committing");
+  return outcome_of(rd_kafka_commit_transaction(client_->get(), static_cast<int>(timeout.count())),
+                    "commit transaction");
 }
 
 pl::result<void> producer::abort(std::chrono::milliseconds timeout) {
-  return outcome_of(rd_kafka_abort_transaction(client_->get(), static_cast<int>(timeout.count())), "giving up");
+  return outcome_of(rd_kafka_abort_transaction(client_->get(), static_cast<int>(timeout.count())), "abort transaction");
 }
 
 }  // namespace kafka

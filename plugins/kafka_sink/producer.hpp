@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Sends messages to a topic, in transactions where it has a transactional id, and knows what became of each.
+// A producer for one topic, with transactions if it has a transactional id. Reports the delivery of each message.
 #pragma once
 
 #include "encoder.hpp"
@@ -22,9 +22,9 @@ namespace kafka {
 
 constexpr auto of_no_row = static_cast<std::size_t>(-1);
 
-// A message that did not arrive.
+// A message that was not delivered.
 struct undelivered {
-  std::size_t row;  // as given to send; of_no_row
+  std::size_t row;  // as passed to send; of_no_row for position and state records
   rd_kafka_resp_err_t why;
 };
 
@@ -35,17 +35,18 @@ class producer {
   producer& operator=(const producer&) = delete;
   ~producer();
 
-  // Hands one message over; what it points to is copied. Waits for room.
+  // Queue one message, which is copied. Blocks while the queue is full.
   void send(std::size_t row, const encoded_row& message);
-  // Of another topic, into a partition of it. value absent: a tombstone.
+  // Queue a message for a partition of another topic. An absent value is a tombstone.
   void send(rd_kafka_topic_t* topic, std::int32_t partition, std::string_view key,
             std::optional<std::string_view> value);
-  // Waits until all messages are acknowledged or have failed, and says which failed. Bounded by their time-out.
+  // Wait until all messages are acknowledged or have failed, and return those that failed. Bounded by the message
+  // time-out.
   std::vector<undelivered> finish();
 
-  // Transactions. take_over: finishes what another producer of the same transactional id has begun, and shuts it out.
-  // Failures of these are `retry`; abort after one of commit. A producer that is broken() then has to be made anew, and what
-  // became of its transaction is to be looked up.
+  // take_over finishes the transaction of another producer with the same transactional id and fences that producer.
+  // The transaction functions fail with `retry`; call abort after a failed commit. A producer that is broken() must be
+  // replaced, and the outcome of its transaction read from the topic.
   pl::result<void> take_over(std::chrono::milliseconds timeout);
   pl::result<void> begin();
   pl::result<void> commit(std::chrono::milliseconds timeout);
@@ -55,9 +56,9 @@ class producer {
     return topic_ptr(rd_kafka_topic_new(client_->get(), name.c_str(), nullptr));
   }
   [[nodiscard]] rd_kafka_t* handle() const noexcept { return client_->get(); }
-  // It can't vouch for the order any more, or was shut out by another of its transactional id: it has to be made anew.
+  // Return whether the producer must be replaced: it cannot guarantee the order, or it was fenced.
   [[nodiscard]] bool broken() const noexcept;
-  void condemn() noexcept { condemned_ = true; }
+  void mark_broken() noexcept { marked_broken_ = true; }
 
  private:
   producer(std::shared_ptr<client> with, topic_ptr topic, pl::context ctx);
@@ -70,9 +71,10 @@ class producer {
   topic_ptr topic_;
   pl::context ctx_;
   std::size_t under_way_ = 0;
-  bool condemned_ = false;
+  bool marked_broken_ = false;
+  bool reports_lost_ = false;  // of undelivered messages
   std::vector<undelivered> failed_;
-  std::vector<rd_kafka_vu_t> parts_;  // of the message in hand
+  std::vector<rd_kafka_vu_t> parts_;  // of the current message
   rate_limit warnings_{std::chrono::seconds(10)};
 };
 

@@ -1,14 +1,22 @@
 // SPDX-License-Identifier: Apache-2.0
-// A member of the consumer group: which partitions are ours, where to begin in each, what to do when things go wrong.
+// A member of the consumer group: joins and leaves the group, keeps the membership alive, and does the periodic work
+// on the assigned partitions. All code, including librdkafka's callbacks, runs on the thread that calls serve() and
+// tend().
 #pragma once
 
+#include "assignment.hpp"
 #include "committer.hpp"
+#include "deleted_topics.hpp"
+#include "end_watch.hpp"
 #include "fetch_queue.hpp"
 #include "group_watch.hpp"
 #include "message_origin.hpp"
 #include "offset_lookup.hpp"
 #include "options.hpp"
 #include "partition.hpp"
+#include "placement.hpp"
+#include "range_repair.hpp"
+#include "reception.hpp"
 #include "start_policy.hpp"
 
 #include <pipeline/context.hpp>
@@ -25,28 +33,27 @@
 namespace kafka {
 
 struct consumer_settings {
-  std::string brokers, group, instance;  // instance: empty where the membership is dynamic
-  std::vector<std::string> topics;       // as to subscribe: a regex begins with ^
+  std::string brokers, group, instance;  // instance: empty if the membership is dynamic
+  std::vector<std::string> topics;       // as passed to subscribe: a regex begins with ^
   start_policy start;
   out_of_range on_out_of_range = out_of_range::earliest;
   std::chrono::nanoseconds commit_interval{};
-  bool wakes_fetchers = false;  // see fetch_queue
-  std::string user, password;
+  std::optional<fetch_waking> wakes_fetchers;
 };
 
 class consumer final : public message_origin {
  public:
-  // Joins the group, as far as that goes without waiting. Callbacks are set in `conf`.
+  // Start to join the group without waiting for the coordinator. Sets the callbacks in `conf`.
   static pl::result<std::unique_ptr<consumer>> join(consumer_settings settings, conf_ptr conf, pl::context ctx);
   consumer(const consumer&) = delete;
   consumer& operator=(const consumer&) = delete;
   ~consumer() override;
 
-  // Serves rebalances, errors, statistics, answers to commits: keeps the membership alive.
+  // Serve rebalances, errors, statistics and commit responses, which keeps the membership alive.
   void serve(std::chrono::nanoseconds at_most);
-  // Does what is due: placing, moving and repairing partitions, committing.
-  void tend();
-  // Why there is no going on; nothing while there is.
+  // Do the work that is due: place, move and repair partitions; commit. reading: records are polled for, too.
+  void tend(bool reading);
+  // Return the failure that prevents the source from continuing, if any.
   [[nodiscard]] std::optional<pl::failure> failure();
 
   [[nodiscard]] fetch_queue& fetched() noexcept { return fetched_; }
@@ -55,10 +62,9 @@ class consumer final : public message_origin {
   [[nodiscard]] std::uint64_t end_of(const partition& p, std::int64_t next) const noexcept override;
   void on_fetch_event(const rd_kafka_message_t& event) override;
 
-  void seek(std::string_view stream, std::int64_t next);
   void settle(std::string_view stream, std::int64_t next);
-  void commit_if_due() { committer_.commit_if_due(table_); }
-  void leave();  // commits, and leaves the group (a static member: until it comes back)
+  void commit_if_due();
+  void leave();  // commits and leaves the group (a static member stays in it until its session ends)
 
  private:
   consumer(consumer_settings settings, std::shared_ptr<client> with, std::shared_ptr<group_watch> watch,
@@ -71,28 +77,23 @@ class consumer final : public message_origin {
 
   void assigned(rd_kafka_topic_partition_list_t& list);
   void revoked(rd_kafka_topic_partition_list_t& list);
-  void apply_assignment(rd_kafka_topic_partition_list_t& list);
-  void apply_revocation(rd_kafka_topic_partition_list_t& list);
-  [[nodiscard]] bool cooperative() const;
   void note_error(rd_kafka_resp_err_t code, std::string_view reason);
   void report(std::string_view statistics_json);
+  void on_stray_record(const rd_kafka_message_t& record);
 
   void close();
   [[nodiscard]] bool half_joined() const noexcept;
   [[nodiscard]] bool destroyed() const noexcept { return left_ && !leaving_; }
 
-  pl::result<void> place(const std::vector<partition*>& those);
-  pl::result<void> place_one(partition& p);
-  pl::result<void> report_missing_offset(const partition& p, std::int64_t start);
-  pl::result<void> mark_start(partition& p);
   void warn_unplaced(const pl::result<void>& placed);
   void place_waiting();
+  void commit_before_leaving(const std::vector<partition*>& those);
+  void note_unknown(rd_kafka_resp_err_t code, const rd_kafka_message_t& event);
   void move(partition& p);
-  bool restart(partition& p, std::int64_t from);
-  void repair(partition& p);
-  void go_on_after_loss(partition& p, const watermarks& ends);
-  bool go_back(partition& p, std::int64_t to);
   void attach_new();
+  void report_reception();
+  void observe_ends(bool reading);
+  void count_not_reading();
 
   consumer_settings settings_;
   pl::context ctx_;
@@ -102,13 +103,21 @@ class consumer final : public message_origin {
   offset_lookup offsets_;
   committer committer_;
   partition_table table_;
+  deleted_topics deleted_;
   std::optional<pl::failure> failure_;
-  bool left_ = false;      // closed, or closing
-  bool leaving_ = false;   // in an orderly way
-  bool assigned_ = false;  // partitions, or none of them: the group was joined once
-  std::chrono::steady_clock::time_point place_at_{};
-  std::size_t not_reading_ = 0;  // partitions that tend() has to do with
+  assignment assignment_;
+  placement placement_;
+  range_repair repair_;
+  bool left_ = false;         // closed, or closing
+  bool leaving_ = false;      // by leave()
+  bool assigned_ = false;     // the first assignment has arrived; it may be empty
+  bool deleted_any_ = false;  // a topic, while this member read it
+  std::chrono::steady_clock::time_point place_at_{}, watch_at_{};
+  std::size_t not_reading_ = 0;  // number of partitions in another phase than reading
   rate_limit warnings_{std::chrono::seconds(10)};
+  pl::liveness live_;
+  reception reception_;
+  end_watch ends_;
 
   pl::gauge owned_, queued_messages_, queued_bytes_, connected_, round_trip_;
   pl::counter rebalances_;

@@ -24,6 +24,11 @@ message_array::~message_array() {
 
 void message_array::drop(std::size_t i) noexcept { rd_kafka_message_destroy(std::exchange(messages_[i], nullptr)); }
 
+void message_array::close_gaps() noexcept {
+  const auto all = messages();
+  count_ = static_cast<std::size_t>(std::remove(all.begin(), all.end(), nullptr) - all.begin());
+}
+
 fetch_queue::fetch_queue(std::shared_ptr<client> of)
     : client_(std::move(of)),
       events_(rd_kafka_queue_get_consumer(client_->get())),
@@ -58,11 +63,11 @@ std::unique_ptr<message_array> fetch_queue::take(std::size_t max_rows, std::size
     for (const auto* message : room.first(static_cast<std::size_t>(got))) size += message->len + message->key_len;
     taken->filled(static_cast<std::size_t>(got));
     bytes += size;
-    // Up at once, down slowly: a few large messages among small ones must not make a batch far too large.
+    // Increase at once and decrease slowly: a few large messages among small ones must not make a batch far too large.
     usual_size_ = std::max({std::size_t{16}, size / static_cast<std::size_t>(got), usual_size_ * 7 / 8});
     if (static_cast<std::size_t>(got) < room.size()) break;
   }
-  if (waking_ && !taken->messages().empty()) wake_fetchers();
+  if (waking_ && !taken->messages().empty() && may_be_full(there, bytes)) wake_fetchers();
   return taken;
 }
 
@@ -74,19 +79,20 @@ void fetch_queue::wait(std::chrono::nanoseconds at_most) noexcept {
   [[maybe_unused]] const auto ignored = read(signal_, &count, sizeof count);
 }
 
-void fetch_queue::wake_fetchers_when_taking(std::string user, std::string password) {
-  waking_ = true;
-  user_ = std::move(user);
-  password_ = std::move(password);
+// Return whether the queue may have been full before some of its messages were taken. Only the number of messages is known;
+// their size is estimated, with a wide margin. Each call wakes several threads, which costs much at low rates.
+bool fetch_queue::may_be_full(std::size_t messages, std::size_t taken_bytes) const noexcept {
+  return messages >= waking_->messages / 2 || std::max(messages * usual_size_, taken_bytes) >= waking_->bytes / 4;
 }
 
 void fetch_queue::wake_fetchers() noexcept {
   const auto now = std::chrono::steady_clock::now();
   if (now - woken_ < 5ms) return;
   woken_ = now;
-  // The one public call that wakes the broker threads and does nothing else to a consumer: the credentials that it has
-  // are set to what they are. (A request to the broker would do, too, but costs a round trip.)
-  const error_ptr ignored(rd_kafka_sasl_set_credentials(client_->get(), user_.c_str(), password_.c_str()));
+  // Setting the credentials to their present values is the only public call that wakes the broker threads and has no
+  // other effect on a consumer. (A request to the broker would work, too, but costs a round trip.)
+  const error_ptr ignored(
+      rd_kafka_sasl_set_credentials(client_->get(), waking_->user.c_str(), waking_->password.c_str()));
 }
 
 }  // namespace kafka

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "group_watch.hpp"
 
+#include <cstdint>
+
 namespace kafka {
 
 namespace {
@@ -10,7 +12,7 @@ constexpr std::int16_t join_group = 11, sync_group = 14;  // API keys of Kafka's
 
 group_watch::state& at(void* opaque) { return *static_cast<group_watch::state*>(opaque); }
 
-// Both run in librdkafka's threads, for every request of any kind.
+// The two interceptors below run on librdkafka's threads, for every request of any kind.
 rd_kafka_resp_err_t on_request(rd_kafka_t*, int, const char*, std::int32_t, std::int16_t api, std::int16_t,
                                std::int32_t, std::size_t, void* watched) {
   if (api == join_group) at(watched).joining = true;
@@ -20,7 +22,8 @@ rd_kafka_resp_err_t on_request(rd_kafka_t*, int, const char*, std::int32_t, std:
 rd_kafka_resp_err_t on_response(rd_kafka_t*, int, const char*, std::int32_t, std::int16_t api, std::int16_t,
                                 std::int32_t, std::size_t, std::int64_t, rd_kafka_resp_err_t error, void* watched) {
   if (error != RD_KAFKA_RESP_ERR_NO_ERROR) return RD_KAFKA_RESP_ERR_NO_ERROR;
-  if (api == join_group) at(watched).answered = true;
+  at(watched).last_response = std::chrono::steady_clock::now();
+  if (api == join_group) at(watched).responded = true;
   if (api == sync_group) at(watched).joining = false;
   return RD_KAFKA_RESP_ERR_NO_ERROR;
 }

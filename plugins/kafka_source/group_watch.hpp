@@ -1,30 +1,33 @@
 // SPDX-License-Identifier: Apache-2.0
-// Whether the group is being joined just now.
-//
-// An offset that is committed meanwhile reaches the broker after the JoinGroup request, with the generation from before
-// it. The broker refuses it, and librdkafka takes that refusal ("illegal generation") as a sign that all partitions are
-// lost: they are revoked without a commit, and read again. librdkafka keeps its own commits back until the group is
-// whole again, but tells nobody when that is; the requests on the wire do.
+// Detects a join in progress. An offset committed during a join carries the previous generation, and the broker
+// rejects it. librdkafka then revokes all partitions without a commit, and their records are read again. librdkafka
+// has no API for the join state, so this class observes the requests by interceptors. It also notes when a broker has
+// responded last.
 #pragma once
 
 #include <librdkafka/rdkafka.h>
 
 #include <atomic>
+#include <chrono>
 
 namespace kafka {
 
-// Must live as long as the client that it was installed for (client::keep).
+// Observes the group requests of one client. Must outlive the client that it is installed for (client::keep).
 class group_watch {
  public:
   void install(rd_kafka_conf_t* conf);
-  // Partitions were given up: librdkafka will join again at once.
+  // Record that partitions were unassigned: librdkafka then rejoins the group at once.
   void expect_join() noexcept { state_.joining = true; }
   [[nodiscard]] bool joining() const noexcept { return state_.joining; }
-  // The coordinator has answered a request to join, with whatever.
-  [[nodiscard]] bool answered() const noexcept { return state_.answered; }
+  // Return whether a response to JoinGroup has arrived, whatever its result.
+  [[nodiscard]] bool responded() const noexcept { return state_.responded; }
+
+  // Return when a broker responded to a request of any kind; the epoch: none has.
+  [[nodiscard]] std::chrono::steady_clock::time_point last_response() const noexcept { return state_.last_response; }
 
   struct state {
-    std::atomic<bool> joining{false}, answered{false};
+    std::atomic<bool> joining{false}, responded{false};
+    std::atomic<std::chrono::steady_clock::time_point> last_response{};
   };
 
  private:

@@ -2,12 +2,13 @@
 #include "headers_json.hpp"
 
 #include <pipeline/json.hpp>
+#include <pipeline/text.hpp>
 
 namespace kafka {
 
 namespace {
 
-// Kafka says that names are UTF-8, but no broker checks it: what isn't becomes U+FFFD, byte by byte.
+// Header names should be UTF-8, but no broker checks them. Replace each invalid byte by U+FFFD.
 void append_name(std::string& out, std::string_view name) {
   if (pl::is_utf8(name)) return pl::append_json_string(out, name);
   std::string repaired;
@@ -20,6 +21,13 @@ void append_name(std::string& out, std::string_view name) {
     i += n == 0 ? 1 : n;
   }
   pl::append_json_string(out, repaired);
+}
+
+// Write a value as text, or in base64 if it is binary. A NUL byte is valid UTF-8, but no text has one, and jsonb cannot
+// store it: such a value is a binary number.
+void append_value(std::string& out, std::string_view value) {
+  if (value.find('\0') == std::string_view::npos) return pl::append_json(out, pl::bytes_cell(value));
+  out += "{\"base64\":\"" + pl::base64(value) + "\"}";
 }
 
 }  // namespace
@@ -37,7 +45,7 @@ void write_headers(std::string& out, const rd_kafka_headers_t* headers) {
     if (value == nullptr)
       out += "null";
     else
-      pl::append_json(out, pl::bytes_cell({static_cast<const char*>(value), size}));
+      append_value(out, {static_cast<const char*>(value), size});
     out += ']';
   }
   out += ']';

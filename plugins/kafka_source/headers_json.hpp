@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A message's headers as one JSON document.
+// Conversion of the headers of a message to a JSON document.
 #pragma once
 
 #include <librdkafka/rdkafka.h>
@@ -8,8 +8,8 @@
 
 namespace kafka {
 
-// Writes [["name","value"],...] over `out`: pairs in the message's order, because a name may come again. A value is
-// text where it is UTF-8, {"base64":"..."} where it isn't, null where it is absent.
+// Replace `out` with [["name","value"],...], in the message's order because a name may occur several times. A value is
+// text if it is valid UTF-8, {"base64":"..."} if it is not, and null if it is absent.
 void write_headers(std::string& out, const rd_kafka_headers_t* headers);
 
 }  // namespace kafka

@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "instance.hpp"
 
+#include <pipeline/hash.hpp>
+#include <pipeline/posix.hpp>
+#include <pipeline/text.hpp>
+
 #include <fcntl.h>
 #include <kafka_common/properties.hpp>
 #include <sys/file.h>
@@ -10,7 +14,6 @@
 #include <array>
 #include <cerrno>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <utility>
 #include <vector>
@@ -21,7 +24,7 @@ namespace {
 
 constexpr unsigned most_slots = 1000;
 
-// Kafka's own clients allow in an instance's id what a topic's name may hold.
+// Kafka's own clients allow the characters of a topic name in an instance id.
 std::string as_identifier(std::string_view text) {
   std::string id(text);
   std::replace_if(
@@ -34,15 +37,14 @@ std::string lane_suffix(const pl::context& ctx) {
 }
 
 std::string hash_of(std::string_view text) {
-  std::uint32_t hash = 2166136261;  // FNV-1a: the same after each restart, which std::hash doesn't promise
-  for (const unsigned char c : text) hash = (hash ^ c) * 16777619;
-  std::array<char, 9> hex{};
-  std::snprintf(hex.data(), hex.size(), "%08x", hash);
-  return hex.data();
+  const auto hash = pl::fnv1a_32(text);
+  std::string hex;
+  for (int shift = 24; shift >= 0; shift -= 8) pl::append_hex(hex, static_cast<char>(hash >> shift));
+  return hex;
 }
 
-// A broker gives a static member that comes back what it had, whatever it asks for now (KAFKA-12759): who reads other
-// topics must be somebody else.
+// A broker returns the old partitions to a static member that rejoins, even if its subscription has changed
+// (KAFKA-12759). Members that read other topics must therefore have another id.
 std::string listed(std::span<const std::string> topics) {
   std::vector<std::string> sorted(topics.begin(), topics.end());
   std::sort(sorted.begin(), sorted.end());
@@ -51,7 +53,7 @@ std::string listed(std::span<const std::string> topics) {
   return text;
 }
 
-// Two hosts with a state directory each both have slot 0 in it.
+// Two hosts with separate state directories both have slot 0; the path distinguishes them.
 std::string full_path(std::string_view directory) {
   std::error_code error;
   return std::filesystem::absolute(std::filesystem::path(directory), error).lexically_normal().string();
@@ -60,8 +62,9 @@ std::string full_path(std::string_view directory) {
 membership automatic(const pl::context& ctx, std::string_view host_name, std::span<const std::string> topics) {
   if (looks_random(host_name)) {
     ctx.info("the host name '" + std::string(host_name) +
-             "' looks like a container's: the group membership is dynamic, and after a crash the partitions wait for "
-             "the session time-out; give 'instance' a lasting name (a StatefulSet's pod, say) to avoid that");
+             "' looks like a container's: the group membership is dynamic, and after a crash the partitions are not "
+             "read until the session times out; to avoid this, set 'instance' to a permanent name, such as a "
+             "StatefulSet's pod name");
     return {};
   }
   const auto stem = as_identifier(std::string(ctx.pipeline()) + "." + std::string(ctx.node()));
@@ -69,8 +72,8 @@ membership automatic(const pl::context& ctx, std::string_view host_name, std::sp
   auto slot = instance_slot::take(std::filesystem::path(ctx.state_dir()), stem, lane);
   if (!slot.ok()) {
     ctx.warn(slot.why().message +
-             ": the group membership is dynamic, and after a crash the partitions wait for the session time-out; make "
-             "the state directory writable or give 'instance' a name");
+             ": the group membership is dynamic, and after a crash the partitions are not read until the session "
+             "times out; make the state directory writable or set 'instance' to a name");
     return {};
   }
   auto id = stem + "." + as_identifier(host_name) + "." + hash_of(full_path(ctx.state_dir()) + '\n' + listed(topics)) +
@@ -83,26 +86,16 @@ membership automatic(const pl::context& ctx, std::string_view host_name, std::sp
 
 pl::result<instance_slot> instance_slot::take(const std::filesystem::path& directory, const std::string& stem,
                                               const std::string& lane) {
-  std::error_code error;
-  std::filesystem::create_directories(directory, error);
-  if (error) return pl::retry("can't create the state directory " + directory.string() + ": " + error.message());
+  if (const auto error = pl::make_folders(directory))
+    return pl::retry("cannot create the state directory " + directory.string() + ": " + error.message());
   for (unsigned n = 0; n < most_slots; ++n) {
     const auto file = directory / (stem + ".slot-" + std::to_string(n) + (lane.empty() ? "" : "." + lane) + ".lock");
-    const int lock = open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0644);
-    if (lock < 0) return pl::retry("can't open the lock " + file.string() + ": " + std::strerror(errno));
-    if (flock(lock, LOCK_EX | LOCK_NB) == 0) return instance_slot(lock, n);
-    const int why = errno;
-    close(lock);
-    if (why != EWOULDBLOCK) return pl::retry("can't lock " + file.string() + ": " + std::strerror(why));
+    pl::descriptor lock(open(file.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, pl::data_file_mode));
+    if (!lock) return pl::retry("cannot open the lock file " + file.string() + ": " + std::strerror(errno));
+    if (flock(lock.get(), LOCK_EX | LOCK_NB) == 0) return instance_slot(std::move(lock), n);
+    if (errno != EWOULDBLOCK) return pl::retry("cannot lock " + file.string() + ": " + std::strerror(errno));
   }
   return pl::retry("all " + std::to_string(most_slots) + " slots in " + directory.string() + " are taken");
-}
-
-instance_slot::instance_slot(instance_slot&& other) noexcept
-    : lock_(std::exchange(other.lock_, -1)), number_(other.number_) {}
-
-instance_slot::~instance_slot() {
-  if (lock_ >= 0) close(lock_);
 }
 
 membership join_as(std::string_view instance, const pl::context& ctx, std::string_view host_name,
@@ -115,11 +108,11 @@ membership join_as(std::string_view instance, const pl::context& ctx, std::strin
 }
 
 std::string instance_name_fault(std::string_view name) {
-  constexpr std::size_t longest = 200;  // leaves room for what we add, within Kafka's 249
-  if (name.empty()) return "an instance needs a name; write auto, dynamic, or a name that is unique in the group";
-  if (name.size() > longest) return "the instance's name is longer than 200 characters";
+  constexpr std::size_t longest = 200;  // leaves room for the suffixes, within Kafka's limit of 249
+  if (name.empty()) return "must not be empty; set auto, dynamic, or a name that is unique in the group";
+  if (name.size() > longest) return "the instance name is longer than 200 characters";
   if (as_identifier(name) == name && name != "." && name != "..") return {};
-  return "'" + std::string(name) + "' can't be an instance's name: Kafka allows letters, digits, '.', '_' and '-'";
+  return "'" + std::string(name) + "' is not a valid instance name: Kafka allows letters, digits, '.', '_' and '-'";
 }
 
 bool looks_random(std::string_view host_name) {

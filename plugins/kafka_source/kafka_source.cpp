@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads records from Kafka, as a member of a consumer group.
+// kafka_source reads records as a member of a consumer group.
 #include "consumer.hpp"
 #include "fetch_queue.hpp"
 #include "instance.hpp"
@@ -16,6 +16,10 @@
 
 #include <algorithm>
 #include <array>
+#include <cstdlib>
+#include <set>
+#include <string>
+#include <string_view>
 #include <vector>
 
 namespace kafka {
@@ -27,11 +31,11 @@ constexpr std::array owned_properties{
     owned_property{"metadata.broker.list", "use the option 'brokers'"},
     owned_property{"group.id", "use the option 'group'"},
     owned_property{"group.instance.id", "use the option 'instance'"},
-    owned_property{"enable.auto.commit", "offsets are committed when the sinks have the records, never before"},
+    owned_property{"enable.auto.commit", "the source commits offsets only after every sink has the records"},
     owned_property{"auto.commit.interval.ms", "use the option 'commit_interval'"},
-    owned_property{"enable.auto.offset.store", "offsets are committed when the sinks have the records, never before"},
+    owned_property{"enable.auto.offset.store", "the source commits offsets only after every sink has the records"},
     owned_property{"auto.offset.reset", "use the options 'start' and 'on_out_of_range'"},
-    owned_property{"enable.partition.eof", "the source needs to know where a partition ends"},
+    owned_property{"enable.partition.eof", "the source needs the end-of-partition events"},
 };
 
 bool is_regex(std::string_view topic) { return topic.starts_with('^'); }
@@ -45,7 +49,20 @@ std::string regex_fault(const std::string& pattern) {
   }
   std::array<char, 256> why{};
   regerror(code, &compiled, why.data(), why.size());
-  return "'" + pattern + "' is no regular expression: " + why.data();
+  return "'" + pattern + "' is not a valid regular expression: " + why.data();
+}
+
+// Two lists of the same brokers are the same cluster, whatever their order.
+std::string sorted(std::string_view brokers) {
+  std::set<std::string> all;
+  for (std::size_t at = 0; at <= brokers.size();) {
+    const auto end = std::min(brokers.find(',', at), brokers.size());
+    all.emplace(brokers.substr(at, end - at));
+    at = end + 1;
+  }
+  std::string text;
+  for (const auto& broker : all) text += (text.empty() ? "" : ",") + broker;
+  return text;
 }
 
 }  // namespace
@@ -57,56 +74,66 @@ pl::option_table<source_options> source_options::table() {
           .required()
           .example("kafka-1:9092,kafka-2:9092"),
       pl::option(&o::topic, "topic",
-                 "Topic to read; a regular expression (all topics that match, new ones too) where it begins with ^.")
+                 "Topic to read. A name that begins with ^ is a regular expression; it also includes topics that are "
+                 "created later.")
           .example("iot-stream"),
-      pl::option(&o::topics, "topics", "Several topics or regular expressions, instead of 'topic'.")
+      pl::option(&o::topics, "topics", "List of topics or regular expressions, in place of 'topic'.")
           .example("[iot-stream, '^devices[.]']"),
-      pl::option(&o::group, "group", "Consumer group; the pipeline's name where it is left out.")
-          .example("iot-backend"),
+      pl::option(&o::group, "group", "Consumer group. Default: the pipeline's name.").example("iot-backend"),
       pl::option(&o::instance, "instance",
-                 "This host's name in the group, the same after a restart and unique among live hosts, so that it gets "
-                 "its partitions back at once. auto: host name and a slot locked in the state directory; dynamic: none "
-                 "(other hosts take over within 10 seconds); or a name, such as a StatefulSet's pod.")
+                 "Name of this host in the group (static membership). It must be unique among live hosts and the same "
+                 "after a restart, so that the host gets its partitions back at once. auto: derived from the host name "
+                 "and a slot locked in the state directory; dynamic: no name (other hosts take over within 10 "
+                 "seconds); or a name, such as a StatefulSet's pod name.")
           .example("${HOSTNAME}"),
-      pl::option(&o::start, "start",
-                 "Where a group without a committed offset begins: earliest, latest, or a time (RFC 3339).")
+      pl::option(
+          &o::start, "start",
+          "Start position of a topic that the group has not read before: earliest, latest, or a time (RFC 3339). A "
+          "partition that is added later begins at its first record.")
           .example("2026-11-01T06:00:00Z"),
-      pl::option(&o::on_out_of_range, "on_out_of_range",
-                 "Where to go on when the wanted offset is gone (retention) or beyond the end (topic created anew): "
-                 "earliest, latest, or stop the pipeline. What is lost is logged and counted each time."),
+      pl::option(
+          &o::on_out_of_range, "on_out_of_range",
+          "Where to continue if the next offset was deleted (retention), lies beyond the end of the partition, or "
+          "belongs to a topic that was deleted and created again: earliest, latest, or stop the pipeline. Lost "
+          "records are logged and counted."),
       pl::option(&o::tombstones, "tombstones",
-                 "Records without a value. emit: pass them on, with null as the value, for the next step to take or to "
-                 "reject; skip: leave them out (counted)."),
+                 "Handling of records without a value. emit: pass them to the next step with null as the value; skip: "
+                 "drop and count them."),
       pl::option(
           &o::header_columns, "header_columns",
-          "Headers that get a column of their own, besides 'headers': text (bytes where it is no UTF-8), the last "
-          "one where a record has several of a name, null where it has none.")
+          "Headers to add as columns, in addition to 'headers'. The value is text, or bytes if it is not valid UTF-8. "
+          "If a record has several headers of that name, the column holds the last one; if it has none, null.")
           .example("[message_id]"),
-      pl::option(&o::commit_interval, "commit_interval", "Shortest time between two commits of offsets to the broker.")
-          .range(0.01, 60),
+      pl::option(&o::commit_interval, "commit_interval", "Minimum time between two offset commits.").range(0.01, 60),
       tls_option(&o::tls),
       sasl_option(&o::sasl),
-      pl::option(&o::properties, "properties", "Any property of librdkafka, over this plugin's own choice.")
+      pl::option(&o::properties, "properties", "Any librdkafka property; overrides the values that this plugin sets.")
           .secret()
           .example("{fetch.wait.max.ms: 50}"),
   };
 }
 
-class kafka_source final : public pl::source, public pl::replayable {
+class kafka_source final : public pl::source,
+                           public pl::columns_aware,
+                           public pl::replayable,
+                           public pl::exclusive_user {
  public:
   using options = source_options;
   static pl::description describe() {
     return {.name = "kafka_source",
             .doc =
-                "Reads records from Kafka topics, as a member of a consumer group.\n"
-                "Columns: value and key (bytes), time (the record's own), topic, partition, offset, headers (JSON: "
-                "[[name, value], ...]). Offsets are committed once every sink has the records.",
+                "Reads records from Kafka topics as a member of a consumer group.\n"
+                "Columns: value and key (bytes), time (the record's timestamp), topic, partition, offset, headers "
+                "(JSON: [[name, value], ...]). An offset is committed only after every sink has the records before it.",
             .example = "plugin: kafka_source\nbrokers: 127.0.0.1:9092\ntopic: iot-stream\ngroup: iot-backend\n",
-            .abilities = PL_REPLAYABLE};
+            .abilities = PL_REPLAYABLE | PL_RECORDS_UNREAD};
   }
 
   kafka_source(source_options o, pl::context ctx)
-      : options_(std::move(o)), ctx_(ctx), rows_(ctx, options_.tombstones, options_.header_columns) {
+      : options_(std::move(o)),
+        ctx_(ctx),
+        live_(ctx.liveness()),
+        rows_(ctx, options_.tombstones, options_.header_columns) {
     bool well = check_brokers(ctx_, options_.brokers);
     well = check_topics_option() && well;
     well = check_names() && well;
@@ -117,6 +144,21 @@ class kafka_source final : public pl::source, public pl::replayable {
     if (!well) throw pl::invalid_options{};
   }
   ~kafka_source() override { consumer_.reset(); }
+
+  pl::result<const pl_schema*> columns(const pl_schema*, std::uint32_t) override { return rows_.emitted().schema; }
+  pl::result<pl::column_set> typed_columns(const pl::column_set&, std::uint32_t) override { return rows_.emitted(); }
+
+  // In a group, each partition has one reader: of two sources with one topic, each would miss a part of the records. The
+  // lanes of one source share its topics.
+  std::vector<resource> exclusive() const override {
+    std::vector<resource> all;
+    if (ctx_.lane() != 0) return all;
+    const std::set<std::string> topics(topics_.begin(), topics_.end());
+    for (const auto& topic : topics)
+      all.push_back({"Kafka topic", "'" + topic + "' in the group '" + group() + "' at " + sorted(options_.brokers),
+                     options_.topic ? "topic" : "topics"});
+    return all;
+  }
 
   pl::result<void> check() override {
     if (auto readable = check_files(options_.tls); !readable.ok()) return readable;
@@ -132,13 +174,13 @@ class kafka_source final : public pl::source, public pl::replayable {
     if (auto there = check_cluster(replay_->handle()); !there.ok()) return there.why();
     return replay_->windows(topics_, from, until);
   }
-  pl::result<void> choose(std::vector<window> windows) override {
+  pl::result<void> select(std::vector<window> windows) override {
     if (auto ready = open_replay(); !ready.ok()) return ready.why();
-    return replay_->choose(windows);
+    return replay_->select(windows);
   }
-  pl::result<void> order(const std::vector<window>& windows) override {
+  pl::result<void> reset_offsets(const std::vector<window>& windows) override {
     if (auto ready = open_replay(); !ready.ok()) return ready.why();
-    return replay_->order(windows, group());
+    return replay_->reset_offsets(windows, group());
   }
 
   pl::result<void> start() override {
@@ -154,12 +196,16 @@ class kafka_source final : public pl::source, public pl::replayable {
                                .start = start_,
                                .on_out_of_range = options_.on_out_of_range,
                                .commit_interval = options_.commit_interval,
-                               .wakes_fetchers = !backs_off_itself,
-                               .user = properties.get("sasl.username"),
-                               .password = properties.get("sasl.password")};
+                               .wakes_fetchers = {}};
+    if (!backs_off_itself)
+      settings.wakes_fetchers = {
+          properties.get("sasl.username"), properties.get("sasl.password"),
+          std::strtoull(properties.get("queued.min.messages").c_str(), nullptr, 10),
+          std::strtoull(properties.get("queued.max.messages.kbytes").c_str(), nullptr, 10) * 1024};
     auto joined = consumer::join(std::move(settings), properties.copy(), ctx_);
     if (!joined.ok()) return joined.why();
     consumer_ = std::move(joined).value();
+    live_.disconnected("joining the group '" + group() + "'");
     ctx_.info("group '" + group() + "' at " + options_.brokers +
               (membership_->id.empty() ? ", dynamic member" : ", instance '" + membership_->id + "'"));
     return {};
@@ -174,19 +220,15 @@ class kafka_source final : public pl::source, public pl::replayable {
   }
 
   pl::result<pl::batch> poll(const pl::poll_request& request) override {
+    rows_.want_arrivals(live_.wanted());
     if (replay_) return poll_replay(request);
     if (!consumer_) return pl::fatal("poll before start");
     if (request.max_rows == 0) return keep_alive(request.timeout);
     return rows_until(request, consumer_->fetched(), *consumer_, [this]() -> std::optional<pl::failure> {
       consumer_->serve(std::chrono::nanoseconds(0));
-      consumer_->tend();
+      consumer_->tend(true);
       return consumer_->failure();
     });
-  }
-
-  pl::result<void> seek(std::string_view stream, std::uint64_t next) override {
-    if (consumer_) consumer_->seek(stream, static_cast<std::int64_t>(next));
-    return {};
   }
 
   void settle(std::span<const pl_range> ranges) override {
@@ -203,7 +245,7 @@ class kafka_source final : public pl::source, public pl::replayable {
       auto fault = row_assembler::header_column_fault(names[i]);
       if (fault.empty() && std::find(names.begin(), names.begin() + static_cast<std::ptrdiff_t>(i), names[i]) !=
                                names.begin() + static_cast<std::ptrdiff_t>(i))
-        fault = "'" + names[i] + "' is there twice";
+        fault = "'" + names[i] + "' is listed twice";
       if (fault.empty()) continue;
       ctx_.option_error("header_columns[" + std::to_string(i) + "]", fault);
       well = false;
@@ -214,11 +256,11 @@ class kafka_source final : public pl::source, public pl::replayable {
     topics_ = options_.topics;
     if (options_.topic) topics_.push_back(*options_.topic);
     if (options_.topic && !options_.topics.empty()) {
-      ctx_.option_error("topics", "give either 'topic' or 'topics', not both");
+      ctx_.option_error("topics", "set either 'topic' or 'topics', not both");
       return false;
     }
     if (topics_.empty()) {
-      ctx_.option_error("topic", "name the topic to read, or several as 'topics'");
+      ctx_.option_error("topic", "set the topic to read, or a list of topics in 'topics'");
       return false;
     }
     bool well = true;
@@ -234,7 +276,7 @@ class kafka_source final : public pl::source, public pl::replayable {
   bool check_names() {
     bool well = true;
     if (options_.group && options_.group->empty()) {
-      ctx_.option_error("group", "a group needs a name; leave the option out to use the pipeline's");
+      ctx_.option_error("group", "must not be empty; omit the option to use the pipeline's name");
       well = false;
     }
     if (const auto fault = instance_name_fault(options_.instance); !fault.empty()) {
@@ -253,8 +295,8 @@ class kafka_source final : public pl::source, public pl::replayable {
 
   [[nodiscard]] std::string group() const { return options_.group.value_or(std::string(ctx_.pipeline())); }
 
-  // Ours first, then the user's. True: this librdkafka looks by itself, often enough, whether a full queue has room
-  // again.
+  // Set the plugin's properties, then the user's. Return true if this librdkafka checks often enough by itself whether
+  // a full queue has room again.
   bool configure(kafka::properties& to) const {
     to.set("bootstrap.servers", options_.brokers);
     to.set("client.id", "pipeline-host-" + std::string(ctx_.pipeline()) + "." + std::string(ctx_.node()));
@@ -267,21 +309,22 @@ class kafka_source final : public pl::source, public pl::replayable {
     to.set("statistics.interval.ms", "5000");
     to.set("socket.keepalive.enable", "true");
     to.set("reconnect.backoff.max.ms", "2000");
-    if (std::any_of(topics_.begin(), topics_.end(), is_regex)) to.set("topic.metadata.refresh.interval.ms", "30000");
+    // New partitions and topics are found at the next refresh; the default is 5 minutes.
+    to.set("topic.metadata.refresh.interval.ms", "30000");
     if (membership_ && !membership_->id.empty())
       to.set("group.instance.id", membership_->id);
     else
       to.set("session.timeout.ms", "10000");
     limit_memory(to);
     const bool backs_off_itself = to.try_set("fetch.queue.backoff.ms", "5");
-    (void)set_security(to, options_.tls, options_.sasl, options_.properties, ctx_);  // checked when we were made
+    (void)set_security(to, options_.tls, options_.sasl, options_.properties, ctx_);  // checked in the constructor
     (void)to.set_all(options_.properties, owned_properties);
     return backs_off_itself;
   }
 
   void limit_memory(kafka::properties& to) const {
     constexpr std::uint64_t mib = 1 << 20;
-    constexpr std::uint64_t overhead = 512;  // librdkafka's own, for each message that waits
+    constexpr std::uint64_t overhead = 512;  // librdkafka's overhead in bytes for each queued message
     const auto limit = std::max<std::uint64_t>(ctx_.memory_limit(), 4 * mib);
     to.set("queued.max.messages.kbytes", std::to_string(std::min<std::uint64_t>(limit / 2 / 1024, 2'000'000)));
     to.set("queued.min.messages", std::to_string(std::clamp<std::uint64_t>(limit / 2 / overhead, 1000, 10'000'000)));
@@ -290,7 +333,7 @@ class kafka_source final : public pl::source, public pl::replayable {
     to.set("fetch.message.max.bytes", std::to_string(std::min(fetch, mib)));
   }
 
-  // Rows, or what `tend` has to say, or nothing when the time is over.
+  // Return rows, or the failure that `tend` returns, or nothing_yet once the time-out has passed.
   template <class Tend>
   pl::result<pl::batch> rows_until(const pl::poll_request& request, fetch_queue& fetched, message_origin& from,
                                    Tend&& tend) {
@@ -301,7 +344,7 @@ class kafka_source final : public pl::source, public pl::replayable {
       if (auto rows = rows_.assemble(fetched.take(request.max_rows, request.max_bytes), from)) return std::move(*rows);
       const auto left = deadline - clock::now();
       if (left <= clock::duration::zero()) return pl::nothing_yet();
-      // Never for long: partitions that wait to be placed, and commits, are due by the clock.
+      // Wait briefly: placing partitions and committing offsets are due at fixed times.
       fetched.wait(std::min<std::chrono::nanoseconds>(left, std::chrono::milliseconds(100)));
     }
   }
@@ -335,7 +378,7 @@ class kafka_source final : public pl::source, public pl::replayable {
   }
 
   pl::result<pl::batch> keep_alive(std::chrono::nanoseconds timeout) {
-    consumer_->tend();
+    consumer_->tend(false);
     consumer_->serve(timeout);
     if (auto why = consumer_->failure()) return *why;
     return pl::nothing_yet();
@@ -343,12 +386,13 @@ class kafka_source final : public pl::source, public pl::replayable {
 
   source_options options_;
   pl::context ctx_;
+  pl::liveness live_;
   std::vector<std::string> topics_;
   start_policy start_;
   std::optional<membership> membership_;
   row_assembler rows_;
   std::unique_ptr<consumer> consumer_;
-  std::unique_ptr<replay> replay_;  // instead of it
+  std::unique_ptr<replay> replay_;  // in place of consumer_
 };
 
 }  // namespace kafka

@@ -16,13 +16,13 @@
 
 namespace kafka {
 
-// Where to go on when the position that we want is not in the partition (any more).
+// What to do when the partition does not have, or no longer has, the position to read.
 enum class out_of_range { earliest, latest, stop };
 constexpr std::array<std::pair<std::string_view, out_of_range>, 3> choices(out_of_range) {
   return {{{"earliest", out_of_range::earliest}, {"latest", out_of_range::latest}, {"stop", out_of_range::stop}}};
 }
 
-// What becomes of a record without a value.
+// What to do with a record without a value.
 enum class tombstones { emit, skip };
 constexpr std::array<std::pair<std::string_view, tombstones>, 2> choices(tombstones) {
   return {{{"emit", tombstones::emit}, {"skip", tombstones::skip}}};

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A partition that is ours, and where we are in it.
+// An assigned partition with its read position, and the table of all assigned partitions.
 #pragma once
+
+#include "log_identity.hpp"
+#include "recent_records.hpp"
 
 #include <pipeline/context.hpp>
 
@@ -12,6 +15,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -23,10 +27,11 @@ constexpr std::int64_t unknown_offset = -1;
 constexpr std::int64_t no_limit = std::numeric_limits<std::int64_t>::max();
 
 enum class phase {
-  unplaced,     // nobody has said yet where to begin: messages that come are dropped
-  moving,       // must be fetched from `fetch_from`: messages that come are dropped until that is under way
-  reading,      // what comes is handed on
-  out_of_range  // the broker has no such offset: fetching has stopped
+  unplaced,      // the start position is not known yet: messages are dropped
+  moving,        // a seek to `fetch_from` is pending: messages are dropped until it succeeds
+  reading,       // messages become rows
+  out_of_range,  // the broker does not have the offset: fetching has stopped
+  recreated      // the topic was deleted and created again, and its new stream has not begun: messages are dropped
 };
 
 struct partition {
@@ -35,31 +40,58 @@ struct partition {
   std::string stream;  // "topic/number"
   phase now = phase::unplaced;
 
-  std::int64_t next = unknown_offset;         // the first position not handed on yet
+  std::int64_t next = unknown_offset;         // the first position that is not in a batch yet
   std::int64_t fetch_from = unknown_offset;   // for phase::moving
-  std::int64_t empty_until = unknown_offset;  // [next, empty_until) has no records for us (markers, retention)
+  std::int64_t empty_until = unknown_offset;  // [next, empty_until) has no records (markers, retention)
 
-  std::int64_t until = no_limit;  // what lies there or beyond isn't wanted (the end of a replay's window)
+  std::int64_t until = no_limit;  // end of a replay's window (exclusive)
 
-  std::int64_t settled = unknown_offset;     // delivered up to here
-  std::int64_t committed = unknown_offset;   // what the broker has, as far as we know
-  std::string committed_with;                // the metadata that came with it when we asked
-  std::int64_t committing = unknown_offset;  // on its way to the broker
+  std::int64_t settled = unknown_offset;     // settled up to this offset
+  std::int64_t committed = unknown_offset;   // last committed offset that is known
+  std::string committed_with;                // metadata of that commit, as the query returned it
+  std::int64_t committing = unknown_offset;  // sent to the broker, response pending
+  std::int64_t first = unknown_offset;       // start by the start policy, for a partition without a committed offset
 
-  std::chrono::steady_clock::time_point retry_at{};  // of placing, moving, repairing
-  bool delivering = false;  // something of the present assignment has come: a record, or its end
+  bool asked = false;  // whether its committed offset still exists; response pending
+  std::optional<std::chrono::steady_clock::time_point> confirmed;  // when; empty once it is committed again
+  std::int64_t asked_at = unknown_offset;                          // `next` at that time
+  std::int64_t known_end = unknown_offset;                         // end of the partition when it was last confirmed
+  bool watched = false;                                            // by such checks: note what is read
+  recent_records recent;                                           // what was read since the last checks
+  std::int64_t deleted_at = unknown_offset;  // `next` when it was noticed that the topic had been created again
+  bool was_recreated = false;                // since it was assigned
+  bool log_differs = false;                  // that was noticed by the log: its end, or the times of its records
+  log_identity log;                          // what is known of the log that is read
+  std::uint64_t confirmed_by = 0;            // number of the last check that confirmed the topic
+  std::uint64_t begun_after = 0;             // number of the last check that was sent before the stream began
+  recent_records again;                      // what was read of a topic that was created again, before that was noticed
+
+  std::chrono::steady_clock::time_point retry_at{};  // for placing, moving, repairing
+  std::int32_t leader = -1;                          // id of the broker; -1: unknown
+  bool delivering = false;                           // a record or an end event has arrived since the last assign
   queue_ptr queue;
   pl::gauge lag;
   pl::counter lost;
 
-  [[nodiscard]] bool uncommitted() const noexcept { return settled >= 0 && settled != committed; }
+  // Note that the topic was deleted and created again: its new stream has to be begun.
+  void recreate() {
+    if (now == phase::recreated) return;
+    now = phase::recreated;
+    was_recreated = true;
+    deleted_at = next;
+    retry_at = {};
+    asked = false;
+  }
+  [[nodiscard]] bool uncommitted() const noexcept {
+    return settled >= 0 && settled != committed && now != phase::recreated;
+  }
 };
 
 [[nodiscard]] inline std::string stream_name(std::string_view topic, std::int32_t number) {
   return std::string(topic) + "/" + std::to_string(number);
 }
 
-// All that are ours.
+// The table of assigned partitions, indexed by topic and number and by stream name.
 class partition_table {
  public:
   partition& add(std::string topic, std::int32_t number) {

@@ -7,6 +7,7 @@
 #include <charconv>
 #include <span>
 #include <tuple>
+#include <utility>
 
 namespace kafka {
 
@@ -14,9 +15,9 @@ namespace {
 
 using clock = std::chrono::steady_clock;
 constexpr int timeout_ms = 5000;
-constexpr auto try_again_after = std::chrono::milliseconds(500);
+constexpr auto retry_interval = std::chrono::milliseconds(500);
 
-using metadata_ptr = std::unique_ptr<const rd_kafka_metadata_t, freed_by<rd_kafka_metadata_destroy>>;
+using metadata_ptr = std::unique_ptr<const rd_kafka_metadata_t, pl::freed_by<rd_kafka_metadata_destroy>>;
 
 bool matches(const std::string& pattern, const std::string& name) {
   if (!pattern.starts_with('^')) return pattern == name;
@@ -57,7 +58,7 @@ pl::result<std::vector<partition>> replay::partitions_of(const std::vector<std::
   const rd_kafka_metadata_t* raw = nullptr;
   const auto code = rd_kafka_metadata(client_->get(), 1, nullptr, &raw, timeout_ms);
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR)
-    return pl::retry("the brokers do not say which topics there are: " + text_of(code));
+    return pl::retry("the brokers did not return the list of topics: " + text_of(code));
   const metadata_ptr all(raw);
   std::vector<partition> found;
   for (const auto& topic : std::span(all->topics, static_cast<std::size_t>(all->topic_cnt))) {
@@ -100,12 +101,12 @@ pl::result<std::vector<replay::window>> replay::windows_of(std::vector<partition
   return all;
 }
 
-// Not clamped: may lie outside of what is there.
+// Return the offset for a bound, not clamped: it may lie outside the records that the broker has.
 pl::result<std::int64_t> replay::offset_at(const partition& of, pl_bound bound, const watermarks& ends) const {
   constexpr std::int64_t ns = 1'000'000;
   if (bound.kind == PL_BOUND_POSITION) return bound.value;
   if (bound.kind == PL_BOUND_TIME_NS) {
-    // Kafka counts in milliseconds: the first one that is not before the time.
+    // Kafka times are in milliseconds: use the first one that is not before the bound.
     const auto ms = bound.value / ns + (bound.value % ns > 0 ? 1 : 0);
     return offsets_.start(of, {start_policy::kind::time, ms});
   }
@@ -114,7 +115,7 @@ pl::result<std::int64_t> replay::offset_at(const partition& of, pl_bound bound, 
 
 // ---------------------------------------------------------------------------------------------------------- reading ---
 
-pl::result<void> replay::choose(const std::vector<window>& windows) {
+pl::result<void> replay::select(const std::vector<window>& windows) {
   for (const auto& w : windows) {
     if (w.first >= w.next) continue;
     const auto named = partition_of(w.stream);
@@ -134,10 +135,18 @@ pl::result<void> replay::assign() {
     p.delivering = false;
     if (open_.contains(&p)) rd_kafka_topic_partition_list_add(list.get(), p.topic.c_str(), p.number)->offset = p.next;
   });
+  attach();  // before the assignment: otherwise librdkafka forwards the first records to the consumer's queue
   const auto code = rd_kafka_assign(client_->get(), list.get());
-  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return pl::fatal("librdkafka did not take the partitions: " + text_of(code));
-  table_.each([&](partition& p) { fetched_.attach(p.queue.get()); });
+  if (code != RD_KAFKA_RESP_ERR_NO_ERROR) return pl::fatal("librdkafka rejected the assignment: " + text_of(code));
+  attach();
   return {};
+}
+
+// See consumer::attach_new.
+void replay::attach() {
+  table_.each([&](partition& p) {
+    if (!p.delivering) fetched_.attach(p.queue.get());
+  });
 }
 
 bool replay::done() const noexcept {
@@ -147,28 +156,41 @@ bool replay::done() const noexcept {
 }
 
 void replay::tend() {
-  while (const auto event = message_ptr(rd_kafka_consumer_poll(client_->get(), 0)))
-    if (event->err != RD_KAFKA_RESP_ERR_NO_ERROR) on_fetch_event(*event);
+  attach();  // before the events: then no record is taken from the fetch queue before an earlier one is found here
+  while (const auto event = message_ptr(rd_kafka_consumer_poll(client_->get(), 0))) {
+    if (event->err == RD_KAFKA_RESP_ERR_NO_ERROR)
+      on_stray_record(*event);
+    else
+      on_fetch_event(*event);
+  }
   table_.each([&](partition& p) {
-    // See consumer::attach_new.
-    if (!p.delivering) fetched_.attach(p.queue.get());
     if (p.now == phase::out_of_range && clock::now() >= p.retry_at) repair(p);
   });
+  check_ends();
+  read_again();
 }
 
 partition* replay::reading(const rd_kafka_message_t& message) {
   auto* p = table_.find(rd_kafka_topic_name(message.rkt), message.partition);
-  if (p == nullptr || p->now != phase::reading || !open_.contains(p)) return nullptr;
-  if (message.offset < p->until) return p;
-  finish(*p);
-  return nullptr;
+  if (p == nullptr || p->now != phase::reading || !open_.contains(p) || doubtful_.contains(p)) return nullptr;
+  if (message.offset >= p->until) {
+    ended_.insert(p);
+    return nullptr;
+  }
+  // The first record since the assignment.
+  if (!p->delivering && message.offset > p->next && !read_twice(*p)) {
+    doubt(*p);
+    return nullptr;
+  }
+  return p;
 }
 
 void replay::on_fetch_event(const rd_kafka_message_t& event) {
   auto* p = event.rkt == nullptr ? nullptr : table_.find(rd_kafka_topic_name(event.rkt), event.partition);
   if (p != nullptr && event.err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
+    if (doubtful_.contains(p)) return;
     p->delivering = true;
-    if (event.offset >= p->until) finish(*p);
+    if (event.offset >= p->until && open_.contains(p)) ended_.insert(p);
   } else if (p != nullptr && event.err == RD_KAFKA_RESP_ERR__AUTO_OFFSET_RESET) {
     p->now = phase::out_of_range;
     p->retry_at = {};
@@ -177,8 +199,56 @@ void replay::on_fetch_event(const rd_kafka_message_t& event) {
   }
 }
 
-// The window's last records may have been markers of transactions, or compacted away: the range ends where the window does.
+// A record in the queue of the client's events would be missing from the rows.
+void replay::on_stray_record(const rd_kafka_message_t& record) {
+  auto* p = table_.find(rd_kafka_topic_name(record.rkt), record.partition);
+  if (p != nullptr && open_.contains(p) && record.offset >= p->next && record.offset < p->until) doubt(*p);
+}
+
+// ------------------------------------------------------------------------------------------------ missing positions ---
+
+// Positions without a record at the begin or at the end of what was fetched are legitimate (compaction, transaction
+// markers), but may also mean that records were missed. Only what two readings from the same position miss is not there.
+
+bool replay::read_twice(const partition& p) const {
+  const auto again = again_from_.find(&p);
+  return again != again_from_.end() && again->second == p.next;
+}
+
+// Read the partition again from `next`, once the others are read.
+void replay::doubt(partition& p) {
+  if (!doubtful_.insert(&p).second) return;
+  const auto list = make_partition_list(1);
+  rd_kafka_topic_partition_list_add(list.get(), p.topic.c_str(), p.number);
+  rd_kafka_pause_partitions(client_->get(), list.get());
+}
+
+// Called between batches: `next` includes the records before the end.
+void replay::check_ends() {
+  for (auto* p : std::exchange(ended_, {})) {
+    if (p->next >= p->until || read_twice(*p))
+      finish(*p);
+    else if (open_.contains(p))
+      doubt(*p);
+  }
+}
+
+void replay::read_again() {
+  if (doubtful_.empty() || doubtful_.size() < open_.size()) return;
+  const auto list = make_partition_list(static_cast<int>(doubtful_.size()));
+  for (auto* p : std::exchange(doubtful_, {})) {
+    ctx_.info(p->stream + ": no record was received for position " + std::to_string(p->next) + "; reading it again");
+    again_from_[p] = p->next;
+    rd_kafka_topic_partition_list_add(list.get(), p->topic.c_str(), p->number);
+  }
+  rd_kafka_resume_partitions(client_->get(), list.get());
+  if (const auto assigned = assign(); !assigned.ok()) ctx_.warn(assigned.why().message);
+}
+
+// The last records of the window may be transaction markers, or compacted away: extend the range to the end of the
+// window.
 void replay::finish(partition& p) {
+  doubtful_.erase(&p);
   if (open_.erase(&p) == 0) return;
   p.empty_until = p.until;
   const auto list = make_partition_list(1);
@@ -186,22 +256,25 @@ void replay::finish(partition& p) {
   rd_kafka_pause_partitions(client_->get(), list.get());
 }
 
-// Retention was faster than we are.
+// Continue at the first record that the broker has, after retention deleted the next one.
 void replay::repair(partition& p) {
-  p.retry_at = clock::now() + try_again_after;
+  p.retry_at = clock::now() + retry_interval;
   const auto ends = offsets_.ends(p);
   if (!ends.ok()) {
     if (warnings_.allows("repair")) ctx_.warn(ends.why().message);
     return;
   }
   const auto target = std::clamp(ends->low, p.next, p.until);
+  const bool shorter = ends->high < target;  // truncated, or created again
   if (target > p.next)
     ctx_.error("LOST: records " + std::to_string(p.next) + " to " + std::to_string(target - 1) + " of " + p.stream +
                " were deleted on the broker before they were read");
+  if (shorter)
+    ctx_.error("LOST: records " + std::to_string(target) + " to " + std::to_string(p.until - 1) + " of " + p.stream +
+               " no longer exist: the topic was truncated or created again, and ends at " + std::to_string(ends->high));
   p.now = phase::reading;
   p.next = target;
-  if (target == p.until || ends->high < target)
-    return finish(p);  // the topic was cut off or created anew: no more comes
+  if (target == p.until || shorter) return finish(p);
   if (const auto assigned = assign(); !assigned.ok()) ctx_.warn(assigned.why().message);
 }
 
@@ -210,9 +283,9 @@ std::uint64_t replay::end_of(const partition& p, std::int64_t next) const noexce
   return end == unknown_offset ? PL_UNKNOWN : static_cast<std::uint64_t>(std::max(end, next));
 }
 
-// --------------------------------------------------------------------------------------------------------- ordering ---
+// ----------------------------------------------------------------------------------------------------------- reset ---
 
-pl::result<void> replay::order(const std::vector<window>& windows, const std::string& group) {
+pl::result<void> replay::reset_offsets(const std::vector<window>& windows, const std::string& group) {
   const auto list = make_partition_list(static_cast<int>(windows.size()));
   for (const auto& w : windows) {
     const auto p = partition_of(w.stream);
@@ -226,9 +299,9 @@ pl::result<void> replay::order(const std::vector<window>& windows, const std::st
   if (code == RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID || code == RD_KAFKA_RESP_ERR_REBALANCE_IN_PROGRESS ||
       code == RD_KAFKA_RESP_ERR_ILLEGAL_GENERATION)
     return pl::fatal("the group '" + group +
-                     "' has members: stop the hosts first, and wait until the broker has noticed (up to the session "
-                     "time-out, 45 s, where they have an instance)");
-  return pl::fatal("the broker did not take the offsets of group '" + group + "': " + text_of(code));
+                     "' has members: stop the hosts first, and wait until their sessions have ended (up to the session "
+                     "time-out, 45 s, for hosts with an instance)");
+  return pl::fatal("the broker rejected the offsets of group '" + group + "': " + text_of(code));
 }
 
 }  // namespace kafka

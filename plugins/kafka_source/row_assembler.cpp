@@ -8,6 +8,8 @@
 #include <algorithm>
 #include <array>
 #include <limits>
+#include <new>
+#include <string>
 
 namespace kafka {
 
@@ -17,21 +19,23 @@ enum column : pl::column_index { value, key, time, topic, partition_number, offs
 constexpr std::array<std::string_view, column_count> names = {"value",     "key",    "time",   "topic",
                                                               "partition", "offset", "headers"};
 
+constexpr std::array<std::uint32_t, column_count> kinds = {PL_BYTES, PL_BYTES, PL_TIME_NS, PL_TEXT,
+                                                           PL_I64,   PL_I64,   PL_JSON};
+
 pl::cell bytes_or_null(const void* data, std::size_t size) noexcept {
   return data == nullptr ? pl::null_cell() : pl::bytes_cell({static_cast<const char*>(data), size});
 }
 
-pl::cell time_of(const rd_kafka_message_t& message) noexcept {
+pl::cell time_of(const rd_kafka_message_t& message, rd_kafka_timestamp_type_t& kind) noexcept {
   constexpr std::int64_t ns = 1'000'000;
   constexpr auto latest = std::numeric_limits<std::int64_t>::max() / ns;
-  rd_kafka_timestamp_type_t kind = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
   const auto ms = rd_kafka_message_timestamp(&message, &kind);
-  // Producers may write any number as the time: one beyond the years 1677 to 2262 is none.
+  // Producers may set any number as the time. One outside the years 1677 to 2262 becomes null.
   if (kind == RD_KAFKA_TIMESTAMP_NOT_AVAILABLE || ms > latest || ms < -latest) return pl::null_cell();
   return pl::time_cell(ms * ns);
 }
 
-// The last of that name. It is memory of the message's, which the batch keeps.
+// Return the value of the last header of that name. It points into the message, which the batch pins.
 pl::cell header_of(const rd_kafka_headers_t* all, const std::string& name) noexcept {
   const void* value = nullptr;
   std::size_t size = 0;
@@ -47,17 +51,34 @@ bool any_empty_range(const partition_table& table) {
   return any;
 }
 
+// Make the headers of one row; see pl_make_cell.
+pl_status make_headers(void* memory, std::uint32_t row, void* to, pl_put_cell put) noexcept {
+  auto* message = static_cast<message_array*>(memory)->messages()[row];
+  rd_kafka_headers_t* found = nullptr;
+  if (rd_kafka_message_headers(message, &found) != RD_KAFKA_RESP_ERR_NO_ERROR) return PL_OK;
+  try {
+    std::string json;
+    write_headers(json, found);
+    put(to, pl::json_cell(json));
+    return PL_OK;
+  } catch (const std::bad_alloc&) {
+    return PL_FATAL;
+  }
+}
+
 void release_messages(void* memory) { delete static_cast<message_array*>(memory); }
 
-// What librdkafka keeps beside the payload of each message (measured).
+// librdkafka's overhead beside the payload of each message (measured).
 constexpr std::size_t bytes_per_message = 320;
 
 }  // namespace
 
 struct row_assembler::columns {
-  columns(pl::batch_builder& b, std::size_t most, std::size_t count)
+  // later: the headers are made when something needs them.
+  columns(pl::batch_builder& b, std::size_t most, std::size_t count, bool later)
       : builder(b), positions(b.allocate<std::uint64_t>(most)), origins(b.allocate<std::uint32_t>(most)), cells(count) {
     for (pl::column_index c = 0; c < count; ++c) {
+      if (later && c == headers) continue;
       cells[c] = b.allocate<pl::cell>(most).data();
       b.share_column(c, {cells[c], most});
     }
@@ -65,24 +86,40 @@ struct row_assembler::columns {
   pl::batch_builder& builder;
   std::span<std::uint64_t> positions;
   std::span<std::uint32_t> origins;
-  std::vector<pl::cell*> cells;
+  std::span<std::int64_t> arrivals;  // empty: not wanted
+  bool claimed = false;              // a producer set one of them
+  std::vector<pl::cell*> cells;      // null: of a column that is made later
   std::uint32_t rows = 0;
   std::size_t bytes = 0;
+
+  void set_time(const rd_kafka_message_t& message, std::uint32_t row) noexcept {
+    auto kind = RD_KAFKA_TIMESTAMP_NOT_AVAILABLE;
+    const auto found = cells[time][row] = time_of(message, kind);
+    if (arrivals.empty()) return;
+    arrivals[row] = pl::is_null(found) ? INT64_MIN : found.as.i;
+    claimed = claimed || kind != RD_KAFKA_TIMESTAMP_LOG_APPEND_TIME;
+  }
 };
 
 std::string row_assembler::header_column_fault(const std::string& name) {
-  if (name.empty()) return "a header's column needs a name";
-  return std::ranges::find(names, name) == names.end() ? "" : "there is a column '" + name + "' already";
+  if (name.empty()) return "must not be empty";
+  return std::ranges::find(names, name) == names.end() ? "" : "the source already has a column '" + name + "'";
 }
 
 row_assembler::row_assembler(pl::context ctx, tombstones policy, const std::vector<std::string>& header_columns)
     : ctx_(ctx),
       policy_(policy),
       header_columns_(header_columns),
-      skipped_tombstones_(ctx.counter("kafka_tombstones_skipped_total", "Records without a value that were left out")) {
+      skipped_tombstones_(ctx.counter("kafka_tombstones_skipped_total", "Tombstones dropped by tombstones: skip")) {
   std::vector<std::string_view> all(names.begin(), names.end());
   all.insert(all.end(), header_columns_.begin(), header_columns_.end());
   schema_ = ctx.schema(all);
+}
+
+pl::column_set row_assembler::emitted() const {
+  pl::column_set all{schema_, {kinds.begin(), kinds.end()}};
+  all.kinds.resize(schema_->ncols, PL_NULL);  // headers: text, or bytes that are not UTF-8
+  return all;
 }
 
 std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> messages, message_origin& from) {
@@ -90,7 +127,9 @@ std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> 
   const auto most = messages->messages().size();
   if (most == 0 && !any_empty_range(from.partitions())) return std::nullopt;
   auto builder = ctx_.build(schema_, static_cast<std::uint32_t>(most));
-  columns to(builder, most, schema_->ncols);
+  const bool later = ctx_.make_later(builder, headers, messages.get(), make_headers);
+  columns to(builder, most, schema_->ncols, later);
+  if (arrivals_wanted_) to.arrivals = builder.allocate<std::int64_t>(most);
   fill(to, *messages, from);
   add_empty_ranges(to, from);
   if (parts_.empty()) return std::nullopt;
@@ -98,9 +137,11 @@ std::optional<pl::batch> row_assembler::assemble(std::unique_ptr<message_array> 
   builder.shrink(to.rows);
   builder.set_positions(to.positions.first(to.rows));
   builder.set_origins(to.origins.first(to.rows));
+  if (!to.arrivals.empty()) builder.set_arrivals(to.arrivals.first(to.rows));
+  if (to.claimed) builder.mark_arrivals_claimed();
   const auto pinned = to.bytes + to.rows * bytes_per_message;
   builder.pin(messages.release(), pinned, release_messages);
-  // Only now, when nothing can fail any more: what was not handed on must come again.
+  // Advance only now that nothing can fail: messages that are not in a batch must be fetched again.
   for (auto& done : parts_) done.of->next = done.next;
   return std::move(builder).finish();
 }
@@ -109,23 +150,44 @@ void row_assembler::fill(columns& to, message_array& from, message_origin& event
   const auto messages = from.messages();
   for (std::size_t i = 0; i < messages.size(); ++i)
     if (!take_message(to, *messages[i], events)) from.drop(i);
+  from.close_gaps();  // message i is that of row i
 }
 
-// False: it is no row.
+// Note the record. Return whether it was read before it was noticed that its topic had been created again.
+bool row_assembler::read_before(partition& p, const rd_kafka_message_t& message) {
+  const auto fingerprint = fingerprint_of(message);
+  p.recent.add(message.offset, fingerprint);
+  p.log.add(rd_kafka_message_timestamp(&message, nullptr));
+  if (p.again.empty()) return false;
+  if (p.again.reaches(message.offset)) return p.again.contains(message.offset, fingerprint);
+  p.again = {};
+  return false;
+}
+
+// Return the partition of the message if it is that of the last row, and the message is to be read. Messages hold their
+// topic's handle, so equal handles mean equal topics.
+partition* row_assembler::same_as_last(const rd_kafka_message_t& message) const {
+  if (current_ >= parts_.size()) return nullptr;
+  const auto& last = parts_[current_];
+  const bool same = last.of->number == message.partition && last.handle == message.rkt;
+  return same && message.offset < last.of->until ? last.of : nullptr;
+}
+
+// Add a row for the message. Return false if the message does not become a row.
 bool row_assembler::take_message(columns& to, const rd_kafka_message_t& message, message_origin& from) {
   if (message.err != RD_KAFKA_RESP_ERR_NO_ERROR) {
     from.on_fetch_event(message);
     return false;
   }
-  const bool same = current_ < parts_.size() && parts_[current_].of->number == message.partition &&
-                    message.offset < parts_[current_].of->until &&
-                    parts_[current_].of->topic == rd_kafka_topic_name(message.rkt);
-  auto* p = same ? parts_[current_].of : from.reading(message);
-  if (p == nullptr) return false;  // fetched before it was taken from us, or moved
+  auto* const same = same_as_last(message);
+  auto* p = same != nullptr ? same : from.reading(message);
+  if (p == nullptr) return false;  // fetched before the partition was revoked or moved
   p->delivering = true;
-  auto& source = same ? parts_[current_] : part_of(to, *p);
-  if (message.offset < source.next) return false;  // handed on already
+  auto& source = same != nullptr ? parts_[current_] : part_of(to, *p);
+  source.handle = message.rkt;
+  if (message.offset < source.next) return false;  // already in an earlier batch
   source.next = message.offset + 1;
+  if (p->watched && read_before(*p, message)) return false;
   if (message.payload == nullptr && policy_ == tombstones::skip) {
     skipped_tombstones_.add();
     return false;
@@ -133,7 +195,7 @@ bool row_assembler::take_message(columns& to, const rd_kafka_message_t& message,
   const auto row = to.rows++;
   to.cells[value][row] = bytes_or_null(message.payload, message.len);
   to.cells[key][row] = bytes_or_null(message.key, message.key_len);
-  to.cells[time][row] = time_of(message);
+  to.set_time(message, row);
   to.cells[topic][row] = source.topic;
   to.cells[partition_number][row] = pl::int_cell(message.partition);
   to.cells[offset][row] = pl::int_cell(message.offset);
@@ -150,8 +212,8 @@ row_assembler::part& row_assembler::part_of(columns& to, partition& p) {
   return parts_.emplace_back(part{&p, p.next, pl::text_cell(to.builder.copy(p.topic))});
 }
 
-// A partition's end may lie behind markers of transactions, or behind records that retention has deleted: then the
-// range moves on without rows, so that the committed offset reaches the end.
+// A partition may end with transaction markers or with records that retention has deleted. Extend the range over them
+// without rows, so that the committed offset reaches the end.
 void row_assembler::add_empty_ranges(columns& to, message_origin& from) {
   from.partitions().each([&](partition& p) {
     if (p.empty_until == unknown_offset || p.now != phase::reading) return;
@@ -175,12 +237,14 @@ void row_assembler::set_ranges(columns& to, const message_origin& from) {
 }
 
 void row_assembler::fill_headers(columns& to, const rd_kafka_message_t& message, std::uint32_t row) {
+  auto* const cells = to.cells[headers];  // null: made later
+  if (cells == nullptr && header_columns_.empty()) return;
   rd_kafka_headers_t* found = nullptr;
   const bool any = rd_kafka_message_headers(&message, &found) == RD_KAFKA_RESP_ERR_NO_ERROR;
-  to.cells[headers][row] = pl::null_cell();
-  if (any) {
+  if (cells != nullptr) cells[row] = pl::null_cell();
+  if (any && cells != nullptr) {
     write_headers(headers_json_, found);
-    to.cells[headers][row] = pl::json_cell(to.builder.copy(headers_json_));
+    cells[row] = pl::json_cell(to.builder.copy(headers_json_));
   }
   for (std::size_t i = 0; i < header_columns_.size(); ++i)
     to.cells[column_count + i][row] = any ? header_of(found, header_columns_[i]) : pl::null_cell();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a group that has no committed offset begins.
+// The start position of a group that has no committed offset.
 #pragma once
 
 #include <cstdint>
@@ -13,7 +13,7 @@ struct start_policy {
   std::int64_t time_ms = 0;  // since 1970, for kind::time
 };
 
-// "earliest", "latest", or a time as in RFC 3339: 2026-11-01, 2026-11-01T06:30:00Z, 2026-11-01T06:30:00.250+02:00.
+// Parse "earliest", "latest", or an RFC 3339 time: 2026-11-01, 2026-11-01T06:30:00Z, 2026-11-01T06:30:00.250+02:00.
 [[nodiscard]] std::optional<start_policy> parse_start(std::string_view text);
 
 }  // namespace kafka

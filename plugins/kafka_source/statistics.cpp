@@ -32,9 +32,10 @@ void add_broker(const value& broker, statistics& to) {
 void add_topic(const std::string& topic, const value& partitions, statistics& to) {
   for (const auto& [id, p] : partitions.GetObject()) {
     const auto number = p.IsObject() ? integer(p, "partition", -1) : -1;
-    if (number < 0) continue;  // -1: librdkafka's own, for what has no partition yet
-    to.partitions.push_back({topic, static_cast<std::int32_t>(number), integer(p, "consumer_lag", -1)});
-    // All partitions feed one queue (see fetch_queue.hpp), and each reports the whole of it.
+    if (number < 0) continue;  // -1: librdkafka's internal partition for unassigned messages
+    to.partitions.push_back({topic, static_cast<std::int32_t>(number),
+                             static_cast<std::int32_t>(integer(p, "leader", -1)), integer(p, "consumer_lag", -1)});
+    // All partitions forward to one queue (see fetch_queue.hpp), and each reports the size of the whole queue.
     to.queued_messages = std::max(to.queued_messages, integer(p, "fetchq_cnt", 0));
     to.queued_bytes = std::max(to.queued_bytes, integer(p, "fetchq_size", 0));
   }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What we take out of librdkafka's statistics (a JSON document every statistics.interval.ms).
+// The values from librdkafka's statistics that the plugin uses (a JSON document every statistics.interval.ms).
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,13 @@ namespace kafka {
 struct partition_statistics {
   std::string topic;
   std::int32_t partition = 0;
-  std::int64_t lag = -1;  // records between the committed offset and the end; -1: unknown
+  std::int32_t leader = -1;  // id of the broker; -1: unknown
+  std::int64_t lag = -1;     // records between the committed offset and the end; -1: unknown
 };
 
 struct statistics {
   std::int64_t received_bytes = 0;   // from the brokers, since the start
-  std::int64_t queued_messages = 0;  // fetched and not yet taken
+  std::int64_t queued_messages = 0;  // fetched and not yet polled
   std::int64_t queued_bytes = 0;
   std::int64_t connected_brokers = 0;
   double slowest_round_trip = 0;  // seconds, the greatest mean of any broker

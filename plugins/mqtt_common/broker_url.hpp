@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// mqtt://user:password@host:port and its relatives.
+// Parser for broker URLs such as mqtt://user:password@host:port.
 #pragma once
 
 #include <pipeline/result.hpp>
@@ -16,11 +16,13 @@ struct broker_url {
   std::uint16_t port = 0;
   std::string user, password;
 
-  // For people: host:port, never the password.
+  // Return host:port for messages, without the password.
   [[nodiscard]] std::string name() const;
+  // Like name(), but equal for different spellings of one host: letter case, and the names of this machine.
+  [[nodiscard]] std::string identity() const;
 };
 
-// mqtt:// and tcp:// (port 1883), mqtts:// and ssl:// (port 8883). User and password are percent-decoded.
+// Parse a URL: mqtt:// and tcp:// (port 1883), mqtts:// and ssl:// (port 8883). User and password are percent-decoded.
 pl::result<broker_url> parse_broker_url(std::string_view text);
 
 }  // namespace mqtt

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the options of mqtt_source and mqtt_sink have in common.
+// The options that mqtt_source and mqtt_sink have in common.
 #pragma once
 
 #include <pipeline/plugin.hpp>
@@ -26,17 +26,17 @@ struct tls_options {
   static pl::option_table<tls_options> table();
 };
 
-// Where and as whom to connect.
+// The broker address and the credentials.
 struct login {
   std::string url, user, password;
   std::optional<tls_options> tls;
 };
 
-// Fills in URL, user, password and TLS. Throws pl::invalid_options, naming the option at fault.
+// Set URL, user, password and TLS. Throws pl::invalid_options with the name of the invalid option.
 void log_in(connection_settings& to, const login& with);
 
-// The id of this client: `source`, in which {placeholder} stands for the number of the instance; where it is empty an id that
-// is the same after a restart and another on any other machine. Throws pl::invalid_options.
+// Return the client id: `source`, in which {placeholder} stands for the number of the instance. If `source` is empty,
+// return an id that stays the same after a restart and differs between machines. Throws pl::invalid_options.
 [[nodiscard]] std::string client_id_of(const std::string& source, std::string_view placeholder, const pl::context& ctx);
 
 [[nodiscard]] std::chrono::seconds whole_seconds(std::chrono::nanoseconds d);  // rounded up

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Why a TLS connection doesn't come about: Paho only says that it failed.
+// Diagnosis of a failed TLS connection: Paho reports only that it failed.
 #pragma once
 
 #include <chrono>
@@ -10,7 +10,7 @@ namespace mqtt {
 struct broker_url;
 struct tls_settings;
 
-// Shakes hands with the broker once more, and says what is wrong and what to do; empty where nothing is.
+// Repeat the TLS handshake and return the fault and its remedy; empty if there is none.
 [[nodiscard]] std::string tls_fault(const broker_url& url, const tls_settings& with, std::chrono::milliseconds timeout);
 
 }  // namespace mqtt

@@ -1,21 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
-// mqtt_sink: one message a row, to a topic made of the row's columns.
+// mqtt_sink publishes one message per row, to a topic built from the row's columns.
 #include "options.hpp"
+#include "properties.hpp"
 
+#include <pipeline/freed_by.hpp>
 #include <pipeline/json.hpp>
+
+#include <mqtt_common/reason.hpp>
+#include <mqtt_common/strings.hpp>
 
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
+#include <unordered_map>
 #include <vector>
 
 namespace mqtt {
 
 namespace {
 
-// Refusals of single messages that may pass; the others are about the message, and will come again.
-bool is_passing_refusal(int reason) {
+// Return whether the rejection of a message is temporary. Other rejections are about the message itself and permanent.
+bool is_temporary_refusal(int reason) {
   return reason == MQTTREASONCODE_UNSPECIFIED_ERROR || reason == MQTTREASONCODE_IMPLEMENTATION_SPECIFIC_ERROR ||
          reason == MQTTREASONCODE_SERVER_UNAVAILABLE || reason == MQTTREASONCODE_SERVER_BUSY ||
          reason == MQTTREASONCODE_QUOTA_EXCEEDED || reason == MQTTREASONCODE_PACKET_IDENTIFIER_IN_USE ||
@@ -24,7 +31,7 @@ bool is_passing_refusal(int reason) {
 
 }  // namespace
 
-class mqtt_sink final : public pl::sink, public pl::columns_aware {
+class mqtt_sink final : public pl::sink, public pl::columns_aware, public pl::exclusive_user {
  public:
   using options = mqtt::options;
 
@@ -32,9 +39,9 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
     return {
         .name = "mqtt_sink",
         .doc =
-            "Publishes each row as an MQTT message, to a topic made of the row's columns.\n"
-            "A batch counts as delivered when the broker has acknowledged all of its messages (qos 1 and 2): at least "
-            "once. Ids with / + # $ can't reach another device's topic.",
+            "Publishes each row as an MQTT message, to a topic built from the row's columns.\n"
+            "Delivery is at least once with qos 1 and 2: a batch is delivered when the broker has acknowledged all of "
+            "its messages. Values with / + # $ are escaped, so they cannot reach another device's topic.",
         .example =
             "plugin: mqtt_sink\nfrom: alerts\nurl: mqtt://127.0.0.1:1883\n"
             "topic: \"users/{user_id}/devices/{device_id}/alerts\"\nqos: 1\n"};
@@ -43,15 +50,17 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
   mqtt_sink(options o, pl::context ctx)
       : options_(std::move(o)),
         ctx_(ctx),
+        live_(ctx.liveness()),
         settings_(connection_of(options_, ctx)),
         client_(settings_),
-        topic_(topic_of(options_)) {
-    if (options_.payload) payload_ = text_of(*options_.payload, "payload");
-    for (const auto& [name, value] : options_.user_properties)
-      properties_.emplace_back(name, text_of(value, "user_properties." + name));
+        topic_(topic_of(options_)),
+        properties_(options_) {
+    if (options_.payload) payload_ = payload_of(*options_.payload);
     acknowledged_ = ctx.counter("mqtt_sink_acknowledged_total",
-                                "Messages that the broker has acknowledged (qos 0: that were handed to the network)");
+                                "Messages that the broker has acknowledged (qos 0: written to the network)");
     connects_ = ctx.counter("mqtt_sink_connects_total", "Connections made to the broker");
+    client_.on_connection(
+        [live = live_](std::string_view why_not) { why_not.empty() ? live.connected() : live.disconnected(why_not); });
   }
 
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t) override {
@@ -59,12 +68,15 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
     if (auto missing = topic_.bind(*in)) return no_column("topic", *missing, *in);
     if (payload_)
       if (auto missing = payload_->bind(*in)) return no_column("payload", *missing, *in);
-    for (auto& [name, value] : properties_)
-      if (auto missing = value.bind(*in)) return no_column("user_properties." + name, *missing, *in);
+    if (auto missing = properties_.bind(*in)) return no_column(missing->option, missing->column, *in);
     return nullptr;
   }
 
-  // With an id of its own: the same would throw a running host out.
+  std::vector<resource> exclusive() const override {
+    return {{"MQTT client id", "'" + settings_.client_id + "' at " + settings_.url.identity(), "client_id"}};
+  }
+
+  // Connect with a different client id: the same id would disconnect a running host.
   pl::result<void> check() override {
     auto settings = settings_;
     settings.client_id += "-check";
@@ -72,6 +84,7 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
     settings.session_expiry = 0s;
     client probe(std::move(settings));
     auto r = probe.connect();
+    if (r.ok()) r = probe.accepts(options_.qos, options_.retain);
     probe.disconnect();
     return r;
   }
@@ -84,16 +97,17 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
   }
 
   pl::result<void> write(const pl::batch_list& batches) override {
+    batches_ = &batches;
     if (auto r = prepare(batches); !r) return r;
     if (!entries_.empty()) {
       auto r = client_.connected() ? pl::result<void>{} : connect();
       if (r.ok()) r = publish_all(batches);
       if (!r.ok()) {
-        remember_progress();
+        save_progress();
         return r.why().code == pl::status::fatal ? pl::retry(r.why().message) : r.why();
       }
     }
-    // Only now: a row that is rejected in a call that fails would be rejected again when it comes again.
+    // Those that could not be handed over at once. A retry would reject them again, so wait until the write succeeds.
     for (const auto& r : rejected_) ctx_.reject(batches[r.batch], r.row, r.why);
     progress_.clear();
     return {};
@@ -104,7 +118,7 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
     std::uint32_t batch, row;
     std::size_t topic, payload, end;  // in text_
     std::uint64_t identity;
-    bool settled;  // delivered or rejected, perhaps by an earlier attempt
+    bool settled;  // delivered or rejected, possibly by an earlier attempt
   };
   struct rejection {
     std::uint32_t batch, row;
@@ -119,12 +133,14 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
   pl::failure no_column(const std::string& option, std::string_view column, const pl_schema& in) const {
     std::string known;
     for (std::uint32_t c = 0; c < in.ncols; ++c) known.append(known.empty() ? "" : ", ").append(pl::view(in.names[c]));
-    return pl::bad_option(option, "no column '" + std::string(column) + "' comes in; there are: " + known);
+    return pl::bad_option(option, "the input has no column '" + std::string(column) + "'; its columns are: " + known);
   }
 
   pl::result<void> connect() {
     if (auto r = client_.connect(); !r) return r;
+    if (auto r = client_.accepts(options_.qos, options_.retain); !r) return client_.disconnect(), r;
     connects_.add();
+    live_.connected();
     if (ctx_.logs(pl::log_level::info)) ctx_.info("connected to " + client_.name() + " as " + settings_.client_id);
     return {};
   }
@@ -141,7 +157,7 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
       if (auto known = columns(&b.schema(), 0); !known.ok()) return known.why();
       for (const auto row : b.selection()) prepare_row(i, b, row);
     }
-    take_up_progress();
+    restore_progress();
     return {};
   }
 
@@ -173,23 +189,27 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
     return (id ^ b.position(row)) * 0xBF58476D1CE4E5B9ULL;
   }
 
+  // Dead-letter the row at once if the host can, so that it does not wait for the others.
   void reject(std::uint32_t batch, std::uint32_t row, std::string why) {
-    rejected_.push_back({batch, row, std::move(why)});
+    if (!ctx_.reject_now((*batches_)[batch], row, why)) rejected_.push_back({batch, row, std::move(why)});
   }
 
-  // After a retry the same rows come again: what was acknowledged then is not sent again.
-  void take_up_progress() {
-    const auto n = std::min(entries_.size(), progress_.size());
-    for (std::size_t i = 0; i < n; ++i) {
-      auto& e = entries_[i];
-      const auto& before = progress_[i];
-      if (before.identity != e.identity) continue;
-      e.settled = before.settled;
-      if (!before.rejected_because.empty()) reject(e.batch, e.row, before.rejected_because);
+  // Apply the progress of a failed attempt: do not send acknowledged messages again. The rows are those of that attempt,
+  // without those that were rejected at once.
+  void restore_progress() {
+    std::unordered_multimap<std::uint64_t, const attempt*> before;
+    for (const auto& p : progress_)
+      if (p.settled) before.emplace(p.identity, &p);
+    for (auto& e : entries_) {
+      const auto found = before.find(e.identity);
+      if (found == before.end()) continue;
+      e.settled = true;
+      if (const auto& why = found->second->rejected_because; !why.empty()) reject(e.batch, e.row, why);
+      before.erase(found);
     }
   }
 
-  void remember_progress() {
+  void save_progress() {
     std::map<std::pair<std::uint32_t, std::uint32_t>, const std::string*> reasons;
     for (const auto& r : rejected_) reasons[{r.batch, r.row}] = &r.why;
     std::vector<attempt> now;
@@ -208,13 +228,13 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
     auto r = send_all(batches);
     if (r.ok()) r = wait_for(0);
     const bool lost = !r.ok();
-    if (lost) client_.abandon();  // from here on nobody writes to the tickets
+    if (lost) client_.abandon();  // from here on Paho does not write to the tickets
     auto refused = collect();
     if (lost) {
       find_culprit();
       return r;
     }
-    if (refused) return pl::retry(client_.name() + " refuses messages: " + *refused + "; they are sent again");
+    if (refused) return pl::retry(client_.name() + " rejects messages: " + *refused + "; retrying");
     return {};
   }
 
@@ -231,56 +251,20 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
 
   pl::result<void> send(entry& e, pl::batch_view b, flight::ticket& ticket) {
     MQTTProperties properties = MQTTProperties_initializer;
-    const auto extra = fill_properties(properties, b, e.row);
-    message m{text_.c_str() + e.topic, std::string_view(text_).substr(e.payload, e.end - e.payload), options_.qos,
-              options_.retain, properties};
-    int code = MQTTASYNC_SUCCESS;
-    if (const auto size = e.end - e.topic + extra + 16; size > client_.max_packet_size()) {
-      settle_as_rejected(e, "the message has " + std::to_string(size) + " bytes with its headers; " + client_.name() +
-                                " takes " + std::to_string(client_.max_packet_size()));
-    } else {
-      code = client_.publish(m, ticket);
-    }
-    MQTTProperties_free(&properties);
+    const std::unique_ptr<MQTTProperties, pl::freed_by<MQTTProperties_free>> owned(&properties);
+    if (auto problem = properties_.fill(properties, b, e.row)) return settle_as_rejected(e, std::move(*problem));
+    const auto size = e.end - e.topic + static_cast<std::size_t>(properties.length) + 16;
+    if (size > client_.max_packet_size())
+      return settle_as_rejected(e, "the message has " + std::to_string(size) + " bytes with its headers; " +
+                                       client_.name() + " accepts at most " +
+                                       std::to_string(client_.max_packet_size()));
+    const message m{text_.c_str() + e.topic, std::string_view(text_).substr(e.payload, e.end - e.payload), options_.qos,
+                    options_.retain, properties};
+    const int code = client_.publish(m, ticket);
     if (code == MQTTASYNC_SUCCESS) return {};
-    if (code == MQTTASYNC_BAD_UTF8_STRING) {
-      settle_as_rejected(e, "the topic is not valid UTF-8");
-      return {};
-    }
+    if (code == MQTTASYNC_BAD_UTF8_STRING) return settle_as_rejected(e, "the topic is not valid UTF-8");
     if (code == MQTTASYNC_DISCONNECTED) client_.in_flight().lose("the connection was lost");
     return lost_failure(MQTTAsync_strerror(code));
-  }
-
-  // MQTT 5 only. Answers how many bytes they take.
-  std::size_t fill_properties(MQTTProperties& to, pl::batch_view b, pl::row_index row) {
-    if (options_.version != protocol::v5) return 0;
-    if (options_.message_expiry > 0ns) {
-      MQTTProperty p{};
-      p.identifier = MQTTPROPERTY_CODE_MESSAGE_EXPIRY_INTERVAL;
-      p.value.integer4 = static_cast<unsigned>(whole_seconds(options_.message_expiry).count());
-      MQTTProperties_add(&to, &p);
-    }
-    const auto text = [](const std::string& s) {
-      return MQTTLenString{static_cast<int>(s.size()), const_cast<char*>(s.data())};
-    };
-    if (!options_.content_type.empty()) {
-      MQTTProperty p{};
-      p.identifier = MQTTPROPERTY_CODE_CONTENT_TYPE;
-      p.value.data = text(options_.content_type);
-      MQTTProperties_add(&to, &p);
-    }
-    for (auto& [name, value] : properties_) {
-      property_text_.clear();
-      value.render(property_text_, b, row);
-      if (!pl::is_utf8(property_text_) || property_text_.size() > 65'535)
-        property_text_ = pl::base64(property_text_.substr(0, 40'000));
-      MQTTProperty p{};
-      p.identifier = MQTTPROPERTY_CODE_USER_PROPERTY;
-      p.value.data = text(name);
-      p.value.value = text(property_text_);
-      MQTTProperties_add(&to, &p);
-    }
-    return static_cast<std::size_t>(to.length);
   }
 
   pl::result<void> wait_for(std::uint32_t room) {
@@ -299,17 +283,18 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
   pl::failure lost_failure(const std::string& why) {
     const auto n = client_.in_flight().waiting();
     return pl::retry(client_.name() + ": " + why + "; " + std::to_string(n) +
-                     (n == 1 ? " message is" : " messages are") + " unacknowledged, and will be sent again");
+                     (n == 1 ? " message is" : " messages are") + " unacknowledged and will be sent again");
   }
 
-  void settle_as_rejected(entry& e, std::string why) {
+  pl::result<void> settle_as_rejected(entry& e, std::string why) {
     reject(e.batch, e.row, std::move(why));
     e.settled = true;
+    return {};
   }
 
-  // What the tickets say. Answers the reason of a refusal that may pass.
+  // Evaluate the tickets. Return the reason of a temporary rejection, if any.
   std::optional<std::string> collect() {
-    std::optional<std::string> passing;
+    std::optional<std::string> temporary;
     std::size_t delivered = 0;
     for (std::size_t i = 0; i < entries_.size(); ++i) {
       auto& e = entries_[i];
@@ -318,20 +303,23 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
       if (t.state == outcome::delivered) {
         e.settled = true;
         ++delivered;
-      } else if (is_passing_refusal(t.reason)) {
-        passing = reason_text(t.reason);
+      } else if (is_temporary_refusal(t.reason)) {
+        temporary = reason_text(t.reason);
       } else {
-        settle_as_rejected(e, client_.name() + " refuses the message to " + shown(text_.c_str() + e.topic) + ": " +
-                                  reason_text(t.reason));
+        (void)settle_as_rejected(e, client_.name() + " rejects the message to " + shown(text_.c_str() + e.topic) +
+                                        ": " + reason_text(t.reason));
       }
     }
     acknowledged_.add(static_cast<double>(delivered));
-    if (delivered != 0) fruitless_ = 0;
-    return passing;
+    if (delivered != 0) {
+      fruitless_ = 0;
+      ctx_.progress();
+    }
+    return temporary;
   }
 
-  // A connection that ends without one acknowledgement: from now on one message at a time, until one gets through. One that
-  // ends again and again with the same message alone on its way is that message's fault.
+  // Handle a connection that ended without an acknowledgement: send one message at a time until one is acknowledged.
+  // Reject a message that is alone in flight when the connection ends `max_disconnects` times in a row.
   void find_culprit() {
     const bool one_at_a_time = fruitless_ > 0;
     const auto& connection = client_.in_flight();
@@ -344,11 +332,10 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
       suspect_count_ = suspect_ == e.identity ? suspect_count_ + 1 : 1;
       suspect_ = e.identity;
       if (suspect_count_ < options_.max_disconnects) return;
-      settle_as_rejected(e,
-                         client_.name() + " closed the connection " + std::to_string(suspect_count_) +
-                             " times at this message of " + std::to_string(e.end - e.topic) + " bytes to " +
-                             shown(text_.c_str() + e.topic) +
-                             "; it may be larger than the broker allows, or the topic may not be allowed to this user");
+      (void)settle_as_rejected(
+          e, client_.name() + " closed the connection " + std::to_string(suspect_count_) + " times on a message of " +
+                 std::to_string(e.end - e.topic) + " bytes to " + shown(text_.c_str() + e.topic) +
+                 "; it may be larger than the broker allows, or the user may not publish to the topic");
       fruitless_ = 0;
       suspect_count_ = 0;
       return;
@@ -357,18 +344,20 @@ class mqtt_sink final : public pl::sink, public pl::columns_aware {
 
   const options options_;
   const pl::context ctx_;
+  const pl::liveness live_;
   const connection_settings settings_;
   client client_;
   topic_template topic_;
-  std::optional<pl::text_template> payload_;
-  std::vector<std::pair<std::string, pl::text_template>> properties_;
+  std::optional<pl::payload_template> payload_;
+  publish_properties properties_;
   pl::counter acknowledged_, connects_;
 
-  std::string text_, topic_text_, property_text_;  // text_: topic, NUL, payload of each entry
+  const pl::batch_list* batches_ = nullptr;  // of the current write
+  std::string text_, topic_text_;            // text_: topic, NUL, payload of each entry
   std::vector<entry> entries_;
-  std::vector<flight::ticket> tickets_;  // beside entries_
+  std::vector<flight::ticket> tickets_;  // one for each of entries_
   std::vector<rejection> rejected_;
-  std::vector<attempt> progress_;  // of a write that has to be repeated
+  std::vector<attempt> progress_;  // of a failed write, for the next attempt
   bool timed_out_ = false;
   std::uint32_t fruitless_ = 0, suspect_count_ = 0;
   std::uint64_t suspect_ = 0;

@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options of mqtt_sink, and what follows from them.
+// The options of mqtt_sink, and the settings derived from them.
 #pragma once
 
 #include "topic.hpp"
 
+#include <pipeline/payload_template.hpp>
 #include <pipeline/plugin.hpp>
 
 #include <mqtt_common/settings.hpp>
@@ -55,9 +56,11 @@ struct options {
   static pl::option_table<options> table();
 };
 
-// These throw pl::invalid_options, naming the option at fault.
+// These functions throw pl::invalid_options with the name of the invalid option.
 connection_settings connection_of(const options& o, const pl::context& ctx);
 topic_template topic_of(const options& o);
 pl::text_template text_of(const std::string& source, const std::string& option);
+pl::payload_template payload_of(const std::string& source);
+pl::text_template property_of(const std::string& source, const std::string& option);  // of a user property's value
 
 }  // namespace mqtt

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Topics from templates, such that no value of a column reaches a topic that belongs to another value.
+// Topic templates, whose values are escaped so that a value cannot reach the topic of another value.
 #pragma once
 
 #include <pipeline/result.hpp>
@@ -11,28 +11,27 @@
 
 namespace mqtt {
 
-constexpr std::size_t max_topic_bytes = 65'535;
-
-// What happens to a value that can't stand in a topic as it is.
+// What to do with a value that has characters that are not allowed in a topic level.
 enum class unsafe_ids { escape, reject };
 
-// Why text can't be a topic to publish to; nothing where it can.
+// Return why the text is not a valid topic for publishing; nullopt if it is valid.
 std::optional<std::string> topic_problem(std::string_view topic);
 
-// Percent-encodes what can't stand within one level of a topic: / + # $ %, control characters, and bytes that are not
-// valid UTF-8. Different values stay different. Answers whether anything had to be encoded.
+// Append a value and percent-encode the characters that are not allowed within one topic level: / + # $ %, control
+// characters, and bytes that are not valid UTF-8. Different values stay different. Return whether anything was
+// encoded.
 bool append_escaped(std::string& out, std::string_view value);
 
 class topic_template {
  public:
   static pl::result<topic_template> parse(std::string_view source, unsafe_ids policy);
 
-  // The first column that is missing from the schema.
+  // Bind the columns. Return the first column that is missing from the schema, if any.
   std::optional<std::string_view> bind(const pl_schema& schema) { return template_.bind(schema); }
-  // Names of the columns, for messages.
+  // Return the underlying template, for example for the names of its columns.
   [[nodiscard]] const pl::text_template& text() const noexcept { return template_; }
 
-  // The topic of one row, in `out` (cleared first); or why it has none.
+  // Write the topic of one row to `out` (cleared first), or return why the row has no topic.
   std::optional<std::string> render(std::string& out, pl::batch_view b, pl::row_index row) const;
 
  private:
@@ -40,8 +39,5 @@ class topic_template {
   std::vector<std::string> columns_;  // in order of appearance
   unsafe_ids policy_ = unsafe_ids::escape;
 };
-
-// A value as it is shown in a message: quoted, short, nothing that a terminal would act on.
-std::string shown(std::string_view value);
 
 }  // namespace mqtt

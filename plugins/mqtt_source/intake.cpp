@@ -1,14 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "intake.hpp"
 
+#include "filters.hpp"
+
 #include <pipeline/failpoint.hpp>
+#include <pipeline/freed_by.hpp>
+#include <pipeline/text.hpp>
 
 #include <openssl/evp.h>
 
+#include <algorithm>
 #include <array>
 #include <chrono>
 #include <cstring>
 #include <thread>
+#include <utility>
 
 namespace mqtt {
 
@@ -18,7 +24,7 @@ namespace {
 constexpr std::size_t fixed_size = 8 + 1 + 2;
 constexpr unsigned qos_mask = 3, retained_flag = 4, duplicate_flag = 8;
 
-constexpr auto try_again_after = std::chrono::milliseconds(200);
+constexpr auto retry_interval = std::chrono::milliseconds(200);
 
 std::int64_t now_ns() {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::system_clock::now().time_since_epoch())
@@ -55,10 +61,7 @@ std::optional<stored_message> decode(std::string_view record) {
 }
 
 std::string message_id(std::string_view topic, std::string_view payload) {
-  struct context_free {
-    void operator()(EVP_MD_CTX* c) const noexcept { EVP_MD_CTX_free(c); }
-  };
-  static thread_local const std::unique_ptr<EVP_MD_CTX, context_free> hashing(EVP_MD_CTX_new());
+  static thread_local const std::unique_ptr<EVP_MD_CTX, pl::freed_by<EVP_MD_CTX_free>> hashing(EVP_MD_CTX_new());
   std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
   EVP_DigestInit_ex(hashing.get(), EVP_sha256(), nullptr);
   EVP_DigestUpdate(hashing.get(), topic.data(), topic.size());
@@ -66,40 +69,57 @@ std::string message_id(std::string_view topic, std::string_view payload) {
   EVP_DigestUpdate(hashing.get(), payload.data(), payload.size());
   EVP_DigestFinal_ex(hashing.get(), digest.data(), nullptr);
   std::string id;
-  for (std::size_t i = 0; i < 16; ++i) {
-    id.push_back("0123456789abcdef"[digest[i] >> 4U]);
-    id.push_back("0123456789abcdef"[digest[i] & 15U]);
-  }
+  for (std::size_t i = 0; i < 16; ++i) pl::append_hex(id, static_cast<char>(digest[i]));
   return id;
 }
 
-intake::intake(pl::context ctx, std::shared_ptr<spool::log> to, bool skip_retained)
+intake::intake(pl::context ctx, std::shared_ptr<spool::log> to, bool skip_retained,
+               const std::vector<std::string>& configured, const std::vector<std::string>& removed)
     : ctx_(ctx),
       spool_(std::move(to)),
       skip_retained_(skip_retained),
       messages_(ctx.counter("mqtt_source_messages_total", "Messages that were stored in the spool")),
-      bytes_(ctx.counter("mqtt_source_bytes_total", "Their bytes: topic and payload")),
+      bytes_(ctx.counter("mqtt_source_bytes_total", "Bytes (topic and payload) stored in the spool")),
       duplicates_(ctx.counter("mqtt_source_redelivered_total",
-                              "Messages that the broker marked as sent before: they may be there already, under the "
+                              "Messages that the broker marked as sent before: they may be stored already, with the "
                               "same id")),
-      skipped_(ctx.counter("mqtt_source_retained_skipped_total", "Retained messages that were left out")) {}
+      skipped_(ctx.counter("mqtt_source_retained_skipped_total", "Retained messages that were skipped")),
+      strays_(ctx.counter("mqtt_source_unsubscribed_dropped_total",
+                          "Messages that the broker had queued for a topic filter that is no longer configured, and "
+                          "that were dropped")) {
+  for (const auto& f : configured) configured_.emplace_back(split(f).filter);
+  for (const auto& f : removed) removed_.emplace_back(split(f).filter);
+}
+
+bool intake::drop_stray(std::string_view topic) {
+  const auto matched = [&](const std::string& filter) { return matches(filter, topic); };
+  const auto removed = std::ranges::find_if(removed_, matched);
+  if (removed == removed_.end() || std::ranges::any_of(configured_, matched)) return false;
+  strays_.add();
+  if (!std::exchange(stray_logged_, true))
+    ctx_.warn("messages of " + *removed +
+              ", which is no longer configured, were still queued at the broker; they are "
+              "dropped and counted (mqtt_source_unsubscribed_dropped_total)");
+  return true;
+}
 
 void intake::take(const arrival& m) {
+  if (!removed_.empty() && drop_stray(m.topic)) return;
   if (m.retained && skip_retained_) return skipped_.add();
   const auto prefix = prefix_of(m);
   const std::array<std::string_view, 3> body{std::string_view(prefix.data(), prefix.size()), m.topic, m.payload};
   pl::failpoint("spool.before");
-  bool said = false;
+  bool logged = false;
   for (auto stored = spool_->append(body); !stored.ok(); stored = spool_->append(body)) {
     stuck_ = true;
-    if (!closed_ && !std::exchange(said, true))
-      ctx_.error("a message can't be stored, and nothing more is taken: " + stored.why().message +
-                 "; it is not acknowledged, and tried again until it can");
-    std::this_thread::sleep_for(try_again_after);
+    if (!closed_ && !std::exchange(logged, true))
+      ctx_.error("cannot store a message: " + stored.why().message +
+                 "; it stays unacknowledged and is retried, and no further message is received until it is stored");
+    std::this_thread::sleep_for(retry_interval);
   }
   stuck_ = false;
   pl::failpoint("spool.after");
-  if (said) ctx_.info("messages can be stored again");
+  if (logged) ctx_.info("messages are stored again");
   messages_.add();
   bytes_.add(static_cast<double>(m.topic.size() + m.payload.size()));
   if (m.duplicate) duplicates_.add();

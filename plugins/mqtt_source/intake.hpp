@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// From the broker into the spool, on Paho's thread; and the form in which messages lie there.
+// Stores messages from the broker in the spool, on Paho's thread; defines the record format.
 #pragma once
 
 #include <pipeline/context.hpp>
@@ -13,12 +13,13 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <vector>
 
 namespace mqtt {
 
-// A message as it lies in the spool. Views into the record.
+// A message in the spool. The views point into the record.
 struct stored_message {
-  std::int64_t time_ns;  // when it arrived
+  std::int64_t time_ns;  // time of arrival
   std::string_view topic, payload;
   int qos;
   bool retained, duplicate;
@@ -26,27 +27,34 @@ struct stored_message {
 
 [[nodiscard]] std::optional<stored_message> decode(std::string_view record);
 
-// The same for the same topic and payload: 32 hexadecimal digits. What a device sends once and a broker delivers twice has
-// one id.
+// Return 32 hexadecimal digits that depend only on topic and payload, so that a message that a broker delivers twice
+// has the same id.
 [[nodiscard]] std::string message_id(std::string_view topic, std::string_view payload);
 
-// Shared with the callback, which may outlive the source where the disk does not come back.
+// Stores the messages. Shared with the callback, which may outlive the source if the disk does not recover.
 class intake {
  public:
-  intake(pl::context ctx, std::shared_ptr<spool::log> to, bool skip_retained);
+  // removed: filters that the broker's session had and that are no longer configured. A message that one of them
+  // matches, and no configured one, was queued before the change; it is acknowledged and dropped.
+  intake(pl::context ctx, std::shared_ptr<spool::log> to, bool skip_retained,
+         const std::vector<std::string>& configured, const std::vector<std::string>& removed);
 
-  // Returns once the message is stored; not before: then the broker would take it for delivered.
+  // Store the message, and return only when it is stored: after the return, the broker treats it as delivered.
   void take(const arrival& m);
-  // No more is stored: a message that can't be is left, unacknowledged, when the process ends.
+  // Stop logging failures. A message that cannot be stored stays unacknowledged until the process ends.
   void close() noexcept { closed_ = true; }
   [[nodiscard]] bool stuck() const noexcept { return stuck_; }
 
  private:
+  bool drop_stray(std::string_view topic);
+
   pl::context ctx_;
   std::shared_ptr<spool::log> spool_;
   const bool skip_retained_;
+  std::vector<std::string> configured_, removed_;  // without $share/<group>/
+  bool stray_logged_ = false;
   std::atomic<bool> closed_{false}, stuck_{false};
-  pl::counter messages_, bytes_, duplicates_, skipped_;
+  pl::counter messages_, bytes_, duplicates_, skipped_, strays_;
 };
 
 }  // namespace mqtt

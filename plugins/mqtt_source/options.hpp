@@ -41,9 +41,9 @@ struct source_options {
   static pl::option_table<source_options> table();
 };
 
-// These throw pl::invalid_options, naming the option at fault.
+// Throws pl::invalid_options with the name of the invalid option.
 connection_settings connection_of(const source_options& o, const pl::context& ctx);
-// The filters to subscribe to.
-std::vector<std::string> filters_of(const source_options& o);
+// Return the filters to subscribe to. Throws pl::invalid_options with the name of the invalid option.
+std::vector<std::string> filters_of(const source_options& o, const pl::context& ctx);
 
 }  // namespace mqtt

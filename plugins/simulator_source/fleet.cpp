@@ -29,7 +29,7 @@ constexpr std::int64_t unit_of(time_format f) noexcept {
   }
 }
 
-// splitmix64's finalizer.
+// The finalizer of splitmix64.
 constexpr std::uint64_t mix(std::uint64_t x) noexcept {
   x += 0x9E3779B97F4A7C15ULL;
   x = (x ^ (x >> 30U)) * 0xBF58476D1CE4E5B9ULL;
@@ -37,13 +37,13 @@ constexpr std::uint64_t mix(std::uint64_t x) noexcept {
   return x ^ (x >> 31U);
 }
 
-// Evenly within [-amplitude, amplitude].
+// Map a random number evenly to [-amplitude, amplitude].
 constexpr std::int64_t within(std::uint64_t r, std::int64_t amplitude) noexcept {
   const auto span = static_cast<std::uint64_t>(2 * amplitude + 1);
   return static_cast<std::int64_t>((r >> 32U) * span >> 32U) - amplitude;
 }
 
-// Up and down once a day: a sine made of two parabolas, in integers.
+// Return a daily cycle: a sine approximated by two parabolas, in integers.
 constexpr std::int64_t daily(std::int64_t second_of_day, std::int64_t amplitude) noexcept {
   constexpr std::int64_t half = 43'200;
   const bool night = second_of_day >= half;
@@ -52,11 +52,11 @@ constexpr std::int64_t daily(std::int64_t second_of_day, std::int64_t amplitude)
   return night ? -y : y;
 }
 
-// Of a 32-bit random number: below it, the thing happens.
+// Return the threshold for a 32-bit random number: the event happens if the number is below the threshold.
 std::uint64_t threshold(double percent) { return static_cast<std::uint64_t>(percent * 42'949'672.96); }
 constexpr bool happens(std::uint64_t r, std::uint64_t below) noexcept { return (r >> 32U) < below; }
 
-// The put functions write at `to`, where there is room enough, and answer the place behind.
+// The put functions write at `to`, where there must be enough room, and return the end of the written text.
 char* put(char* to, std::string_view text) {
   std::memcpy(to, text.data(), text.size());
   return to + text.size();
@@ -69,7 +69,7 @@ char* put_digits(char* to, std::int64_t v, int digits) {
   return to + digits;
 }
 
-// 21534 -> 21.53 (decimals 2), towards zero
+// Format thousandths, truncated towards zero: 21534 becomes 21.53 with 2 decimals.
 char* put_milli(char* to, std::int64_t milli, int decimals) {
   if (milli < 0) *to++ = '-';
   const auto v = milli < 0 ? -milli : milli;
@@ -101,7 +101,7 @@ std::uint64_t fleet::random(salt use, std::uint64_t a, std::uint64_t b) const no
   return mix(mix(seeds_[use] ^ a) ^ b);
 }
 
-// A random walk that can be entered anywhere: random heights every `period` steps, straight lines between them.
+// Return a random walk that can be computed at any point: random values every `period` steps, interpolated linearly.
 std::int64_t fleet::walk(salt use, std::uint64_t who, std::uint64_t at, std::uint64_t period,
                          std::int64_t amplitude) const noexcept {
   const auto knot = at / period, part = at % period;
@@ -124,13 +124,13 @@ bool fleet::is_duplicate(std::uint64_t n) const noexcept {
   return happens(random(of_duplicate, device_of(n), n / devices_), threshold_.duplicates);
 }
 
-// A duplicate is the device's record before it, as it was sent: which may have been one itself.
+// A duplicate repeats the device's previous record, which may be a duplicate itself.
 std::uint64_t fleet::original_of(std::uint64_t n) const noexcept {
   while (is_duplicate(n)) n -= devices_;
   return n;
 }
 
-// Within an episode: up over its first quarter, down over its last.
+// An anomaly rises during the first quarter of an episode and falls during the last.
 std::int64_t fleet::anomaly(std::uint64_t device, std::uint64_t round) const noexcept {
   if (threshold_.anomalies == 0) return 0;
   const auto length = options_.episode, at = round % length;
@@ -154,7 +154,7 @@ fleet::reading fleet::measure(std::uint64_t n) const noexcept {
   reading r{user + 1, device + 1, arrival(n), 0, 0, 0, 0};
   const auto character = random(of_device, device);
   const auto phase = within(character, 3'600);
-  // Coolest before dawn.
+  // The minimum is before dawn.
   const auto second = floor_mod(r.time_ns / 1'000'000'000 - 8 * 3'600 + phase, 86'400);
 
   const auto base = 20'000 + within(character << 24U, 4'000);
@@ -186,7 +186,7 @@ void fleet::append_value(std::string& out, std::uint64_t n) {
   if (!happens(r, threshold_.broken)) return append(fault::kinds);
   const auto kind = static_cast<fault>(mix(r) % static_cast<std::uint64_t>(fault::kinds));
   const auto begin = out.size();
-  if (kind == fault::no_json)
+  if (kind == fault::not_json)
     out += "ERR 17 sensor timeout";
   else if (kind != fault::empty)
     append(kind);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// A fleet of devices as a pure function: record n is the same for ever, whatever was asked for before. All arithmetic
-// is on integers, so that it is the same on every machine, byte for byte.
+// A fleet computes records of simulated devices as a pure function of n: record n does not depend on previous calls.
+// All arithmetic is on integers, so that the records are the same on every machine, byte for byte.
 #pragma once
 
 #include <array>
@@ -11,7 +11,7 @@ namespace simulator {
 
 enum class time_format { iso, s, ms, us, ns };
 
-// In percent.
+// Fault rates in percent.
 struct fault_rates {
   double anomalies = 0, silent = 0;                         // of a device's episodes
   double spikes = 0, broken = 0, duplicates = 0, late = 0;  // of the records
@@ -20,14 +20,14 @@ struct fault_rates {
 struct fleet_options {
   std::uint64_t seed = 1;
   std::uint64_t users = 1, devices_per_user = 1;
-  std::uint64_t lane = 0, lanes = 1;  // this fleet is the devices d with d % lanes == lane
+  std::uint64_t lane = 0, lanes = 1;  // this fleet consists of the devices d with d % lanes == lane
   std::int64_t start_ns = 0;          // time of record 0
   std::int64_t step_ns = 1'000'000;   // time between one record of this lane and the next
   time_format format = time_format::iso;
   fault_rates faults;
-  std::uint64_t episode = 30;           // records of a device in which an anomaly or a silence lasts
+  std::uint64_t episode = 30;           // length of an anomaly or a silence, in records of a device
   std::int64_t anomaly_milli = 60'000;  // how far the temperature rises in an anomaly, in 1/1000 °C
-  std::int64_t late_by_ns = 0;          // greatest delay of a late record
+  std::int64_t late_by_ns = 0;          // maximum delay of a late record
 };
 
 class fleet {
@@ -36,13 +36,13 @@ class fleet {
 
   [[nodiscard]] std::uint64_t devices() const noexcept { return devices_; }  // of this lane
 
-  // Nothing is sent: position n is a hole.
+  // Return whether record n is not sent, so that position n is a gap.
   [[nodiscard]] bool is_silent(std::uint64_t n) const noexcept;
-  // When record n arrives, in nanoseconds since 1970.
+  // Return the arrival time of record n, in nanoseconds since 1970.
   [[nodiscard]] std::int64_t arrival(std::uint64_t n) const noexcept;
-  // The record as the device sends it, faults and all.
+  // Append record n as the device sends it, including faults.
   void append_value(std::string& out, std::uint64_t n);
-  // users/{user_id}/devices/{device_id}
+  // Append the key of record n: users/{user_id}/devices/{device_id}.
   void append_key(std::string& out, std::uint64_t n) const;
 
  private:
@@ -51,7 +51,7 @@ class fleet {
     std::int64_t time_ns;
     std::int64_t temperature, humidity, pressure, battery;  // in 1/1000
   };
-  // What a random number is for, so that no two uses share theirs.
+  // The purpose of a random number; each purpose has its own sequence.
   enum salt : std::uint32_t {
     of_device,
     of_slow_walk,
@@ -69,7 +69,7 @@ class fleet {
   };
   enum class fault : std::uint64_t {
     truncated,
-    no_json,
+    not_json,
     empty,
     bad_utf8,
     no_device,
@@ -95,12 +95,12 @@ class fleet {
 
   const fleet_options options_;
   std::uint64_t devices_;
-  std::array<std::uint64_t, salts> seeds_{};  // one for each use
-  std::uint64_t last_representable_;          // beyond it, time stands still at the end of the calendar
+  std::array<std::uint64_t, salts> seeds_{};  // one per purpose
+  std::uint64_t last_representable_;          // later records have the time of this one, to prevent overflow
   struct {
     std::uint64_t anomalies, silent, spikes, broken, duplicates, late;
   } threshold_;
-  std::int64_t day_ = INT64_MIN;  // whose text is in day_text_: dates are worked out once a day
+  std::int64_t day_ = INT64_MIN;  // the day in day_text_; the date is formatted once per day
   std::array<char, 12> day_text_{};
 };
 

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// simulator_source: a fleet of devices that needs no server, for tests, demonstrations and benchmarks.
+// simulator_source generates records of simulated devices, for tests, demonstrations and benchmarks without a server.
 #include "fleet.hpp"
 
 #include <pipeline/plugin.hpp>
+#include <pipeline/time.hpp>
 
-#include <charconv>
 #include <cmath>
 #include <thread>
 
@@ -29,28 +29,26 @@ struct fault_options {
   static pl::option_table<fault_options> table() {
     return {
         pl::option(&fault_options::anomalies, "anomalies",
-                   "Percent of a device's episodes in which its temperature climbs by anomaly_by and comes back.")
+                   "Percentage of a device's episodes in which its temperature rises by anomaly_by and falls again.")
             .range(0, 100),
-        pl::option(&fault_options::anomaly_by, "anomaly_by", "How far the temperature climbs in an anomaly, in °C.")
+        pl::option(&fault_options::anomaly_by, "anomaly_by", "Rise of the temperature in an anomaly, in °C.")
             .range(-1000, 1000),
-        pl::option(&fault_options::silent, "silent", "Percent of a device's episodes in which it sends nothing.")
+        pl::option(&fault_options::silent, "silent", "Percentage of a device's episodes in which it sends nothing.")
             .range(0, 100),
-        pl::option(&fault_options::episode, "episode",
-                   "How long an anomaly or a silence lasts, in records of that device.")
+        pl::option(&fault_options::episode, "episode", "Length of an anomaly or a silence, in records of that device.")
             .range(1, 1'000'000),
-        pl::option(&fault_options::spikes, "spikes", "Percent of the records that are 30 to 40 °C off, once.")
+        pl::option(&fault_options::spikes, "spikes", "Percentage of records whose temperature is off by 30 to 40 °C.")
             .range(0, 100),
         pl::option(&fault_options::broken, "broken",
-                   "Percent of the records that can't be parsed: cut short, not JSON, empty, invalid UTF-8, without "
-                   "device_id, with text or NaN as temperature, or with a time that is none.")
+                   "Percentage of records that cannot be parsed: truncated, not JSON, empty, invalid UTF-8, without "
+                   "device_id, with text or NaN as temperature, or with an invalid time.")
             .range(0, 100),
         pl::option(&fault_options::duplicates, "duplicates",
-                   "Percent of the records that repeat the device's record before, byte for byte.")
+                   "Percentage of records that repeat the device's previous record, byte for byte.")
             .range(0, 100),
-        pl::option(&fault_options::late, "late", "Percent of the records whose time lies up to late_by back.")
+        pl::option(&fault_options::late, "late", "Percentage of records with a time up to late_by in the past.")
             .range(0, 100),
-        pl::option(&fault_options::late_by, "late_by", "How late a late record is at most.")
-            .range(0.000001, 31'536'000)};
+        pl::option(&fault_options::late_by, "late_by", "Maximum delay of a late record.").range(0.000001, 31'536'000)};
   }
 };
 
@@ -68,75 +66,56 @@ struct options {
   static pl::option_table<options> table() {
     return {
         pl::option(&options::users, "users", "Number of users.").range(1, 1'000'000),
-        pl::option(&options::devices_per_user, "devices_per_user", "Devices of each user.").range(1, 1'000'000),
-        pl::option(&options::rate, "rate",
-                   "Records per second over all devices and lanes. 0: as fast as they are taken.")
+        pl::option(&options::devices_per_user, "devices_per_user", "Number of devices per user.").range(1, 1'000'000),
+        pl::option(&options::rate, "rate", "Records per second over all devices and lanes. 0: as fast as possible.")
             .range(0, 1e9),
         pl::option(&options::count, "count", "Stop after this many records, over all lanes. 0: never.")
             .range(0, 1e12)
             .example("1000000"),
         pl::option(&options::seed, "seed",
-                   "Same seed, same start and same step: the same records, byte for byte, on every machine."),
+                   "Seed of the random numbers. The same seed, start and step result in the same records, byte for "
+                   "byte, on every machine."),
         pl::option(&options::start, "start",
-                   "Time of the first record, in UTC as RFC 3339; or now. A replay is exact only from a fixed time.")
+                   "Time of the first record, in UTC as RFC 3339, or now. Set a fixed time for an exact replay.")
             .example("\"2026-01-01T00:00:00Z\""),
         pl::option(&options::step, "step",
-                   "Time between a record and the next in the records' own time, over all devices. Default: 1/rate, "
-                   "or 1ms with rate 0.")
+                   "Difference between the times of two consecutive records, over all devices. Default: 1/rate, or 1ms "
+                   "with rate 0.")
             .range(0.000000001, 86'400)
             .example("10ms"),
         pl::option(&options::format, "time_format",
-                   "How the time is written in the record: iso (text, to the millisecond), or a number of s, ms, us "
-                   "or ns since 1970."),
-        pl::option(&options::topic, "topic", "What the column `topic` says."),
-        pl::option(&options::faults, "faults", "What goes wrong, and how often. Nothing by default.")
+                   "Format of the time in the record: iso (text, with milliseconds), or a number of s, ms, us or ns "
+                   "since 1970."),
+        pl::option(&options::topic, "topic", "Value of the column `topic`."),
+        pl::option(&options::faults, "faults", "Faults to simulate, and their frequency. Default: no faults.")
             .example("{anomalies: 2, broken: 0.5, late: 1}")};
   }
 };
 
 namespace {
 
-// "2026-01-01T00:00:00Z", with up to nine digits of a second.
-std::optional<std::int64_t> parse_utc(const std::string& text) {
-  int year = 0, read = 0;
-  unsigned month = 0, day = 0, hour = 0, minute = 0, second = 0;
-  if (text.size() < 20 ||
-      std::sscanf(text.c_str(), "%4d-%2u-%2uT%2u:%2u:%2u%n", &year, &month, &day, &hour, &minute, &second, &read) !=
-          6 ||
-      read != 19)
-    return std::nullopt;
-  const std::chrono::year_month_day date{std::chrono::year(year), std::chrono::month(month), std::chrono::day(day)};
-  if (!date.ok() || year < 1678 || year > 2261 || hour > 23 || minute > 59 || second > 59) return std::nullopt;
-  std::int64_t fraction = 0;
-  auto rest = std::string_view(text).substr(19);
-  if (rest.starts_with('.')) {
-    const auto digits = rest.substr(1, rest.size() - 2);
-    if (digits.empty() || digits.size() > 9 || digits.find_first_not_of("0123456789") != std::string_view::npos)
-      return std::nullopt;
-    std::from_chars(digits.data(), digits.data() + digits.size(), fraction);
-    for (auto i = digits.size(); i < 9; ++i) fraction *= 10;
-    rest = rest.substr(1 + digits.size());
-  }
-  if (rest != "Z") return std::nullopt;
-  const auto t = std::chrono::sys_days(date) + std::chrono::hours(hour) + std::chrono::minutes(minute) +
-                 std::chrono::seconds(second);
-  return std::chrono::nanoseconds(t.time_since_epoch()).count() + fraction;
+// Parse a time such as "2026-01-01T00:00:00Z", with up to nine decimals of a second.
+std::optional<std::int64_t> parse_utc(std::string_view text) {
+  const auto time = pl::read_rfc3339(text);
+  if (!time || time->fraction.size() > 9 || !text.ends_with('Z')) return std::nullopt;
+  return pl::parse_rfc3339(text);
 }
 
 std::int64_t whole_nanoseconds(double ns) { return std::max<std::int64_t>(1, std::llround(ns)); }
 
 }  // namespace
 
-class simulator_source final : public pl::source {
+class simulator_source final : public pl::source, public pl::columns_aware {
  public:
   using options = simulator::options;
 
   static pl::description describe() {
     return {.name = "simulator_source",
             .doc =
-                "Makes telemetry of simulated devices, with realistic values and faults at will.\n"
-                "Needs no server. Record n is a function of the seed and n, so it can be replayed from any position. "
-                "The columns are those of Kafka: value (JSON), key (users/{user_id}/devices/{device_id}), topic, time.",
+                "Generates telemetry of simulated devices, with realistic values and configurable faults.\n"
+                "Needs no server. Record n is a function of the seed and n, so the source can be replayed from any "
+                "position. The columns are those of kafka_source: value (JSON), key "
+                "(users/{user_id}/devices/{device_id}), topic, time.",
             .example =
                 "plugin: simulator_source\nusers: 10\ndevices_per_user: 9\nrate: 1000\nfaults: {anomalies: 2, broken: "
                 "0.5}\n",
@@ -154,17 +133,22 @@ class simulator_source final : public pl::source {
                                              std::to_string(devices) +
                                              " devices; lower `lanes`, or raise `users` or `devices_per_user`");
     if (options_.start != "now" && !parse_utc(options_.start))
-      throw pl::invalid_options("start",
-                                "'" + options_.start + "' is no time; write now, or UTC like \"2026-01-01T00:00:00Z\"");
+      throw pl::invalid_options(
+          "start", "'" + options_.start + "' is not a valid time; write now, or UTC like \"2026-01-01T00:00:00Z\"");
     plan_lane(devices);
     schema_ = ctx.schema({"value", "key", "topic", "time"});
+  }
+
+  pl::result<const pl_schema*> columns(const pl_schema*, std::uint32_t) override { return schema_; }
+  pl::result<pl::column_set> typed_columns(const pl::column_set&, std::uint32_t) override {
+    return pl::column_set{schema_, {PL_BYTES, PL_BYTES, PL_TEXT, PL_TIME_NS}};
   }
 
   pl::result<void> start() override {
     auto next = ctx_.assigned(stream_, 0);
     if (!next.ok()) return next.why();
     next_ = *next;
-    // Record next_ is due now, also after a restart: what would have been sent in between was not.
+    // Record next_ is due now, also after a restart: no records are generated for the time in between.
     first_due_ = next_;
     started_ = clock::now();
     fleet_options_.start_ns = options_.start == "now" ? now_minus(next_) : *parse_utc(options_.start);
@@ -184,15 +168,8 @@ class simulator_source final : public pl::source {
     return make_batch(due, request);
   }
 
-  pl::result<void> seek(std::string_view stream, std::uint64_t next) override {
-    if (stream != stream_)
-      return pl::fatal("no stream '" + std::string(stream) + "' here: this lane simulates " + stream_);
-    next_ = next;
-    return {};
-  }
-
  private:
-  // Each lane has its devices, and of rate, count and time its devices' share.
+  // Compute the devices of this lane, and its share of rate, count and time.
   void plan_lane(std::uint64_t devices) {
     auto& f = fleet_options_;
     f.seed = static_cast<std::uint64_t>(options_.seed);
@@ -220,7 +197,7 @@ class simulator_source final : public pl::source {
     return std::chrono::nanoseconds(now).count() - static_cast<std::int64_t>(records) * fleet_options_.step_ns;
   }
 
-  // All records below this one are due.
+  // Return the first record that is not due yet.
   [[nodiscard]] std::uint64_t due_until() const {
     if (rate_ <= 0) return end_;
     const auto seconds = std::chrono::duration<double>(clock::now() - started_).count();
@@ -259,7 +236,7 @@ class simulator_source final : public pl::source {
     return std::move(batch).finish();
   }
 
-  // Texts of the next records into text_ and rows_. A long silence of all devices is looked through bit by bit.
+  // Write the next records to text_ and rows_. Each call skips only a bounded number of silent records.
   void fill(std::uint64_t due, const pl::poll_request& request) {
     text_.clear();
     rows_.clear();

@@ -1,19 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "age.hpp"
 
+#include <pipeline/posix.hpp>
+
 #include <sys/stat.h>
 #include <time.h>
 
 #include <algorithm>
 #include <fstream>
-#include <system_error>
+#include <string>
 #include <utility>
 
 namespace spool {
 
 namespace {
 
-constexpr auto drift = std::chrono::seconds(2);  // a clock that is put right little by little has not jumped
+constexpr auto drift = std::chrono::seconds(2);  // gradual corrections of the clock are not jumps
 
 nanoseconds read_clock(clockid_t which) {
   timespec t{};
@@ -40,31 +42,27 @@ file_ages::file_ages(std::filesystem::path note, clocks from) : note_(std::move(
   std::ifstream in(note_);
   std::string boot;
   nanoseconds::rep step = 0, since = 0;
-  if (in >> boot >> step >> since && boot == boot_ && !boot.empty() &&
-      std::chrono::abs(step_ - nanoseconds(step)) <= drift)
+  const bool read = bool(in >> boot >> step >> since);
+  rebooted_ = read && !boot.empty() && !boot_.empty() && boot != boot_;
+  if (read && boot == boot_ && !boot.empty() && std::chrono::abs(step_ - nanoseconds(step)) <= drift)
     since_ = std::min(since_, nanoseconds(since));
   this->note();
 }
 
-void file_ages::look() {
+void file_ages::check_step() {
   const auto current = step();
   if (std::chrono::abs(current - step_) > drift) {
     since_ = now();
   } else if (std::chrono::abs(current - step_) < drift / 2) {
-    return;  // what is noted is near enough
+    return;  // the stored difference is accurate enough
   }
   step_ = current;
   note();
 }
 
 void file_ages::note() const {
-  const auto fresh = std::filesystem::path(note_.string() + ".new");
-  {
-    std::ofstream out(fresh, std::ios::trunc);
-    out << boot_ << ' ' << step_.count() << ' ' << since_.count() << '\n';
-  }
-  std::error_code ignored;
-  std::filesystem::rename(fresh, note_, ignored);
+  const auto text = boot_ + ' ' + std::to_string(step_.count()) + ' ' + std::to_string(since_.count()) + '\n';
+  (void)pl::replace_file(note_, text);
 }
 
 nanoseconds file_ages::written(const std::filesystem::path& file) const {

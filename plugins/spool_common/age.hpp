@@ -1,11 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// How old files are, whatever happens to the wall clock: a device without a battery for its clock begins in 1970, and jumps to
-// today when it finds a time server; what was written a minute ago must not be fifty years old then.
-//
-// Ages are differences of a clock that only runs (CLOCK_BOOTTIME: asleep too). A file from before this process has the time of
-// its last change by the wall clock. That is believed only as far back as the two clocks have kept step since the machine was
-// started, which is noted beside the files. So a file may be taken for younger than it is (after a restart of the machine, or a
-// jump of its clock), never for older.
+// File ages that do not depend on jumps of the wall clock, such as from 1970 to today on a device without a clock
+// battery. Ages are differences of CLOCK_BOOTTIME. A file's modification time is trusted only back to when both clocks
+// began to advance in step (stored beside the files). A file can therefore be considered too young, but never too old.
 #pragma once
 
 #include <chrono>
@@ -17,23 +13,25 @@ namespace spool {
 
 using nanoseconds = std::chrono::nanoseconds;
 
-// The machine's clocks; other ones for tests.
+// The clocks of the machine; replaced in tests.
 struct clocks {
   std::function<nanoseconds()> running, wall;
-  std::function<std::string()> boot;  // another text after each start of the machine
+  std::function<std::string()> boot;  // changes at each boot
   static clocks system();
 };
 
 class file_ages {
  public:
-  // note: the file in which is noted since when the clocks have kept step.
+  // `note`: the file that stores since when the clocks have advanced in step.
   file_ages(std::filesystem::path note, clocks from);
 
   [[nodiscard]] nanoseconds now() const { return clocks_.running(); }
-  // When the file was written to, by the running clock; the latest that it can be.
+  // Return whether the machine has started again since the file was written.
+  [[nodiscard]] bool rebooted() const noexcept { return rebooted_; }
+  // Return the latest possible time of the last write to the file, by the running clock.
   [[nodiscard]] nanoseconds written(const std::filesystem::path& file) const;
-  // Looks whether the clocks still keep step. Now and then.
-  void look();
+  // Check whether the clocks still advance in step. Call periodically.
+  void check_step();
 
  private:
   [[nodiscard]] nanoseconds step() const { return clocks_.wall() - clocks_.running(); }
@@ -42,7 +40,8 @@ class file_ages {
   std::filesystem::path note_;
   clocks clocks_;
   std::string boot_;
-  nanoseconds step_{}, since_{};  // the difference of the clocks, and since when it is that
+  bool rebooted_ = false;
+  nanoseconds step_{}, since_{};  // the difference of the clocks, and since when it is valid
 };
 
 }  // namespace spool

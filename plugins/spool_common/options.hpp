@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The option `spool` of the sources that stand on one.
+// The option `spool` of the sources that use a spool.
 #pragma once
 
 #include <pipeline/plugin.hpp>
@@ -26,19 +26,20 @@ struct options {
   static pl::option_table<options> table() {
     return {
         pl::option(&options::fsync, "fsync",
-                   "When a message is on the disk. always: before its sender hears that it has arrived, so that not "
-                   "even a power cut loses it; interval: within fsync_interval; never: when the system likes. A host "
-                   "that is killed loses nothing under any of these."),
-        pl::option(&options::fsync_interval, "fsync_interval", "How long a power cut may reach back.").range(0.001, 60),
+                   "When messages are synced to the disk. always: before they are acknowledged to the sender, so that "
+                   "a power cut loses none; interval: within fsync_interval; never: when the operating system writes "
+                   "them. If the host is killed, no message is lost with any of these."),
+        pl::option(&options::fsync_interval, "fsync_interval", "With fsync: interval, the maximum time between syncs.")
+            .range(0.001, 60),
         pl::option(&options::max_bytes, "max_bytes",
-                   "Room for messages that no sink has yet. When it is used up the source takes no more until there "
-                   "is room again. What is on its way then still finds room.")
+                   "Maximum size of the messages that are not settled. At the limit the source accepts no new messages "
+                   "until there is room again. Messages in flight at that moment are still stored.")
             .range(1 << 20, 1e15),
         pl::option(
             &options::max_age, "max_age",
-            "What has waited for longer and no sink has taken is dropped, told as LOST and counted: for whom old "
-            "messages are worth nothing. Whole files go, of 1 to 16 MiB, when their newest message is that old. "
-            "0: nothing is dropped.")
+            "Maximum age of messages that no sink has. Use this when old messages have no value. Older messages are "
+            "dropped, logged as LOST and counted, in whole files of 1 to 16 MiB, when the newest message of a file is "
+            "that old. 0: no limit.")
             .range(0)
             .example("24h")};
   }

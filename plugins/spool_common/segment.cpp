@@ -2,11 +2,13 @@
 #include "segment.hpp"
 
 #include "checksum.hpp"
+#include "record_search.hpp"
 
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <charconv>
@@ -22,8 +24,8 @@ namespace {
 
 constexpr std::string_view magic = "PLSPOOL1";
 constexpr std::string_view extension = ".spool";
+constexpr std::string_view unfinished = ".spool.new";
 constexpr std::size_t read_ahead = std::size_t{256} * 1024;
-constexpr std::uint32_t largest_body = 1U << 30U;
 
 template <class T>
 void put(std::string& to, T value) {
@@ -47,22 +49,8 @@ std::uint32_t checksum_of_number(std::uint64_t number) {
 
 }  // namespace
 
-file& file::operator=(file&& other) noexcept {
-  std::swap(fd_, other.fd_);
-  return *this;
-}
-
-file::~file() {
-  if (fd_ >= 0) ::close(fd_);
-}
-
 pl::failure failed(std::string_view what, const fs::path& path, int error) {
   return pl::retry(std::string(what) + " " + path.string() + ": " + std::generic_category().message(error));
-}
-
-void sync_folder(const fs::path& folder) noexcept {
-  const file f(::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (f) ::fsync(f.get());
 }
 
 fs::path segment_path(const fs::path& folder, std::uint64_t first) {
@@ -78,27 +66,30 @@ std::optional<std::uint64_t> first_of(const fs::path& path) {
   return error == std::errc{} && end == name.data() + 20 ? std::optional(first) : std::nullopt;
 }
 
-pl::result<file> create_segment(const segment& s, std::uint64_t reserve) {
-  file f(::open(s.path.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!f) return failed("cannot make", s.path, errno);
-  // The room is ours from now on, so that messages that are on their way find some. The size stays that of the records.
-  if (::fallocate(f.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(reserve)) != 0 && errno == ENOSPC) {
-    const auto why = failed("no room for", s.path, ENOSPC);
-    ::unlink(s.path.c_str());
-    return why;
-  }
+bool is_unfinished(const fs::path& path) { return path.filename().string().ends_with(unfinished); }
+
+pl::result<pl::descriptor> create_segment(const segment& s, std::uint64_t reserve, std::string_view records) {
+  const auto name = s.path.string() + ".new";
+  pl::descriptor f(::open(name.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, pl::data_file_mode));
+  if (!f) return failed("cannot create", s.path, errno);
+  const auto refuse = [&](std::string_view what, int error) {
+    ::unlink(name.c_str());
+    return failed(what, s.path, error);
+  };
+  // Reserve the space, so that messages in flight can be stored. The file size remains that of the records.
+  if (::fallocate(f.get(), FALLOC_FL_KEEP_SIZE, 0, static_cast<off_t>(reserve)) != 0 && errno == ENOSPC)
+    return refuse("no room for", ENOSPC);
   std::string header(magic);
   put(header, s.first);
-  if (::pwrite(f.get(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size())) {
-    const auto why = failed("cannot write to", s.path, errno);
-    ::unlink(s.path.c_str());
-    return why;
-  }
+  auto error = pl::write_all(f.get(), header);
+  if (!error) error = pl::write_all(f.get(), records);
+  if (error) return refuse("cannot write to", error.value());
+  if (error = pl::rename_durably(f.get(), name, s.path.string()); error) return refuse("cannot sync", error.value());
   return f;
 }
 
-pl::result<file> open_segment(const fs::path& path, bool to_write) {
-  file f(::open(path.c_str(), (to_write ? O_RDWR : O_RDONLY) | O_CLOEXEC));
+pl::result<pl::descriptor> open_segment(const fs::path& path, bool to_write) {
+  pl::descriptor f(::open(path.c_str(), (to_write ? O_RDWR : O_RDONLY) | O_CLOEXEC));
   if (!f) return failed("cannot read", path, errno);
   return f;
 }
@@ -116,29 +107,35 @@ std::string header_of(std::uint64_t number, std::span<const std::string_view> bo
   return header;
 }
 
-// At least `wanted` bytes from the present place on in the buffer; false: the file has not so many.
+// Read until the buffer has at least `wanted` bytes from the current offset on. Return false at the end, or if the
+// system cannot read.
 bool segment_reader::fill(std::size_t wanted) {
+  error_ = 0;
   if (buffer_.size() - at_ >= wanted) return true;
   buffer_.erase(0, at_);
   at_ = 0;
   while (buffer_.size() < wanted) {
     const auto before = buffer_.size();
-    const auto more = std::max(read_ahead, wanted - before);
+    const auto more = std::min<std::uint64_t>(std::max(read_ahead, wanted - before), end_ - offset_ - before);
     buffer_.resize(before + more);
     const auto n = ::pread(file_.get(), buffer_.data() + before, more, static_cast<off_t>(offset_ + before));
+    if (n < 0) error_ = errno;
     buffer_.resize(before + static_cast<std::size_t>(std::max<ssize_t>(n, 0)));
+    if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return false;
   }
   return true;
 }
 
 segment_reader::step segment_reader::next(std::string_view& body) {
-  if (!fill(record_header)) return buffer_.size() == at_ ? step::end : step::torn;
+  if (offset_ >= end_) return step::end;
+  const auto broken = [this] { return error_ != 0 ? step::failed : step::damaged; };
+  if (end_ - offset_ < record_header || !fill(record_header)) return broken();
   const auto length = get<std::uint32_t>(buffer_.data() + at_);
   const auto crc = get<std::uint32_t>(buffer_.data() + at_ + 4);
-  if (length > largest_body || !fill(record_header + length)) return step::torn;
+  if (length > end_ - offset_ - record_header || !fill(record_header + length)) return broken();
   const auto found = std::string_view(buffer_).substr(at_ + record_header, length);
-  if (crc32c(found, checksum_of_number(number_)) != crc) return step::torn;
+  if (crc32c(found, checksum_of_number(number_)) != crc) return step::damaged;
   body = found;
   at_ += record_header + length;
   offset_ += record_header + length;
@@ -146,25 +143,100 @@ segment_reader::step segment_reader::next(std::string_view& body) {
   return step::record;
 }
 
-pl::result<segment> scan(const fs::path& path) {
-  segment s;
-  s.path = path;
+namespace {
+
+// Read a part of a file. Blocks that the system cannot read are zeros.
+std::string read_what_is_readable(int file, std::uint64_t from, std::uint64_t end) {
+  constexpr std::uint64_t block = 4096;
+  std::string bytes(end - from, '\0');
+  for (std::uint64_t at = from; at < end;) {
+    const auto n = ::pread(file, bytes.data() + (at - from), end - at, static_cast<off_t>(at));
+    if (n < 0 && errno == EINTR) continue;
+    if (n == 0) {  // the file is shorter
+      bytes.resize(at - from);
+      break;
+    }
+    if (n > 0) {
+      at += static_cast<std::uint64_t>(n);
+    } else {
+      const auto next = std::min(end, (at / block + 1) * block);
+      const auto part = ::pread(file, bytes.data() + (at - from), next - at, static_cast<off_t>(at));
+      if (part < 0) std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(at - from), next - at, '\0');
+      at = next;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+damage segment_reader::skip(std::uint64_t below) {
+  damage d;
+  d.first = number_;
+  d.offset = offset_;
+  d.bytes = read_what_is_readable(file_.get(), offset_, std::max(offset_, end_));
+  buffer_.clear();
+  at_ = 0;
+  if (const auto found = record_search(d.bytes, number_, below).first()) {
+    d.bytes.resize(found->at);
+    offset_ += found->at;
+    number_ = found->number;
+  } else {
+    d.to_the_end = true;
+    offset_ = std::max(offset_, end_);
+    number_ = below;
+  }
+  d.next = number_;
+  return d;
+}
+
+namespace {
+
+// Describe the bytes after the last intact record.
+void describe_tail(scanned& to, std::string bytes) {
+  to.tail = std::move(bytes);
+  const std::string_view tail = to.tail;
+  std::uint32_t length = 0;
+  if (tail.size() >= record_header) length = get<std::uint32_t>(tail.data());
+  const auto room = tail.size() - std::min(tail.size(), record_header);
+  to.incomplete = tail.size() < record_header || length > room;
+  to.complete = !to.incomplete && tail.substr(0, record_header).find_first_not_of('\0') != std::string_view::npos;
+}
+
+}  // namespace
+
+pl::result<scanned> scan(const fs::path& path, std::uint64_t below) {
   auto f = open_segment(path, false);
   if (!f.ok()) return f.why();
+  struct stat now {};
+  if (::fstat(f->get(), &now) != 0) return failed("cannot read", path, errno);
+  const auto size = static_cast<std::uint64_t>(now.st_size);
+  scanned all;
+  auto& s = all.records;
+  s.path = path;
+  s.first = s.next = first_of(path).value_or(0);
   std::array<char, segment_header> header{};
-  const auto named = first_of(path);
-  if (::pread(f->get(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size()) ||
-      std::string_view(header.data(), magic.size()) != magic || !named ||
-      get<std::uint64_t>(header.data() + magic.size()) != *named)
-    return pl::rejected(path.string() + " is no file of a spool");
-  s.first = *named;
+  all.header_damaged = ::pread(f->get(), header.data(), header.size(), 0) != static_cast<ssize_t>(header.size()) ||
+                       std::string_view(header.data(), magic.size()) != magic ||
+                       get<std::uint64_t>(header.data() + magic.size()) != s.first;
   segment_reader reader(std::move(*f), s.first, segment_header);
+  reader.end_at(size);
   std::string_view body;
-  while (reader.next(body) == segment_reader::step::record) {
+  while (reader.number() < below) {
+    const auto step = reader.next(body);
+    if (step == segment_reader::step::end) break;
+    if (step != segment_reader::step::record) {
+      auto d = reader.skip(below);
+      if (d.to_the_end) {
+        describe_tail(all, std::move(d.bytes));
+        return all;
+      }
+      continue;
+    }
+    s.next = reader.number();
+    s.bytes = reader.offset();
   }
-  s.next = reader.number();
-  s.bytes = reader.offset();
-  return s;
+  return all;
 }
 
 }  // namespace spool

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// One file of a spool: records, one after the other, each with its length and checksum.
+// The format of one spool file: a sequence of records, each with its length and checksum.
 //
 //   file    = "PLSPOOL1" first:u64 record*            named <first, 20 digits>.spool
 //   record  = length:u32 crc:u32 body[length]         crc: CRC-32C of the record's number (u64), then of the body
 //
-// Integers are little-endian. The number is part of the checksum so that what a disk gives back of an older file in the same
-// place is never taken for a record.
+// Integers are little-endian. The checksum includes the record's number, so that stale data of an older file in the
+// same disk blocks is never accepted as a record.
 #pragma once
 
+#include <pipeline/posix.hpp>
 #include <pipeline/result.hpp>
 
 #include <chrono>
@@ -22,69 +23,83 @@
 
 namespace spool {
 
-// A file descriptor, closed by itself.
-class file {
- public:
-  file() = default;
-  explicit file(int fd) noexcept : fd_(fd) {}
-  file(file&& other) noexcept : fd_(other.fd_) { other.fd_ = -1; }
-  file& operator=(file&& other) noexcept;
-  ~file();
-  [[nodiscard]] int get() const noexcept { return fd_; }
-  explicit operator bool() const noexcept { return fd_ >= 0; }
-
- private:
-  int fd_ = -1;
-};
-
 constexpr std::size_t segment_header = 16;
 constexpr std::size_t record_header = 8;
 
 struct segment {
-  std::uint64_t first = 0;  // number of its first record
-  std::uint64_t next = 0;   // one behind its last
+  std::uint64_t first = 0;  // number of the first record
+  std::uint64_t next = 0;   // number after the last record
   std::uint64_t bytes = segment_header;
-  std::chrono::nanoseconds written{};  // when its last record came, by the clock of file_ages
+  std::chrono::nanoseconds written{};  // time of the last record, by the clock of file_ages
   std::filesystem::path path;
+  std::uint64_t file = 0;  // distinguishes files that have had the same name
 };
 
 [[nodiscard]] std::filesystem::path segment_path(const std::filesystem::path& folder, std::uint64_t first);
-// The first record's number, of a file name; nothing where it is none of ours.
+// Return the number of the first record from a file name; nullopt if it is not the name of a spool file.
 [[nodiscard]] std::optional<std::uint64_t> first_of(const std::filesystem::path& path);
+// Return whether a segment that was being created has this name. It holds nothing that was acknowledged.
+[[nodiscard]] bool is_unfinished(const std::filesystem::path& path);
 
-// A new file with its header, its room on the disk reserved where the file system can do that. Failure: no room.
-[[nodiscard]] pl::result<file> create_segment(const segment& s, std::uint64_t reserve);
-[[nodiscard]] pl::result<file> open_segment(const std::filesystem::path& path, bool to_write);
+// Create a file with its header and these records, and reserve its disk space if the file system supports that. The
+// file is complete and synced before it gets its name; a file that has the name is replaced. Fail if there is no space.
+[[nodiscard]] pl::result<pl::descriptor> create_segment(const segment& s, std::uint64_t reserve,
+                                                        std::string_view records = {});
+[[nodiscard]] pl::result<pl::descriptor> open_segment(const std::filesystem::path& path, bool to_write);
 
-// A record's bytes before its body.
+// Return the header of a record.
 [[nodiscard]] std::string header_of(std::uint64_t number, std::span<const std::string_view> body);
 
-// Reads a file from a place on, record by record.
+// A part of a file in which no record is intact.
+struct damage {
+  std::uint64_t first = 0;  // number of the first record that is missing
+  std::uint64_t next = 0;   // number of the next intact record
+  std::uint64_t offset = 0;
+  std::string bytes;        // with zeros where the disk cannot be read
+  bool to_the_end = false;  // no intact record follows
+};
+
+// Reads the records of a file sequentially, from an offset up to another one.
 class segment_reader {
  public:
-  segment_reader(file from, std::uint64_t number, std::uint64_t offset)
+  segment_reader(pl::descriptor from, std::uint64_t number, std::uint64_t offset)
       : file_(std::move(from)), number_(number), offset_(offset) {}
 
-  enum class step { record, end, torn };
-  // The next record; its body is good until the next call. end: the file ends here; torn: what is here is no whole record.
+  void end_at(std::uint64_t offset) noexcept { end_ = offset; }  // do not read the bytes from there on
+
+  // failed: the system cannot read the file; error() is the reason.
+  enum class step { record, end, damaged, failed };
+  // Read the next record, whose body is valid until the next call.
   step next(std::string_view& body);
+  // After `damaged` or `failed`: move to the next intact record, whose number is below `below`, or else to the end.
+  [[nodiscard]] damage skip(std::uint64_t below);
+
   [[nodiscard]] std::uint64_t number() const noexcept { return number_; }  // of the next record
-  [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }  // where it begins
+  [[nodiscard]] std::uint64_t offset() const noexcept { return offset_; }  // where the next record begins
+  [[nodiscard]] int error() const noexcept { return error_; }
 
  private:
   bool fill(std::size_t wanted);
 
-  file file_;
-  std::uint64_t number_, offset_;
+  pl::descriptor file_;
+  std::uint64_t number_, offset_, end_ = segment_header;
   std::string buffer_;
-  std::size_t at_ = 0;  // of offset_ in the buffer
+  std::size_t at_ = 0;  // position of offset_ in the buffer
+  int error_ = 0;
 };
 
-// What is in a file: how many whole records, where the last ends.
-[[nodiscard]] pl::result<segment> scan(const std::filesystem::path& path);
+// What a file holds.
+struct scanned {
+  segment records;              // up to the end of the last intact record
+  std::string tail;             // the bytes after it
+  bool incomplete = false;      // the tail is the beginning of a record, as after a crash during a write
+  bool complete = false;        // the tail is as long as a record, but its checksum is wrong
+  bool header_damaged = false;  // does not matter: the name of the file has the same information
+};
+// Scan a file, whose records have numbers below `below`. Records from there on are in the next file. Fail only if the
+// file cannot be opened: whether it is damaged is not known then.
+[[nodiscard]] pl::result<scanned> scan(const std::filesystem::path& path, std::uint64_t below = UINT64_MAX);
 
 [[nodiscard]] pl::failure failed(std::string_view what, const std::filesystem::path& path, int error);
-// So that a new name, or the end of one, survives a power cut.
-void sync_folder(const std::filesystem::path& folder) noexcept;
 
 }  // namespace spool

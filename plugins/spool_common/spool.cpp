@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "spool.hpp"
 
+#include <pipeline/posix.hpp>
+#include <pipeline/text.hpp>
+
 #include <fcntl.h>
 #include <sys/file.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <charconv>
-#include <fstream>
 #include <random>
 #include <system_error>
 #include <utility>
@@ -18,288 +18,292 @@
 namespace spool {
 
 namespace fs = std::filesystem;
-using clock = std::chrono::steady_clock;
 
 namespace {
 
-constexpr auto room_interval = std::chrono::seconds(1);         // between looks for room on a full disk
-constexpr auto look_interval = std::chrono::seconds(1);         // for what is too old
-constexpr auto note_interval = std::chrono::milliseconds(500);  // between notes of what is settled
-
-std::string first_line(const fs::path& path) {
-  std::ifstream in(path);
-  std::string line;
-  std::getline(in, line);
-  return line;
-}
-
-// In one step, so that a reader finds the old or the new.
-bool replace_file(const fs::path& path, std::string_view text) {
-  const auto fresh = fs::path(path.string() + ".new");
-  {
-    std::ofstream out(fresh, std::ios::trunc);
-    out << text << '\n';
-    if (!out.flush()) return false;
-  }
-  std::error_code failed;
-  fs::rename(fresh, path, failed);
-  return !failed;
-}
+constexpr auto store_interval = std::chrono::milliseconds(500);  // between writes of the settled position
+constexpr std::size_t id_size = 16;
+// More records than a power cut can take from the disk after the sinks have read them.
+constexpr std::uint64_t most_unknown = 1ULL << 32U;
 
 std::string random_id() {
   std::random_device random;
   std::string id;
-  for (int i = 0; i < 16; ++i) id.push_back("0123456789abcdef"[random() & 15U]);
+  for (std::size_t i = 0; i < id_size; ++i) id.push_back(pl::hex_digit(random()));
   return id;
+}
+
+bool is_id(std::string_view text) {
+  return text.size() == id_size && text.find_first_not_of("0123456789abcdef") == std::string_view::npos;
 }
 
 }  // namespace
 
 // ---------------------------------------------------------------------------------------------------------- opening ---
 
-pl::result<std::unique_ptr<log>> log::open(settings given, const notice& say) {
-  std::error_code error;
-  fs::create_directories(given.folder, error);
-  if (error) return failed("cannot make", given.folder, error.value());
+pl::result<std::unique_ptr<log>> log::open(settings given, const notice& report) {
+  if (const auto error = pl::make_folders(given.folder)) return failed("cannot create", given.folder, error.value());
   std::unique_ptr<log> made(new log(std::move(given)));
   if (auto r = made->lock(); !r.ok()) return r.why();
   if (auto r = made->identify(); !r.ok()) return r.why();
-  if (auto r = made->recover(say); !r.ok()) return r.why();
-  if (made->settings_.fsync == durability::interval)
-    made->syncer_ = std::jthread([l = made.get()](const std::stop_token& stop) { l->sync_every_interval(stop); });
+  if (auto r = made->recover(report); !r.ok()) return r.why();
+  if (made->stored_.closed && !made->store_positions())
+    return pl::retry("cannot write " + (made->settings_.folder / "settled").string() + "; check the disk");
+  made->closed_ = false;
+  made->synced_at_ = clock::now();  // the first interval begins now
+  made->keeper_ = std::jthread([l = made.get()](const std::stop_token& stop) { l->keep(stop); });
   return made;
 }
 
-log::~log() {
-  syncer_.request_stop();
-  appended_.notify_all();
-  if (syncer_.joinable()) syncer_.join();
-  if (active_) ::fdatasync(active_.get());
-  note_settled();
+log::~log() { (void)close(); }
+
+pl::result<void> log::close() {
+  keeper_.request_stop();
+  if (keeper_.joinable()) keeper_.join();
+  pl::result<void> result;
+  {
+    lock_guard held(mutex_);
+    if (std::exchange(closed_, true)) return {};
+    while (syncing_) synced_.wait(held);
+    if (!trouble_ && has_unsynced()) sync_now(held);
+    if (trouble_) repair(held);
+    if (trouble_ && !copy_.empty())
+      result = pl::retry(trouble_->why + "; records " + std::to_string(durable_) + " to " +
+                         std::to_string(segments_.back().next - 1) +
+                         " were acknowledged and are not synced: they may be lost in a power cut");
+  }
+  (void)store_positions(result.ok());
+  return result;
 }
 
 pl::result<void> log::lock() {
   const auto path = settings_.folder / "lock";
-  lock_ = file(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  lock_ = pl::descriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, pl::data_file_mode));
   if (!lock_) return failed("cannot open", path, errno);
   if (::flock(lock_.get(), LOCK_EX | LOCK_NB) == 0) return {};
   return pl::retry("another process uses the spool " + settings_.folder.string() +
-                   "; give each host a state_dir of its own, or stop the other one");
+                   "; give each host its own state_dir, or stop the other process");
 }
 
-// Positions of a log that was deleted and begun anew must not be taken for those of the old one: it is another stream.
+// Read the id of the log, or create one for a new log. The id distinguishes the positions of this log from those of a
+// deleted log, which is another stream. Records that get another id are delivered twice.
 pl::result<void> log::identify() {
   const auto path = settings_.folder / "id";
-  id_ = first_line(path);
-  if (id_.size() == 16) return {};
+  const auto found = lines_of(path);
+  if (!found.ok()) return found.why();
+  if (!found->empty()) {
+    id_ = found->front();
+    if (is_id(id_)) return {};
+    return pl::retry(path.string() +
+                     " is damaged: it does not hold 16 hexadecimal digits, which identify the records to the sinks. "
+                     "Restore the file (the positions stored in the sinks name it: spool/<id>); or delete it, which "
+                     "makes these records a new stream, so that those already delivered are delivered again");
+  }
   id_ = random_id();
-  if (!replace_file(path, id_)) return failed("cannot write", path, errno);
-  sync_folder(settings_.folder);
+  if (const auto error = pl::replace_file(path, id_ + "\n")) return failed("cannot write", path, error.value());
   return {};
 }
 
-std::uint64_t log::noted(const char* name) const {
-  std::uint64_t number = 0;
-  const auto text = first_line(settings_.folder / name);
-  std::from_chars(text.data(), text.data() + text.size(), number);
-  return number;
+pl::result<void> log::load_positions(const notice& report) {
+  const auto settled = lines_of(settings_.folder / "settled");
+  if (!settled.ok()) return settled.why();
+  const auto expired = lines_of(settings_.folder / "expired");
+  if (!expired.ok()) return expired.why();
+  auto skipped = load_gaps(settings_.folder);
+  if (!skipped.ok()) return skipped.why();
+  skipped_ = std::move(*skipped);
+  if (!expired->empty()) expired_ = number_of(expired->front()).value_or(0);
+  if (settled->empty()) return {};
+  const auto number = number_of(settled->front());
+  if (!number)
+    report(severity::warning, (settings_.folder / "settled").string() +
+                                  " is damaged: records that the sinks already have are read again; sinks that do not "
+                                  "keep positions may store them twice");
+  settled_ = number.value_or(0);
+  stored_ = {settled_, settled->size() > 1 ? number_of((*settled)[1]).value_or(0) : 0, settled->size() > 2};
+  return {};
 }
 
-pl::result<void> log::recover(const notice& say) {
-  settled_ = noted("settled");
-  expired_ = noted("expired");
+pl::result<void> log::recover(const notice& report) {
+  if (auto r = load_positions(report); !r.ok()) return r;
   ages_.emplace(settings_.folder / "clock", settings_.time);
+  auto next = scan_files(report);
+  if (next.ok() && ages_->rebooted() && !stored_.closed && *next != 0) next = skip_unknown(*next);
+  if (!next.ok()) return next.why();
+  // Versions that deleted files before they stored the position did not store the end.
+  start_ = stored_.end != 0 || segments_.empty() ? settled_ : std::max(settled_, segments_.front().first);
+  durable_ = *next;
+  if (segments_.empty() || !active_ || segments_.back().next < *next) return begin_segment(*next);
+  return sync_recovered();
+}
+
+// After a power cut, the sinks may have more records than the disk. Skip their numbers: a sink that keeps positions
+// would ignore a new record with such a number.
+pl::result<std::uint64_t> log::skip_unknown(std::uint64_t next) {
+  std::erase_if(skipped_, [this](const auto& g) { return g.end <= settled_; });
+  skipped_.push_back({next, next + most_unknown});
+  if (auto stored = store_gaps(settings_.folder, skipped_); !stored.ok()) return stored.why();
+  return next + most_unknown;
+}
+
+// Scan all files, and open the last one if it can be continued. Return the number of the next record.
+pl::result<std::uint64_t> log::scan_files(const notice& report) {
   std::vector<fs::path> files;
   std::error_code error;
-  for (const auto& entry : fs::directory_iterator(settings_.folder, error))
+  for (const auto& entry : fs::directory_iterator(settings_.folder, error)) {
     if (first_of(entry.path())) files.push_back(entry.path());
+    if (is_unfinished(entry.path())) ::unlink(entry.path().c_str());
+  }
   if (error) return failed("cannot read", settings_.folder, error.value());
   std::sort(files.begin(), files.end());
-  std::uint64_t next = settled_;
-  for (const auto& path : files) {
-    auto found = scan(path);
-    if (!found.ok()) {
-      // Its header was being written when the power went: no record was acknowledged from it.
-      say(found.why().message + "; it is left out");
-      fs::rename(path, fs::path(path.string() + ".damaged"), error);
-      continue;
+  auto next = std::max(settled_, stored_.end);
+  for (std::size_t i = 0; i < files.size(); ++i) {
+    const bool last = i + 1 == files.size();
+    auto found = scan(files[i], last ? UINT64_MAX : *first_of(files[i + 1]));
+    if (!found.ok()) return found.why();
+    auto& s = found->records;
+    s.written = ages_->written(files[i]);
+    s.file = ++files_;
+    if (found->header_damaged && s.next != s.first)
+      report(severity::warning, "the header of " + files[i].string() + " is damaged; its records can be read");
+    bytes_ += s.bytes;
+    const bool stored_more = s.next < next;  // the tail held records
+    next = std::max(next, s.next + (last && found->complete && !stored_more ? 1 : 0));
+    segments_.push_back(std::move(s));
+    const bool empty = segments_.back().first == segments_.back().next;
+    if (!last || (found->header_damaged && empty && found->tail.empty())) continue;  // an empty one is created again
+    if (found->tail.empty() || (found->incomplete && !stored_more)) {
+      if (auto r = reopen_last(report); !r.ok()) return r.why();
+    } else {
+      keep_aside(segments_.back().path, segments_.back().bytes, found->tail, report);
     }
-    if (!segments_.empty() && segments_.back().next < found->first && found->first > std::max(settled_, expired_))
-      say("LOST: records " + std::to_string(segments_.back().next) + " to " + std::to_string(found->first - 1) +
-          " can't be read any more: " + segments_.back().path.string() + " is damaged (is the disk?)");
-    next = std::max(next, found->next);
-    found->written = ages_->written(path);
-    bytes_ += found->bytes;
-    segments_.push_back(std::move(*found));
   }
-  durable_ = next;
-  if (segments_.empty() || segments_.back().next < next) return begin_segment(next);
-  return take_up(segments_.back(), say);
+  return next;
 }
 
-// Goes on in the last file. What is behind its last whole record was never acknowledged.
-pl::result<void> log::take_up(const segment& last, const notice& say) {
+// Reopen the last file for appending. Bytes after its last intact record were never acknowledged.
+pl::result<void> log::reopen_last(const notice& report) {
+  const auto& last = segments_.back();
   auto opened = open_segment(last.path, true);
   if (!opened.ok()) return opened.why();
   const auto size = ::lseek(opened->get(), 0, SEEK_END);
   if (size > static_cast<off_t>(last.bytes)) {
-    say(last.path.string() + ": " + std::to_string(static_cast<std::uint64_t>(size) - last.bytes) +
-        " bytes of a record that was not written to its end are cut off");
-    if (::ftruncate(opened->get(), static_cast<off_t>(last.bytes)) != 0) return failed("cannot cut", last.path, errno);
+    report(severity::warning, last.path.string() + ": " +
+                                  std::to_string(static_cast<std::uint64_t>(size) - last.bytes) +
+                                  " bytes of an incomplete last record, which was not acknowledged, were truncated");
+    if (::ftruncate(opened->get(), static_cast<off_t>(last.bytes)) != 0)
+      return failed("cannot truncate", last.path, errno);
   }
   active_ = std::move(*opened);
   return {};
 }
 
-pl::result<void> log::begin_segment(std::uint64_t first) {
-  segment fresh;
-  fresh.first = fresh.next = first;
-  fresh.path = segment_path(settings_.folder, first);
-  fresh.written = ages_->now();
-  auto made = create_segment(fresh, settings_.segment_bytes);
-  no_room_ = !made.ok();
-  if (!made.ok()) return made.why();
-  if (active_) ::fdatasync(active_.get());
-  sync_folder(settings_.folder);
-  active_ = std::move(*made);
-  bytes_ += fresh.bytes;
-  segments_.push_back(std::move(fresh));
-  return {};
-}
-
-pl::result<void> log::go_on_at(std::uint64_t next) {
-  const std::scoped_lock lock(mutex_);
-  if (segments_.back().next >= next) return {};
-  durable_ = next;
-  return begin_segment(next);
-}
-
-// -------------------------------------------------------------------------------------------------------- appending ---
-
-pl::result<void> log::append(std::span<const std::string_view> body) {
-  std::unique_lock held(mutex_);
-  if (auto r = make_room(); !r.ok()) return r;
-  if (auto r = write(body); !r.ok()) return r;
-  return appended(held);
-}
-
-pl::result<void> log::append_all(std::span<const parts> bodies) {
-  if (bodies.empty()) return {};
-  std::string bytes;
-  std::size_t size = 0;
-  for (const auto& body : bodies) size += record_header + body[0].size() + body[1].size();
-  bytes.reserve(size);
-  std::unique_lock held(mutex_);
-  if (auto r = make_room(); !r.ok()) return r;
-  auto number = segments_.back().next;
-  for (const auto& body : bodies) bytes.append(header_of(number++, body)).append(body[0]).append(body[1]);
-  iovec whole{bytes.data(), bytes.size()};
-  if (auto r = write(std::span(&whole, 1), bodies.size()); !r.ok()) return r;
-  return appended(held);
-}
-
-// A full file goes on where there is no room for a new one: what it has reserved is for this.
-pl::result<void> log::make_room() {
-  if (segments_.back().bytes < settings_.segment_bytes) return {};
-  auto r = begin_segment(segments_.back().next);
-  return r.ok() || segments_.back().bytes < 2 * settings_.segment_bytes ? pl::result<void>() : r;
-}
-
-pl::result<void> log::appended(std::unique_lock<std::mutex>& held) {
-  const auto last = segments_.back().next - 1;
-  appended_.notify_all();
-  return settings_.fsync == durability::always ? make_durable(last, held) : pl::result<void>();
-}
-
-pl::result<void> log::write(std::span<const std::string_view> body) {
-  const auto header = header_of(segments_.back().next, body);
-  std::vector<iovec> bytes{{const_cast<char*>(header.data()), header.size()}};
-  for (const auto part : body) bytes.push_back({const_cast<char*>(part.data()), part.size()});
-  return write(bytes, 1);
-}
-
-pl::result<void> log::write(std::span<iovec> bytes, std::uint64_t records) {
-  auto& s = segments_.back();
-  std::size_t size = 0;
-  for (const auto& part : bytes) size += part.iov_len;
-  const auto written =
-      ::pwritev(active_.get(), bytes.data(), static_cast<int>(bytes.size()), static_cast<off_t>(s.bytes));
-  if (written != static_cast<ssize_t>(size)) {
-    const int error = written < 0 ? errno : ENOSPC;
-    no_room_ = error == ENOSPC || error == EDQUOT;
-    // Half a record is no record: the next one takes its place.
-    if (written > 0 && ::ftruncate(active_.get(), static_cast<off_t>(s.bytes)) != 0)
-      return failed("cannot cut", s.path, errno);
-    return failed("cannot write to", s.path, error);
-  }
-  s.bytes += size;
-  bytes_ += size;
-  if (settings_.max_age.count() != 0) s.written = ages_->now();
-  s.next += records;
-  return {};
-}
-
-// One of those that wait syncs for all of them.
-pl::result<void> log::make_durable(std::uint64_t number, std::unique_lock<std::mutex>& held) {
-  while (durable_ <= number) {
-    if (!sync_failure_.empty()) return pl::retry(sync_failure_);
-    if (syncing_)
-      synced_.wait(held);
-    else
-      sync_now(held);
-  }
-  return {};
-}
-
-void log::sync_now(std::unique_lock<std::mutex>& held) {
-  syncing_ = true;
-  const auto until = segments_.back().next;
-  const file same(::fcntl(active_.get(), F_DUPFD_CLOEXEC, 0));  // a new file may be begun meanwhile
-  const auto path = segments_.back().path;
-  held.unlock();
-  const int code = same ? ::fdatasync(same.get()) : -1;
-  const int error = errno;
-  held.lock();
-  syncing_ = false;
-  if (code == 0)
-    durable_ = std::max(durable_, until);
-  else
-    // What the kernel could not write it has dropped: a second try would say that all is well.
-    sync_failure_ = failed("cannot sync", path, error).message + "; what was taken since is not safe: restart the host";
-  synced_.notify_all();
-  appended_.notify_all();
-}
-
-void log::sync_every_interval(const std::stop_token& stop) {
-  std::unique_lock held(mutex_);
-  while (!stop.stop_requested()) {
-    synced_.wait_for(held, settings_.interval, [&] { return stop.stop_requested(); });
-    if (durable_ < segments_.back().next && !syncing_) sync_now(held);
-  }
-}
-
-// Where nothing is taken in, nothing else would find out that the disk has room again.
-void log::look_for_room() {
-  const auto now = clock::now();
-  if (now - looked_for_room_ < room_interval) return;
-  looked_for_room_ = now;
+// A process that was killed may have left records that are not synced.
+pl::result<void> log::sync_recovered() {
   const auto& last = segments_.back();
-  if (last.first == last.next)
-    no_room_ = false;  // there is no record in it yet: the next one shows
-  else
-    (void)begin_segment(last.next);
+  synced_bytes_ = last.bytes;
+  if (settings_.fsync == durability::never) return {};
+  const auto error = pl::sync_file(active_.get());
+  if (!error) return {};
+  copy_.resize(last.bytes - segment_header);
+  if (::pread(active_.get(), copy_.data(), copy_.size(), segment_header) != static_cast<ssize_t>(copy_.size()))
+    return failed("cannot read", last.path, errno);
+  durable_ = last.first;
+  synced_bytes_ = segment_header;
+  sync_failed(failed("cannot sync", last.path, error.value()));
+  return {};
 }
 
-bool log::pressed() {
+// -------------------------------------------------------------------------------------------- the thread of the log ---
+
+// Sync periodically, continue after faults, and store the positions.
+void log::keep(const std::stop_token& stop) {
+  lock_guard held(mutex_);
+  while (!stop.stop_requested()) {
+    const nanoseconds next_sync = copies() ? synced_at_ + settings_.interval - clock::now() : store_interval;
+    const auto pause = std::clamp<nanoseconds>(next_sync, std::chrono::milliseconds(1), store_interval);
+    wake_.wait_for(held, stop, pause, [this] { return hurry_; });
+    if (stop.stop_requested()) return;
+    const auto now = clock::now();
+    const bool early = std::exchange(hurry_, false);
+    if (trouble_ && now >= trouble_->retry_at) repair(held);
+    if (no_room_) make_room(held);
+    if (copies() && (early || now - synced_at_ >= settings_.interval)) {
+      synced_at_ = now;
+      if (!trouble_ && !syncing_ && has_unsynced()) sync_now(held);
+    }
+    if (now - stored_at_ < store_interval) continue;
+    stored_at_ = now;
+    const bool full = last_is_settled();
+    held.unlock();
+    if (full)
+      settle(0);
+    else
+      (void)store_positions();
+    held.lock();
+  }
+}
+
+bool log::store_positions(bool closed) {
+  const std::scoped_lock storing(storing_);
+  positions now;
+  {
+    const std::scoped_lock lock(mutex_);
+    now = {settled_, settings_.fsync == durability::always ? durable_ : segments_.back().next, closed};
+  }
+  if (now == stored_) return true;
+  const auto path = settings_.folder / "settled";
+  const auto error = pl::replace_file(
+      path, std::to_string(now.settled) + "\n" + std::to_string(now.end) + "\n" + (closed ? "closed\n" : ""));
+  if (!error) stored_ = now;
+  if (std::exchange(store_failed_, bool(error)) == bool(error)) return !error;
   const std::scoped_lock lock(mutex_);
-  if (no_room_) look_for_room();
+  messages_.push_back(error ? message{severity::warning,
+                                      failed("cannot write", path, error.value()).message +
+                                          "; after a restart, records may be delivered again to sinks that do not keep "
+                                          "positions"}
+                            : message{severity::info, path.string() + " can be written again"});
+  return !error;
+}
+
+bool log::store_expired(std::uint64_t number) const {
+  return !pl::replace_file(settings_.folder / "expired", std::to_string(number) + "\n");
+}
+
+// ------------------------------------------------------------------------------------------------------------ state ---
+
+bool log::full() const {
+  const std::scoped_lock lock(mutex_);
   return no_room_ || bytes_ >= settings_.max_bytes;
 }
 
-// ---------------------------------------------------------------------------------------------------------- reading ---
+std::string log::fault() const {
+  const std::scoped_lock lock(mutex_);
+  return trouble_ ? trouble_->why : std::string();
+}
 
-// What a power cut could still take away, so that its sender sends it once more, isn't handed on.
-std::uint64_t log::readable() const { return settings_.fsync == durability::always ? durable_ : segments_.back().next; }
+void log::report(const notice& to) {
+  std::vector<message> all;
+  {
+    const std::scoped_lock lock(mutex_);
+    all.swap(messages_);
+  }
+  for (const auto& m : all) to(m.how, m.text);
+}
+
+std::uint64_t log::start() const { return start_; }
+
+std::uint64_t log::settled() const {
+  const std::scoped_lock lock(mutex_);
+  return settled_;
+}
+
+bool log::has_room(std::uint64_t more) {
+  const std::scoped_lock lock(mutex_);
+  if (more <= settings_.max_bytes && bytes_ <= settings_.max_bytes - more) return true;
+  wants_room_ = true;
+  return false;
+}
 
 std::uint64_t log::begin() const {
   const std::scoped_lock lock(mutex_);
@@ -311,167 +315,62 @@ std::uint64_t log::end() const {
   return segments_.back().next;
 }
 
+std::uint64_t log::lag_end(std::uint64_t next) const { return next + count_between(skipped_, next, end()); }
+
 std::uint64_t log::bytes() const {
   const std::scoped_lock lock(mutex_);
   return bytes_;
 }
 
-void log::wait(std::uint64_t next, std::chrono::nanoseconds at_most) {
-  std::unique_lock held(mutex_);
-  appended_.wait_for(held, at_most, [&] { return readable() > next; });
-}
-
-const segment* log::segment_with(std::uint64_t number) const {
-  for (const auto& s : segments_)
-    if (number < s.next) return &s;
-  return nullptr;
-}
-
-// Where the reader isn't there already.
-bool log::place_reader(std::uint64_t next) {
-  if (reader_ && reader_->number() == next) {
-    const std::scoped_lock lock(mutex_);
-    const auto* s = segment_with(next);
-    if (s != nullptr && s->first == reader_segment_) return true;
-  }
-  segment from;
-  {
-    const std::scoped_lock lock(mutex_);
-    const auto* s = segment_with(next);
-    if (s == nullptr) return false;
-    from = *s;
-  }
-  auto opened = open_segment(from.path, false);
-  if (!opened.ok()) return false;
-  reader_.emplace(std::move(*opened), from.first, segment_header);
-  reader_segment_ = from.first;
-  std::string_view body;
-  while (reader_->number() < next && reader_->next(body) == segment_reader::step::record) {
-  }
-  return true;
-}
-
-pl::result<std::uint64_t> log::read(std::uint64_t next, std::size_t at_most,
-                                    const std::function<bool(std::uint64_t number, std::string_view body)>& take,
-                                    const notice& say) {
-  std::uint64_t until = 0;
-  {
-    const std::scoped_lock lock(mutex_);
-    until = readable();
-    next = std::max(next, segments_.front().first);
-    if (const auto* s = segment_with(next)) next = std::max(next, s->first);  // what was between is too old
-  }
-  for (std::size_t n = 0; next < until && n < at_most;) {
-    if (!place_reader(next)) return failed("cannot read", settings_.folder, errno);
-    std::string_view body;
-    const auto at = reader_->number();
-    if (at < next || reader_->next(body) != segment_reader::step::record) {
-      next = skip_damage(next, say);
-      continue;
-    }
-    ++n;
-    next = at + 1;
-    if (!take(at, body)) break;
-  }
-  return next;
-}
-
-// The rest of a damaged file cannot be told into records any more. Its last file has none: it was cut when it was opened.
-std::uint64_t log::skip_damage(std::uint64_t at, const notice& say) {
-  reader_.reset();
-  std::uint64_t next = at;
-  fs::path path;
-  {
-    const std::scoped_lock lock(mutex_);
-    const auto* s = segment_with(at);
-    if (s == nullptr) return at;
-    next = s->next;
-    path = s->path;
-  }
-  say("LOST: records " + std::to_string(at) + " to " + std::to_string(next - 1) + ", " + std::to_string(next - at) +
-      " of them, can't be read any more: " + path.string() + " is damaged (is the disk?)");
-  return next;
-}
-
-// ------------------------------------------------------------------------------------------------------------- age ---
-
-std::uint64_t log::expire(std::uint64_t next, const notice& say) {
-  if (settings_.max_age.count() == 0) return next;
-  std::uint64_t first = 0, until = 0;
-  {
-    const std::scoped_lock lock(mutex_);
-    if (const auto now = ages_->now(); now - looked_ < std::min<nanoseconds>(settings_.max_age / 8, look_interval))
-      return next;
-    else
-      looked_ = now;
-    ages_->look();
-    first = std::max(next, segments_.front().first);
-    until = end_of_old(first);
-    // It is noted before the files go: a gap that nobody has noted is damage.
-    if (until == first || !replace_file(settings_.folder / "expired", std::to_string(until))) return next;
-    expired_ = until;
-    remove_between(first, until);
-    durable_ = std::max(durable_, until);
-  }
-  reader_.reset();
-  const auto seconds = std::chrono::duration_cast<std::chrono::seconds>(settings_.max_age).count();
-  say("LOST: records " + std::to_string(first) + " to " + std::to_string(until - 1) + ", " +
-      std::to_string(until - first) + " of them, waited for longer than max_age (" + std::to_string(seconds) +
-      " s), and were dropped");
-  return until;
-}
-
-// Of whole files from `next` on, and of the rest of the one that is being read: where the first one begins that is young
-// enough. The last one is closed for that.
-std::uint64_t log::end_of_old(std::uint64_t next) {
-  const auto limit = ages_->now() - settings_.max_age;
-  auto until = next;
-  for (const auto& s : segments_) {
-    if (s.next <= next) continue;
-    if (s.written > limit) break;
-    until = s.next;
-  }
-  if (until != next && until == segments_.back().next && !begin_segment(until).ok()) return next;
-  return until;
-}
-
-void log::remove_between(std::uint64_t next, std::uint64_t until) {
-  std::error_code ignored;
-  std::erase_if(segments_, [&](const segment& s) {
-    if (s.first < next || s.next > until || s.first == s.next) return false;
-    bytes_ -= s.bytes;
-    fs::remove(s.path, ignored);
-    return true;
-  });
-  no_room_ = false;
+std::uint64_t log::faults() const {
+  const std::scoped_lock lock(mutex_);
+  return faults_;
 }
 
 // --------------------------------------------------------------------------------------------------------- settling ---
 
-void log::settle(std::uint64_t next) {
-  settled_ = std::max(settled_, next);
-  std::vector<fs::path> done;
-  {
-    const std::scoped_lock lock(mutex_);
-    // The last file goes, too, where it alone takes up all the room.
-    if (const auto& last = segments_.back();
-        last.next <= settled_ && last.first != last.next && bytes_ >= settings_.max_bytes)
-      (void)begin_segment(last.next);
-    while (segments_.size() > 1 && segments_.front().next <= settled_) {
-      bytes_ -= segments_.front().bytes;
-      done.push_back(segments_.front().path);
-      segments_.pop_front();
-    }
-    if (!done.empty()) no_room_ = false;  // there may be: the next file shows
-  }
-  std::error_code ignored;
-  for (const auto& path : done) fs::remove(path, ignored);
-  if (const auto now = clock::now(); now - noted_ >= note_interval) {
-    noted_ = now;
-    note_settled();
-  }
+// Return whether max_bytes is reached or an append needs room, and the last file holds only settled records.
+bool log::last_is_settled() const {
+  const auto& last = segments_.back();
+  return last.next <= settled_ && last.first != last.next && (wants_room_ || bytes_ >= settings_.max_bytes);
 }
 
-void log::note_settled() const { (void)replace_file(settings_.folder / "settled", std::to_string(settled_)); }
+void log::free_settled() {
+  {
+    const std::scoped_lock lock(mutex_);
+    if (!wants_room_ || !last_is_settled()) return;
+  }
+  settle(0);
+}
+
+void log::settle(std::uint64_t next) {
+  std::vector<segment> done;
+  {
+    const std::scoped_lock lock(mutex_);
+    settled_ = std::max(settled_, next);
+    // If there is no room, begin a new file, so that the last one can be deleted, too.
+    if (last_is_settled() && !syncing_ && !trouble_ && begin_segment(segments_.back().next).ok()) wants_room_ = false;
+    while (segments_.size() > 1 && segments_.front().next <= settled_) {
+      bytes_ -= segments_.front().bytes;
+      done.push_back(std::move(segments_.front()));
+      segments_.pop_front();
+    }
+  }
+  if (done.empty()) return;
+  // A missing file is reported as lost records, unless they are known to be settled.
+  if (!store_positions()) {
+    const std::scoped_lock lock(mutex_);
+    for (auto& s : done) bytes_ += s.bytes;
+    segments_.insert(segments_.begin(), std::make_move_iterator(done.begin()), std::make_move_iterator(done.end()));
+    return;
+  }
+  std::error_code ignored;
+  for (const auto& s : done) fs::remove(s.path, ignored);
+  const std::scoped_lock lock(mutex_);
+  no_room_ = false;  // there may be space now: the next append tests it
+  if (trouble_) trouble_->retry_at = {};
+  hurry_ = true;
+  wake_.notify_all();
+}
 
 }  // namespace spool

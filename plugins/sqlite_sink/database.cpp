@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "database.hpp"
 
+#include <pipeline/posix.hpp>
+
 namespace sqlite {
 namespace {
 
-bool may_pass(int code) {
+bool is_transient(int code) {
   switch (code & 0xFF) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
@@ -24,22 +26,22 @@ std::string_view advice(int code) {
   switch (code & 0xFF) {
     case SQLITE_BUSY:
     case SQLITE_LOCKED:
-      return "another program holds the database; it will be tried again";
+      return "another program has locked the database; the write will be retried";
     case SQLITE_FULL:
-      return "free space on that disk; nothing of this batch was stored, and it will be written again";
+      return "free some space on the disk of `path`; no row of this batch was stored, and the write will be retried";
     case SQLITE_IOERR:
-      return "look at the disk and the system's log; it will be tried again";
+      return "check the disk and the system log; the write will be retried";
     case SQLITE_CANTOPEN:
-      return "does the folder exist, and may this user write there? See `path`";
+      return "check that the folder of `path` exists and that this user can write to it";
     case SQLITE_READONLY:
     case SQLITE_PERM:
-      return "give this user the right to write the file and its folder";
+      return "give this user permission to write to the file and its folder";
     case SQLITE_NOTADB:
-      return "the file is no SQLite database; change `path`";
+      return "the file is not an SQLite database; change `path`";
     case SQLITE_CORRUPT:
-      return "the database is damaged: restore it, or move the file away";
+      return "the database is damaged; restore it, or move the file away";
     default:
-      return "see `table` and `columns`";
+      return "check `table` and `columns`";
   }
 }
 
@@ -59,11 +61,15 @@ pl::failure database::problem(std::string_view what, int code) const {
   const char* message = raw_ ? sqlite3_errmsg(raw_.get()) : sqlite3_errstr(code);
   auto text =
       std::string(what).append(" ").append(path_).append(": ").append(message).append("; ").append(advice(code));
-  return may_pass(code) ? pl::retry(std::move(text)) : pl::fatal(std::move(text));
+  return is_transient(code) ? pl::retry(std::move(text)) : pl::fatal(std::move(text));
 }
 
 pl::result<void> database::open(const std::string& path, access how, std::chrono::milliseconds busy_timeout) {
   path_ = path;
+  // SQLite creates files that all users may read. A name such as :memory: is not a file.
+  pl::descriptor created;
+  if (how == access::create && !path.starts_with(':'))
+    created = pl::descriptor(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, pl::data_file_mode));
   sqlite3* fresh = nullptr;
   const int flags = how == access::create ? SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE : SQLITE_OPEN_READONLY;
   const int code = sqlite3_open_v2(path.c_str(), &fresh, flags | SQLITE_OPEN_NOMUTEX, nullptr);
@@ -92,17 +98,25 @@ pl::result<statement> database::prepare(const std::string& sql) {
 }
 
 pl::result<std::vector<column_info>> database::columns_of(const std::string& table) {
-  auto s = prepare("SELECT name, \"notnull\", dflt_value IS NULL, pk FROM pragma_table_info(?1)");
+  // The types of a STRICT table are enforced, and so is that of the rowid, a single INTEGER PRIMARY KEY.
+  auto s = prepare(
+      "WITH t AS (SELECT coalesce(max(wr), 0) AS wr, coalesce(max(strict), 0) AS strict FROM pragma_table_list "
+      "WHERE schema = 'main' AND lower(name) = lower(?1)), "
+      "c AS (SELECT cid, name, \"notnull\" AS not_null, dflt_value, upper(type) AS type, upper(type) = 'INTEGER' AND "
+      "pk = 1 AND NOT (SELECT wr FROM t) AND (SELECT max(pk) FROM pragma_table_info(?1)) = 1 AS is_rowid "
+      "FROM pragma_table_info(?1)) "
+      "SELECT name, not_null AND dflt_value IS NULL AND NOT is_rowid, "
+      "CASE WHEN is_rowid OR (SELECT strict FROM t) THEN type ELSE '' END FROM c ORDER BY cid");
   if (!s.ok()) return s.why();
   sqlite3_bind_text(s->get(), 1, table.data(), static_cast<int>(table.size()), SQLITE_STATIC);
   std::vector<column_info> found;
   int code = SQLITE_ROW;
   while ((code = sqlite3_step(s->get())) == SQLITE_ROW) {
     const auto* name = reinterpret_cast<const char*>(sqlite3_column_text(s->get(), 0));
-    found.push_back({name, sqlite3_column_int(s->get(), 1) != 0 && sqlite3_column_int(s->get(), 2) != 0 &&
-                               sqlite3_column_int(s->get(), 3) == 0});
+    const auto* type = reinterpret_cast<const char*>(sqlite3_column_text(s->get(), 2));
+    found.push_back({name, sqlite3_column_int(s->get(), 1) != 0, type});
   }
-  if (code != SQLITE_DONE) return problem("cannot look at the table in");
+  if (code != SQLITE_DONE) return problem("cannot inspect the table in");
   return found;
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// SQLite's C interface, with owners and results.
+// Wraps SQLite's C interface: owning handles and pl::result.
 #pragma once
 
 #include <pipeline/result.hpp>
@@ -16,10 +16,11 @@ namespace sqlite {
 
 struct column_info {
   std::string name;
-  bool needs_value;  // NOT NULL, and no default
+  bool needs_value;           // NOT NULL, no default, and not the rowid
+  std::string enforced_type;  // in upper case; empty: values of any type are stored, as usual in SQLite
 };
 
-// "name", safe whatever is in it.
+// Return the name as a quoted SQL identifier.
 std::string quote_name(std::string_view name);
 
 class statement {
@@ -40,14 +41,14 @@ class database {
  public:
   enum class access { read_only, create };
 
-  // Names the file in every message; retry where the fault may pass (busy, disk full), else fatal.
+  // Open the file. Failures name the file. They are `retry` for transient errors (busy, disk full), else `fatal`.
   pl::result<void> open(const std::string& path, access how, std::chrono::milliseconds busy_timeout);
   void close() noexcept { raw_.reset(); }
   [[nodiscard]] bool is_open() const noexcept { return raw_ != nullptr; }
 
   pl::result<void> run(const std::string& sql);
   pl::result<statement> prepare(const std::string& sql);
-  // Empty: there is no such table.
+  // Return the columns of the table; empty if the table does not exist.
   pl::result<std::vector<column_info>> columns_of(const std::string& table);
 
   [[nodiscard]] pl::failure problem(std::string_view what) const {

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// sqlite_sink: rows into a table of an SQLite file. No server needed.
+// sqlite_sink writes rows into a table of an SQLite file.
 #include "database.hpp"
+#include "table_check.hpp"
 
 #include <pipeline/json.hpp>
 #include <pipeline/plugin.hpp>
+#include <pipeline/posix.hpp>
+#include <pipeline/text.hpp>
 #include <pipeline/text_template.hpp>
 
 #include <unistd.h>
@@ -27,7 +30,6 @@ enum class durability { full, normal };
 constexpr std::array<std::pair<std::string_view, durability>, 2> choices(durability) {
   return {{{"full", durability::full}, {"normal", durability::normal}}};
 }
-enum class time_storage { text, nanoseconds };
 constexpr std::array<std::pair<std::string_view, time_storage>, 2> choices(time_storage) {
   return {{{"text", time_storage::text}, {"nanoseconds", time_storage::nanoseconds}}};
 }
@@ -45,31 +47,31 @@ struct options {
   static pl::option_table<options> table() {
     using pl::option;
     return {
-        option(
-            &options::path, "path",
-            "The database file; its folder is made where it is missing. {pipeline} and {node} stand for their names.")
+        option(&options::path, "path",
+               "Database file. Its folder is created if it does not exist. {pipeline} and {node} are replaced by the "
+               "names of the pipeline and the node.")
             .required()
             .example("data/{pipeline}.db"),
         option(&options::table_name, "table", "Table to insert into.").required().example("raw_telemetry"),
-        option(
-            &options::create, "create",
-            "Make the table from the first rows' columns where it is missing. A table that is there is never altered."),
+        option(&options::create, "create",
+               "Create the table from the columns of the first rows if it does not exist. An existing table is never "
+               "altered."),
         option(&options::columns, "columns",
-               "Which column of the rows goes into which column of the table. Default: all, by their own names.")
+               "Maps columns of the table to columns of the rows. Default: all columns, with the same names.")
             .example("{ts: time, device: device_id, temp: temperature}"),
-        option(&options::key, "key", "Columns of the primary key of a table that is made.")
+        option(&options::key, "key", "Columns of the primary key of a table that is created.")
             .example("[time, user_id, device_id]"),
         option(&options::on_conflict, "on_conflict",
-               "What to do with a row whose key is there already. reject: to the dead letters; ignore: keep the old "
-               "one; replace: keep the new one."),
+               "What to do with a row whose key already exists. reject: send it to the dead letters; ignore: keep the "
+               "existing row; replace: replace the existing row."),
         option(&options::time_as, "time_as",
-               "How times are stored. text: 2026-11-24T18:28:06Z, for SQLite's date functions; nanoseconds: an "
-               "integer, since 1970."),
+               "How times are stored. text: 2026-11-24T18:28:06Z, for SQLite's date functions; nanoseconds: integer "
+               "nanoseconds since 1970."),
         option(&options::synchronous, "synchronous",
-               "full: a power cut loses nothing that counts as delivered; normal: it may lose the last transactions, "
-               "and writing is faster."),
+               "Durability. full: delivered rows survive a power failure; normal: a power failure may lose the last "
+               "transactions, but writing is faster."),
         option(&options::busy_timeout, "busy_timeout",
-               "How long to wait for another program that holds the database, before trying again later.")
+               "How long to wait if another program has locked the database, before the write is retried later.")
             .range(0, 600)};
   }
 };
@@ -86,29 +88,16 @@ std::string expand_path(const std::string& source, const pl::context& ctx) {
                                                : std::string_view{};
     if (piece.is_column && name.empty())
       throw pl::invalid_options("path",
-                                "unknown name {" + piece.text + "} in the path; there are {pipeline} and {node}");
+                                "unknown placeholder {" + piece.text + "} in the path; use {pipeline} or {node}");
     if (!piece.is_column)
       path += piece.text;
     else
       for (const char c : name) path.push_back(c == '/' ? '_' : c);
   }
   if (path.empty() || path.back() == '/')
-    throw pl::invalid_options("path", "'" + path + "' is no file name; write e.g. data/{pipeline}.db");
+    throw pl::invalid_options("path", "'" + path + "' is not a file name; use for example data/{pipeline}.db");
   return path;
 }
-
-std::string lower(std::string_view s) {
-  std::string out(s);
-  std::transform(out.begin(), out.end(), out.begin(),
-                 [](char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; });
-  return out;
-}
-
-// Where a value of a column of the table comes from.
-struct mapped_column {
-  std::string name;
-  pl::column_index from;
-};
 
 }  // namespace
 
@@ -119,34 +108,40 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
   static pl::description describe() {
     return {.name = "sqlite_sink",
             .doc =
-                "Inserts rows into a table of an SQLite file; no server needed.\n"
-                "Each write is one transaction. A row that the table refuses goes to the dead letters with the reason, "
-                "the others are stored.",
+                "Inserts rows into a table of an SQLite file. It needs no server.\n"
+                "Each write is one transaction. A row that violates a constraint of the table goes to the dead letters "
+                "with the reason; the other rows are stored.",
             .example = "plugin: sqlite_sink\nfrom: parsed\npath: \"data/{pipeline}.db\"\ntable: raw_telemetry\n"};
   }
 
   sqlite_sink(options o, pl::context ctx) : options_(std::move(o)), ctx_(ctx), path_(expand_path(options_.path, ctx)) {
-    if (options_.table_name.empty() || lower(options_.table_name).starts_with("sqlite_"))
-      throw pl::invalid_options(
-          "table",
-          "'" + options_.table_name + "' can't be the name of a table; names that begin with sqlite_ are SQLite's own");
+    if (options_.table_name.empty() || pl::to_lower(options_.table_name).starts_with("sqlite_"))
+      throw pl::invalid_options("table", "'" + options_.table_name +
+                                             "' is not a valid table name; it must not be empty or begin with sqlite_");
     if (!options_.columns.empty())
       for (std::size_t i = 0; i < options_.key.size(); ++i)
         if (!options_.columns.contains(options_.key[i]))
           throw pl::invalid_options("key[" + std::to_string(i) + "]",
-                                    "`columns` has no column '" + options_.key[i] + "'");
+                                    "'" + options_.key[i] + "' is not in `columns`; add it there");
   }
 
   pl::result<const pl_schema*> columns(const pl_schema* in, std::uint32_t) override {
     if (in == nullptr) return nullptr;
     for (const auto& [name, from] : options_.columns)
       if (!pl::find_column(*in, from))
-        return pl::bad_option("columns." + name, "no column '" + from + "' comes in; there are: " + names_of(*in));
+        return pl::bad_option("columns." + name,
+                              "the input has no column '" + from + "'; valid names: " + names_of(*in));
     for (std::size_t i = 0; options_.columns.empty() && i < options_.key.size(); ++i)
       if (!pl::find_column(*in, options_.key[i]))
         return pl::bad_option("key[" + std::to_string(i) + "]",
-                              "no column '" + options_.key[i] + "' comes in; there are: " + names_of(*in));
+                              "the input has no column '" + options_.key[i] + "'; valid names: " + names_of(*in));
     return nullptr;
+  }
+
+  pl::result<pl::column_set> typed_columns(const pl::column_set& in, std::uint32_t port) override {
+    if (auto known = columns(in.schema, port); !known.ok()) return known.why();
+    if (in.schema != nullptr) inputs_.push_back(in);
+    return pl::column_set{};
   }
 
   pl::result<void> check() override {
@@ -154,30 +149,28 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
     if (!std::filesystem::exists(path_, error)) return check_folder();
     database d;
     if (auto r = d.open(path_, database::access::read_only, timeout()); !r) return r;
-    auto there = d.columns_of(options_.table_name);
-    if (!there.ok()) return there.why();
-    if (there->empty()) return options_.create ? pl::result<void>{} : no_table();
-    for (const auto& [name, from] : options_.columns)
-      if (!has_column(*there, name)) return no_table_column(name, *there);
-    return {};
+    const auto misfits = compare(d);
+    if (!misfits.ok()) return misfits.why();
+    if (misfits->empty()) return {};
+    for (std::size_t i = 0; i + 1 < misfits->size(); ++i)
+      ctx_.option_error((*misfits)[i].option, (*misfits)[i].message);
+    return misfits->back();
   }
 
   pl::result<void> start() override {
-    std::error_code error;
-    if (const auto folder = std::filesystem::path(path_).parent_path(); !folder.empty())
-      std::filesystem::create_directories(folder, error);
-    if (error)
-      return pl::fatal("cannot make the folder of " + path_ + ": " + error.message() +
-                       "; change `path`, or give this user the right to write there");
+    if (const auto error = pl::make_folders(std::filesystem::path(path_).parent_path()))
+      return pl::fatal("cannot create the folder of " + path_ + ": " + error.message() +
+                       "; change `path`, or give this user permission to write there");
     if (auto r = db_.open(path_, database::access::create, timeout()); !r) return r;
     if (auto r = db_.run("PRAGMA journal_mode = WAL"); !r) return r;
     if (auto r = db_.run("PRAGMA foreign_keys = ON"); !r) return r;
+    if (auto r = log_misfits(); !r) return r;
     return db_.run(options_.synchronous == durability::full ? "PRAGMA synchronous = FULL"
                                                             : "PRAGMA synchronous = NORMAL");
   }
 
   pl::result<void> stop() override {
-    forget_statement();
+    reset_statement();
     db_.close();
     return {};
   }
@@ -185,8 +178,7 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
   pl::result<void> may_rewrite() override {
     if (options_.on_conflict != conflict_policy::reject) return {};
     return pl::bad_option("on_conflict",
-                          "rows that are there already would be added once more; with 'key' and 'on_conflict: ignore' "
-                          "they are not");
+                          "existing rows would be added again; to prevent this, set 'key' and 'on_conflict: ignore'");
   }
 
   pl::result<void> write(const pl::batch_list& batches) override {
@@ -195,10 +187,10 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
     auto r = write_transaction(batches);
     if (!r.ok()) {
       if (db_.in_transaction()) static_cast<void>(db_.run("ROLLBACK"));
-      forget_statement();  // the table may have changed
+      reset_statement();  // the table may have changed
       return r;
     }
-    // Only after COMMIT: rows of a transaction that fails come again.
+    // Reject rows only after COMMIT, because the rows of a failed transaction are written again.
     for (const auto& rejected : rejected_) ctx_.reject(batches[rejected.batch], rejected.row, rejected.why);
     return {};
   }
@@ -218,20 +210,25 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
     for (std::uint32_t c = 0; c < in.ncols; ++c) all.append(all.empty() ? "" : ", ").append(pl::view(in.names[c]));
     return all;
   }
-  // SQLite's names are the same in upper and lower case.
-  static bool has_column(const std::vector<column_info>& in, const std::string& name) {
-    return std::any_of(in.begin(), in.end(), [&](const column_info& c) { return lower(c.name) == lower(name); });
-  }
+  [[nodiscard]] std::string where() const { return "table '" + options_.table_name + "' in " + path_; }
   [[nodiscard]] pl::failure no_table() const {
     return pl::bad_option(
-        "table", "there is no table '" + options_.table_name + "' in " + path_ + "; set `create: true`, or make it");
+        "table", "there is no table '" + options_.table_name + "' in " + path_ + "; set `create: true`, or create it");
   }
-  [[nodiscard]] pl::failure no_table_column(const std::string& name, const std::vector<column_info>& there) const {
-    std::string all;
-    for (const auto& c : there) all.append(all.empty() ? "" : ", ").append(c.name);
-    return pl::bad_option("columns", "table '" + options_.table_name + "' in " + path_ + " has no column '" + name +
-                                         "'; it has: " + all +
-                                         ". Say with `columns` what goes where, or add the column (ALTER TABLE)");
+  // Compare an existing table with the inputs whose columns are known. Return the columns that reject every value.
+  [[nodiscard]] pl::result<std::vector<pl::failure>> compare(database& d) const {
+    const auto there = d.columns_of(options_.table_name);
+    if (!there.ok()) return there.why();
+    std::vector<pl::failure> misfits;
+    if (there->empty()) return options_.create ? pl::result(misfits) : no_table();
+    for (const auto& [name, from] : options_.columns)
+      if (find_column(*there, name) == nullptr) return no_table_column(name, *there, where());
+    for (const auto& in : inputs_) {
+      const auto mapped = map_columns(options_.columns, *in.schema);
+      if (auto r = check_columns(mapped, *there, where()); !r) return r.why();
+      for (auto& m : check_kinds(mapped, *there, in, options_.time_as, where())) misfits.push_back(std::move(m));
+    }
+    return misfits;
   }
   [[nodiscard]] pl::result<void> check_folder() const {
     auto folder = std::filesystem::path(path_).parent_path();
@@ -239,8 +236,17 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
     while (!folder.empty() && !std::filesystem::exists(folder, error)) folder = folder.parent_path();
     const auto there = folder.empty() ? std::string(".") : folder.string();
     if (std::filesystem::is_directory(there, error) && ::access(there.c_str(), W_OK | X_OK) == 0) return {};
-    return pl::fatal("cannot make " + path_ + ": " + there +
-                     " is no folder that this user may write to; change `path`");
+    return pl::fatal("cannot create " + path_ + ": " + there +
+                     " is not a folder that this user can write to; change `path`");
+  }
+
+  // Rows that do not fit become dead letters, which lose nothing. So a running host does not stop because of them.
+  pl::result<void> log_misfits() {
+    if (inputs_.empty()) return {};
+    const auto misfits = compare(db_);
+    if (!misfits.ok()) return misfits.why();
+    for (const auto& m : *misfits) ctx_.error(m.message);
+    return {};
   }
 
   pl::result<void> write_transaction(const pl::batch_list& batches) {
@@ -253,24 +259,24 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
         if (auto r = insert(i, b, row); !r) return r;
     }
     auto r = db_.run("COMMIT");
-    // A deferred constraint: which row broke it, SQLite does not say. The host finds it by halving.
+    // SQLite does not report which row violates a deferred constraint. The host finds the row by bisection.
     if (!r.ok() && db_.is_constraint_failure())
-      return pl::rejected("table '" + options_.table_name + "' refuses the rows: " + db_.message());
+      return pl::rejected("table '" + options_.table_name + "' rejected the rows: " + db_.message());
     return r;
   }
 
-  // The INSERT for this schema; the table is made or checked before its first use.
+  // Prepare the INSERT for this schema. Create or check the table before its first use.
   pl::result<void> prepare_for(pl::batch_view b) {
     if (insert_ && schema_ == &b.schema()) return {};
     if (auto known = columns(&b.schema(), 0); !known.ok()) return known.why();
-    map_columns(b.schema());
+    mapped_ = map_columns(options_.columns, b.schema());
     auto there = db_.columns_of(options_.table_name);
     if (!there.ok()) return there.why();
     if (there->empty()) {
       if (!options_.create) return no_table();
       if (auto r = db_.run(create_statement()); !r) return r;
-      ctx_.info("made table '" + options_.table_name + "' in " + path_);
-    } else if (auto r = check_table(*there); !r) {
+      ctx_.info("created table '" + options_.table_name + "' in " + path_);
+    } else if (auto r = check_columns(mapped_, *there, where()); !r) {
       return r;
     }
     auto prepared = db_.prepare(insert_statement());
@@ -280,28 +286,7 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
     return {};
   }
 
-  void map_columns(const pl_schema& in) {
-    mapped_.clear();
-    if (options_.columns.empty())
-      for (pl::column_index c = 0; c < in.ncols; ++c) mapped_.push_back({std::string(pl::view(in.names[c])), c});
-    for (const auto& [name, from] : options_.columns) mapped_.push_back({name, *pl::find_column(in, from)});
-  }
-
-  pl::result<void> check_table(const std::vector<column_info>& there) const {
-    for (const auto& m : mapped_)
-      if (!has_column(there, m.name)) return no_table_column(m.name, there);
-    for (const auto& c : there) {
-      const bool filled = std::any_of(mapped_.begin(), mapped_.end(),
-                                      [&](const mapped_column& m) { return lower(m.name) == lower(c.name); });
-      if (c.needs_value && !filled)
-        return pl::bad_option("columns",
-                              "column '" + c.name + "' of table '" + options_.table_name +
-                                  "' is NOT NULL and has no default, and nothing is written to it; map a column to it");
-    }
-    return {};
-  }
-
-  // Columns without a type keep every value as it is: integers exact, text as text.
+  // Return the CREATE TABLE statement. Columns have no type, so that SQLite stores values unchanged.
   [[nodiscard]] std::string create_statement() const {
     std::string columns, key;
     for (const auto& m : mapped_) columns.append(columns.empty() ? "" : ", ").append(quote_name(m.name));
@@ -333,10 +318,10 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
         return {};
       case SQLITE_CONSTRAINT:
       case SQLITE_MISMATCH:
-      case SQLITE_TOOBIG:  // SQLite takes back this one row; the transaction goes on
+      case SQLITE_TOOBIG:  // SQLite undoes only this row; the transaction continues
         if (!db_.in_transaction())
-          return pl::rejected(options_.table_name + ": " + why);  // the table says ON CONFLICT ROLLBACK
-        rejected_.push_back({index, row, "table '" + options_.table_name + "' refuses the row: " + why});
+          return pl::rejected(options_.table_name + ": " + why);  // the constraint has ON CONFLICT ROLLBACK
+        rejected_.push_back({index, row, "table '" + options_.table_name + "' rejected the row: " + why});
         return {};
       default:
         return db_.problem("cannot insert into '" + options_.table_name + "' in", code);
@@ -370,7 +355,7 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
     }
   }
 
-  void forget_statement() {
+  void reset_statement() {
     insert_ = {};
     schema_ = nullptr;
   }
@@ -381,6 +366,7 @@ class sqlite_sink final : public pl::sink, public pl::columns_aware, public pl::
   database db_;
   statement insert_;  // for schema_
   const pl_schema* schema_ = nullptr;
+  std::vector<pl::column_set> inputs_;  // whose columns are known in advance
   std::vector<mapped_column> mapped_;
   std::vector<rejection> rejected_;
   std::string time_text_;

@@ -2,16 +2,14 @@
 // The id of an alert: a UUID of version 5 (RFC 9562), so that a receiver can compute it in any language.
 #pragma once
 
-#include <array>
-#include <cstdint>
+#include <boost/uuid/uuid.hpp>
+
 #include <string>
 #include <string_view>
 
 namespace threshold_alert {
 
-using uuid = std::array<std::uint8_t, 16>;
-
-[[nodiscard]] std::array<std::uint8_t, 20> sha1(std::string_view bytes);
+using boost::uuids::uuid;
 
 // uuid5(name_space, name)
 [[nodiscard]] uuid uuid5(const uuid& name_space, std::string_view name);

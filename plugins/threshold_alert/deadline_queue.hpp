@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Keys by the time at which something is due for them: a binary heap whose nodes know their place. A deadline may be
-// too early (records push it away, and nobody moves the node for each of them): whoever pops looks again.
+// Keys ordered by deadline: a binary heap whose nodes store their own index. A queued deadline may be too early,
+// because records postpone deadlines without moving the node. The caller must recompute the deadline of the front node.
 #pragma once
 
 #include "key_table.hpp"
@@ -21,7 +21,7 @@ class deadline_queue {
   [[nodiscard]] const entry& front() const noexcept { return heap_.front(); }
   [[nodiscard]] std::size_t bytes() const noexcept { return heap_.capacity() * sizeof(entry); }
 
-  // no_deadline takes the node out.
+  // Set the node's deadline. no_deadline removes the node.
   void set(key_node& n, std::int64_t due) {
     if (due == no_deadline) return remove(n);
     if (n.queued_at == not_queued) {
@@ -47,7 +47,7 @@ class deadline_queue {
   }
 
  private:
-  // Equal times go by key, so that the order never depends on who came first, which a restart may change.
+  // Order equal times by key, so that the order does not depend on insertion order, which a restart may change.
   static bool before(const entry& a, const entry& b) noexcept {
     return a.due != b.due ? a.due < b.due : a.node->key() < b.node->key();
   }

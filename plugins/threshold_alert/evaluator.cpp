@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "evaluator.hpp"
 
+#include "instant.hpp"
+#include "message.hpp"
+#include "reconcile.hpp"
+#include "retired_rules.hpp"
+
 #include <algorithm>
 #include <array>
-#include <cstring>
-#include <random>
-#include <stdexcept>
+#include <map>
+#include <string>
 
 namespace threshold_alert {
 namespace {
@@ -13,46 +17,25 @@ namespace {
 // Rows whose memory is fetched ahead of their evaluation.
 constexpr std::size_t stride = 16;
 
-std::int64_t plus(std::int64_t time, std::int64_t duration) noexcept {  // durations are never negative
-  return time > no_deadline - duration ? no_deadline : time + duration;
-}
-std::int64_t minus(std::int64_t time, std::int64_t duration) noexcept {
-  return time < never + duration ? never : time - duration;
-}
-// later >= earlier. Subtracted as integers: a double can't tell nanoseconds of this century apart.
-double seconds_between(std::int64_t earlier, std::int64_t later) noexcept {
-  return static_cast<double>(static_cast<std::uint64_t>(later) - static_cast<std::uint64_t>(earlier)) / 1e9;
-}
-std::uint64_t random_seed() {
-  std::random_device device;
-  return static_cast<std::uint64_t>(device()) << 32 | device();
-}
-std::uint32_t fold(std::uint64_t h) noexcept { return static_cast<std::uint32_t>(h ^ h >> 32); }
+// A device's clock was wrong if its newest time is ahead by more than the tolerance. After this number of consecutive
+// records that are older, its clock is right again.
+constexpr std::int64_t clock_tolerance = 1'000'000'000;
+constexpr std::uint8_t records_to_return = 3;
 
 }  // namespace
 
-evaluator::evaluator(const rule_set& rules, std::string_view pipeline, std::string_view node)
-    : rules_(rules), hash_(random_seed()), open_(rules.rules.size()), watches_(rules.rules.size()) {
-  id_prefix_.append(pipeline).append("\x1f").append(node).append("\x1f");
-  timers_ = rules.forget_after != 0;
-  for (std::size_t i = 0; i < rules.rules.size(); ++i) {
-    const auto& r = rules.rules[i];
-    watches_[i].when = r.when;
-    watches_[i].rate = r.rate.has_value();
-    if (!r.levels.empty()) {
-      watches_[i].low = r.levels.front().low;
-      watches_[i].high = r.levels.front().high;
-    }
-    timers_ |= r.when == condition::silence;
-  }
-}
+evaluator::evaluator(rule_set& rules, std::string_view pipeline, std::string_view node, pl::arrival_clocks clocks)
+    : rules_(rules),
+      clocks_(clocks),
+      keys_(rules),
+      events_(rules, pipeline, node),
+      values_(rules, keys_, events_, tally_),
+      silences_(rules, keys_, events_) {}
 
-// ------------------------------------------------------------------------------------------------------- a batch ---
-
-void evaluator::apply(pl::batch_view in, const column_places& at) {
+std::span<const event> evaluator::apply(pl::batch_view in, const column_places& at,
+                                        std::span<const std::vector<pl::cell>> computed) {
   events_.clear();
-  key_bytes_.clear();
-  enter(in, at);
+  enter(in, at, computed);
   std::array<std::uint32_t, stride> rows{};
   std::size_t n = 0;
   for (const auto row : in.selection()) {
@@ -61,488 +44,323 @@ void evaluator::apply(pl::batch_view in, const column_places& at) {
   }
   run_rows(in, std::span(rows.data(), n));
   leave(in);
+  return events_.finish();
 }
 
-void evaluator::enter(pl::batch_view in, const column_places& at) {
+void evaluator::enter(pl::batch_view in, const column_places& at, std::span<const std::vector<pl::cell>> computed) {
   origins_.clear();
   for (const auto& range : in.ranges()) {
     origins_.push_back(&stream(pl::view(range.stream)));
+    (void)read_clock(*origins_.back());
     if (range.end == PL_UNKNOWN || range.next < range.end) origins_.back()->caught_up = false;
   }
   if (origins_.empty()) origins_.push_back(&stream({}));
   if (in.selected() == 0) return;
-  time_column_ = in.column(at.time).data();
-  key_columns_.clear();
-  for (const auto c : at.keys) key_columns_.push_back(in.column(c).data());
-  for (std::size_t i = 0; i < watches_.size(); ++i)
-    watches_[i].cells = at.metric[i] ? in.column(*at.metric[i]).data() : nullptr;
+  columns_.set(in, at, computed);
 }
 
 void evaluator::leave(pl::batch_view in) {
   for (std::size_t i = 0; i < in.ranges().size(); ++i) {
     const auto& range = in.ranges()[i];
     origins_[i]->caught_up = range.end != PL_UNKNOWN && range.next >= range.end;
+    origins_[i]->read_to = range.next;
+    if (!origins_[i]->reread.published.empty()) apply_published_below(*origins_[i], range.next);
   }
 }
 
-// Large fleets live in main memory: what the rows need is asked for before it is needed.
+// Prefetch the nodes of a stride of rows before evaluating them, because large fleets do not fit into the CPU caches.
 void evaluator::run_rows(pl::batch_view in, std::span<const std::uint32_t> rows) {
-  std::array<std::uint64_t, stride> hashes{};
+  std::array<std::uint32_t, stride> hashes{};
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    hashes[i] = hash_row(rows[i]);
-    origins_[in.origin(rows[i])]->keys.prefetch_place(fold(hashes[i]));
+    hashes[i] = keys_.hash_row(columns_.keys, rows[i]);
+    origins_[in.origin(rows[i])]->keys.prefetch_place(hashes[i]);
   }
-  for (std::size_t i = 0; i < rows.size(); ++i) origins_[in.origin(rows[i])]->keys.prefetch_node(fold(hashes[i]));
+  for (std::size_t i = 0; i < rows.size(); ++i) origins_[in.origin(rows[i])]->keys.prefetch_node(hashes[i]);
   for (std::size_t i = 0; i < rows.size(); ++i) run_row(in, rows[i], hashes[i]);
 }
 
-void evaluator::run_row(pl::batch_view in, std::uint32_t row, std::uint64_t hash) {
-  if (!usable_time(time_column_[row])) return;
-  if (!has_key(row)) return void(++tally_.no_key);
+void evaluator::run_row(pl::batch_view in, std::uint32_t row, std::uint32_t hash) {
   auto& s = *origins_[in.origin(row)];
-  const record r{row, time_column_[row].as.i, in.position(row), in.stream(row)};
-  if (r.time > s.greatest) {
-    s.greatest = r.time;
-    expire(s, r);
+  record r{row, never, in.position(row), in.stream(row)};
+  if (s.reread.active && r.position != PL_UNKNOWN && r.position >= s.reread.end) end_reread(s);
+  if (!s.clock.by_arrival) {
+    if (!usable_time(columns_.time[row], wall_)) return;
+    if (!has_key(row)) return void(++tally_.no_key);
+    r.time = columns_.time[row].as.i;
+    return run_by_time(s, r, hash);
   }
-  auto& n = find_or_insert(s, row, fold(hash));
-  if (n.reread) {
-    if (r.position <= n.position) return;
-    n.reread = false;
-  }
-  if (r.time < n.newest) return void(++tally_.late);
-  if (remembers_) note_change(s, n);
-  const bool first = n.newest == never;
-  n.newest = r.time;
-  n.position = r.position;
-  run_values(s, n, r);
-  if (timers_) run_silences(s, n, r, first);  // last: it may forget the key
+  if (!has_key(row)) return void(++tally_.no_key);
+  const auto* arrivals = in.raw()->arrival;
+  r.arrival = arrivals != nullptr ? arrivals[row] : s.clock.now;
+  run_by_arrival(s, r, hash);
 }
 
-bool evaluator::usable_time(const pl::cell& c) {
+// The record's own time only orders the records of its device. Silence is measured by arrivals, and a record with an
+// unusable time arrives, too.
+void evaluator::run_by_arrival(stream_state& s, record& r, std::uint32_t hash) {
+  auto* known = keys_.find_or_admit(s, columns_.keys, r.row, hash);
+  if (known == nullptr) return void(++tally_.no_room);
+  auto& n = *known;
+  keys_.note_change(s, n);
+  if (n.rereading) apply_later(s, n, r, false);
+  if (!s.reread.published.empty()) apply_published(s, n, r, false);
+  const auto& time = columns_.time[r.row];
+  const auto now = s.clock.wall(r.arrival);
+  if (usable_time(time, now) && in_order(n, time.as.i, now)) {
+    r.time = n.newest = time.as.i;
+    values_.run(s, n, columns_, r);
+  }
+  if (silences_.any()) silences_.arrive(s, n, columns_, r);
+  if (n.rereading) apply_later(s, n, r, true);
+  if (!s.reread.published.empty()) apply_published(s, n, r, true);
+}
+
+void evaluator::run_by_time(stream_state& s, const record& r, std::uint32_t hash) {
+  if (r.time > s.greatest) {
+    s.greatest = r.time;
+    silences_.expire(s, r);
+  }
+  auto* known = keys_.find_or_admit(s, columns_.keys, r.row, hash);
+  if (known == nullptr) return void(++tally_.no_room);
+  auto& n = *known;
+  if (n.rereading) apply_later(s, n, r, false);
+  if (!s.reread.published.empty()) apply_published(s, n, r, false);
+  if (!in_order(n, r.time, wall_)) return;
+  keys_.note_change(s, n);
+  const bool first = n.newest == never;
+  n.newest = n.seen = r.time;
+  n.position = r.position;
+  values_.run(s, n, columns_, r);
+  const bool exists = !silences_.any() || silences_.run(s, n, columns_, r, first);
+  if (exists && n.rereading) apply_later(s, n, r, true);
+  if (exists && !s.reread.published.empty()) apply_published(s, n, r, true);
+}
+
+// now: when the record arrived, as wall time.
+bool evaluator::usable_time(const pl::cell& c, std::int64_t now) {
   if (c.kind != PL_TIME_NS) return ++tally_.no_time, false;
-  if (rules_.max_ahead == 0 || wall_ == never || c.as.i <= plus(wall_, rules_.max_ahead)) return true;
+  if (rules_.max_ahead == 0 || now == never || c.as.i <= plus(now, rules_.max_ahead)) return true;
   return ++tally_.ahead, false;
 }
 
-// ---------------------------------------------------------------------------------------------------------- keys ---
-
-std::uint64_t evaluator::hash_row(std::uint32_t row) const noexcept {
-  auto h = hash_.start();
-  for (const auto* column : key_columns_) h = key_hash::add(h, column[row]);
-  return h;
+// Return whether the record is evaluated: it is not older than the device's newest record, or that record's time was
+// wrong.
+bool evaluator::in_order(key_node& n, std::int64_t time, std::int64_t now) {
+  if (time >= n.newest) return n.late = 0, true;
+  const bool was_ahead = now != never && n.newest > plus(now, clock_tolerance);
+  n.late = was_ahead ? static_cast<std::uint8_t>(n.late + 1) : std::uint8_t{0};
+  if (n.late < records_to_return) return ++tally_.late, false;
+  n.late = 0;
+  values_.restart(n, time);
+  return true;
 }
 
 bool evaluator::has_key(std::uint32_t row) const noexcept {
-  for (const auto* column : key_columns_)
+  for (const auto* column : columns_.keys)
     if (pl::is_null(column[row])) return false;
   return true;
 }
 
-bool evaluator::is_key(const key_node& n, std::uint32_t row) const noexcept {
-  const auto key = n.key();
-  const char* p = key.data();
-  for (const auto* column : key_columns_) {
-    const auto& c = column[row];
-    std::uint32_t size = 0;
-    std::memcpy(&size, p + 1, sizeof size);
-    if (static_cast<unsigned char>(*p) != c.kind) return false;
-    p += 1 + sizeof size;
-    const bool bytes = pl::has_bytes(c);
-    if (size != (bytes ? c.len : sizeof c.as.i)) return false;
-    if (size != 0 && std::memcmp(p, bytes ? c.as.p : reinterpret_cast<const char*>(&c.as.i), size) != 0) return false;
-    p += size;
-  }
+// ---------------------------------------------------------------------------------------------------------- timers ---
+
+std::span<const event> evaluator::tick(std::int64_t wall) {
+  events_.clear();
+  set_wall(wall);
+  silences_.set_wall(wall);
+  keys_.each_stream([&](stream_state& s) {
+    const bool read = read_clock(s);
+    if (s.reread.active) end_reread(s);  // the host lets no timers run before
+    const bool known = s.clock.by_arrival ? read : s.caught_up;
+    settle(s, known);
+    if (known) silences_.expire(s, record{.stream = s.name});
+  });
+  return events_.finish();
+}
+
+void evaluator::set_wall(std::int64_t now) noexcept {
+  wall_ = now;
+  if (rules_.max_age != 0) events_.set_oldest(minus(now, rules_.max_age));
+}
+
+// Return whether the stream has an arrival clock now. A gap moves all deadlines.
+bool evaluator::read_clock(stream_state& s) {
+  const auto read = clocks_.read(s.name);
+  if (!read) return false;
+  const auto ns = [](pl::timestamp t) { return std::int64_t{t.time_since_epoch().count()}; };
+  const stream_clock now{true, ns(read->now), std::int64_t{read->behind.count()},
+                         read->connected ? ns(*read->connected) : never};
+  const auto before = std::exchange(s.clock, now);
+  if (!before.by_arrival) s.keys.for_each([&](key_node& n) { adopt_clock(s, n); });
+  const bool moved = !before.by_arrival || before.behind != now.behind || before.connected != now.connected;
+  if (moved && silences_.any()) s.keys.for_each([&](key_node& n) { silences_.schedule(s, n); });
   return true;
 }
 
-key_node& evaluator::find_or_insert(stream_state& s, std::uint32_t row, std::uint32_t hash) {
-  if (auto* n = s.keys.find(hash, [&](const key_node& candidate) { return is_key(candidate, row); })) return *n;
-  scratch_.clear();
-  for (const auto* column : key_columns_) append_key(scratch_, column[row]);
-  auto& n = s.keys.insert(hash, scratch_);
-  start_key(n);
-  return n;
-}
-
-void evaluator::note_change(stream_state& s, key_node& n) {
-  if (!n.changed) s.changed.push_back(&n);
-  n.changed = true;
-}
-
-void evaluator::forget(stream_state& s, key_node& n) {
-  if (remembers_) s.forgotten.emplace_back(n.key());
-  if (n.changed) std::erase(s.changed, &n);
-  s.deadlines.remove(n);
-  s.keys.erase(n);
-}
-
-void evaluator::start_key(key_node& n) { n.scope = scope_of(n.key()); }
-
-std::uint16_t evaluator::scope_of(std::string_view key) {
-  unpack_key(key, cells_);
-  scope fresh;
-  for (std::uint32_t i = 0; i < rules_.rules.size(); ++i) {
+// Convert the records' own times, by which a stream without an arrival clock measures silence.
+void evaluator::adopt_clock(const stream_state& s, key_node& n) const {
+  if (n.seen_is_reading || n.seen == never) return;
+  const auto reading_of = [&s](std::int64_t time) {
+    return time == never ? never : std::min(shifted(time, -s.clock.behind), s.clock.now);
+  };
+  n.seen_is_reading = true;
+  n.seen = reading_of(n.seen);
+  for (std::size_t i = 0; i < rules_.configured; ++i) {
     const auto& r = rules_.rules[i];
-    const bool accepted = std::all_of(r.match.begin(), r.match.end(), [&](const pattern& p) {
-      return pl::has_bytes(cells_[p.key]) && p.accepts.matches(pl::bytes_of(cells_[p.key]));
-    });
-    fresh.accepted.push_back(accepted);
-    if (!accepted) continue;
-    (r.when == condition::silence ? fresh.silences : fresh.values).push_back(i);
-    if (r.when == condition::silence && !r.slot)
-      fresh.shortest_silence = std::min(fresh.shortest_silence, r.levels.front().missing_for);
-  }
-  for (std::size_t i = 0; i < scopes_.size(); ++i)
-    if (scopes_[i].accepted == fresh.accepted) return static_cast<std::uint16_t>(i);
-  if (scopes_.size() > UINT16_MAX)
-    throw std::runtime_error(
-        "the rules' match patterns split the devices into more than 65,536 sets; use fewer patterns");
-  scopes_.push_back(std::move(fresh));
-  return static_cast<std::uint16_t>(scopes_.size() - 1);
-}
-
-// -------------------------------------------------------------------------------------------------------- values ---
-
-void evaluator::run_values(stream_state& s, key_node& n, const record& r) {
-  for (const auto rule : scopes_[n.scope].values) {
-    const auto& w = watches_[rule];
-    if (w.cells == nullptr) continue;
-    const auto& c = w.cells[r.row];
-    if (pl::is_null(c)) {
-      ++tally_.null_values;
-      continue;
-    }
-    double number = 0;
-    if (w.when != condition::equals) {
-      if (c.kind == PL_F64)
-        number = c.as.f;
-      else if (c.kind == PL_I64)
-        number = static_cast<double>(c.as.i);
-      else {
-        ++tally_.unfit_values;
-        continue;
-      }
-      if (w.rate && !take_rate(rules_.rules[rule], n, number, r)) continue;
-      if (number >= w.low && number <= w.high && !n.states) continue;
-    }
-    run_value(s, n, rule, w.rate ? pl::real_cell(number) : c, number, r);
+    if (r.slot && !r.rate) n.slot(*r.slot).time = reading_of(n.slot(*r.slot).time);
   }
 }
 
-// The reading before stays the reference until a later one is far enough away.
-bool evaluator::take_rate(const rule& r, key_node& n, double& value, const record& now) {
-  auto& before = n.slot(*r.slot);
-  const bool known = before.time != never;
-  if (known && now.time == before.time) return ++tally_.repeated_times, false;
-  if (known && now.time < plus(before.time, r.over)) return false;
-  const double reading_now = value;
-  if (known)
-    value = (reading_now - before.value) / seconds_between(before.time, now.time) *
-            (static_cast<double>(nanoseconds_of(*r.rate)) / 1e9);
-  before.time = now.time;
-  before.value = reading_now;
-  return known;
-}
-
-void evaluator::run_value(stream_state& s, key_node& n, std::uint32_t rule, const pl::cell& value, double number,
-                          const record& r) {
-  const auto& what = rules_.rules[rule];
-  const auto verdict = what.when == condition::equals ? judge(what, value) : judge(what, number);
-  auto* state = n.find(rule);
-  if (state == nullptr && verdict.breached < 0) return;
-  if (state == nullptr) state = &state_of(n, rule);
-  moment now{r.time, r.time, oldest()};
-  const auto level = debounce(what, *state, verdict, r.time, now.began);
-  settle_rule(s, n, rule, *state, level, now, value, r);
-  drop_blank(n, rule, r.time);
-}
-
-void evaluator::settle_rule(stream_state& s, key_node& n, std::uint32_t rule, rule_state& state, std::int32_t level,
-                            const moment& now, const pl::cell& value, const record& r) {
-  auto told = step(rules_.rules[rule], state.alerts, level, now);
-  if (!told) return;
-  if (told->opens) told->alert.id = state.alerts.alert->id = make_id(s, n, rule, now.time, n.position);
-  tell(s, n, rule, *std::move(told), now.time, value, n.position, r);
-}
-
-rule_state& evaluator::state_of(key_node& n, std::uint32_t rule) {
-  if (auto* known = n.find(rule)) return *known;
-  if (!n.states) n.states = std::make_unique<std::vector<rule_state>>();
-  auto& fresh = n.states->emplace_back();
-  fresh.rule = rule;
-  if (rules_.rules[rule].when != condition::silence) fresh.runs.resize(rules_.rules[rule].levels.size());
-  return fresh;
-}
-
-void evaluator::drop_blank(key_node& n, std::uint32_t rule, std::int64_t now) {
-  const auto window = minus(now, rules_.rules[rule].flap_within);
-  std::erase_if(*n.states, [&](const rule_state& s) { return s.rule == rule && s.blank(window); });
-  if (n.states->empty()) n.states.reset();
-}
-
-// ------------------------------------------------------------------------------------------------------- silence ---
-
-std::int64_t evaluator::clock(const stream_state& s) const noexcept {
-  return s.caught_up ? std::max(s.greatest, tick_wall_) : s.greatest;
-}
-
-std::int64_t evaluator::last_seen(const rule& r, const key_node& n) const noexcept {
-  return r.slot ? n.slot(*r.slot).time : n.newest;
-}
-
-void evaluator::run_silences(stream_state& s, key_node& n, const record& r, bool first) {
-  const auto& sc = scopes_[n.scope];
-  const auto now = clock(s);
-  bool reschedule = first || n.queued_at == not_queued;
-  for (const auto rule : sc.silences) {
-    const auto& what = rules_.rules[rule];
-    auto seen = r.time;
-    if (what.slot) {
-      const auto* cells = watches_[rule].cells;
-      if (cells == nullptr || pl::is_null(cells[r.row])) continue;
-      auto& slot = n.slot(*what.slot);
-      reschedule |= slot.time == never || plus(r.time, what.levels.front().missing_for) < now;
-      seen = std::exchange(slot.time, r.time);
-      slot.position = r.position;
-    }
-    auto* state = n.find(rule);
-    if (state == nullptr) continue;
-    const bool back = plus(r.time, what.levels.front().missing_for) >= now;
-    if (!back) continue;  // a record from the past: by the stream's time the device is silent still
-    reschedule = true;
-    const auto since = state->alerts.alert ? state->alerts.alert->since : seen;
-    settle_rule(s, n, rule, *state, -1, {r.time, r.time, oldest()}, pl::real_cell(seconds_between(since, r.time)), r);
-    drop_blank(n, rule, r.time);
-  }
-  if (plus(r.time, sc.shortest_silence) < now) reschedule = true;
-  if (!reschedule) return;
-  const auto due = next_deadline(n);
-  s.deadlines.set(n, due);
-  if (due < now) expire(s, r);
-}
-
-// Open alerts come up again to be repeated; or, where they were too old to be published, to see whether they still are.
-std::int64_t evaluator::poll_interval(const rule& r, const open_alert& a) const noexcept {
-  return a.told != a.level && rules_.max_age != 0 ? rules_.max_age : r.repeat_interval;
-}
-
-std::int64_t evaluator::silence_deadline(std::uint32_t rule, key_node& n) const noexcept {
-  const auto& r = rules_.rules[rule];
-  const auto seen = last_seen(r, n);
-  if (seen == never) return no_deadline;
-  const auto* state = n.find(rule);
-  const auto next = static_cast<std::size_t>(state == nullptr ? 0 : state->alerts.level + 1);
-  auto due = next < r.levels.size() ? plus(seen, r.levels[next].missing_for) : no_deadline;
-  if (state == nullptr || !state->alerts.alert) return due;
-  const auto& a = *state->alerts.alert;
-  if (const auto interval = poll_interval(r, a); interval != 0) due = std::min(due, plus(a.notified, interval));
-  if (a.flapping) due = std::min(due, plus(state->alerts.last_flip, r.flap_within));
-  return due;
-}
-
-bool evaluator::forgettable(const key_node& n) const noexcept {
-  if (rules_.forget_after == 0) return false;
-  if (!n.states) return true;
-  return std::none_of(n.states->begin(), n.states->end(),
-                      [](const rule_state& s) { return s.alerts.alert.has_value(); });
-}
-
-std::int64_t evaluator::next_deadline(key_node& n) const noexcept {
-  auto due = forgettable(n) ? plus(n.newest, rules_.forget_after) : no_deadline;
-  for (const auto rule : scopes_[n.scope].silences) due = std::min(due, silence_deadline(rule, n));
-  return due;
-}
-
-// Everything that was due before the stream's present, in the order of time.
-void evaluator::expire(stream_state& s, const record& cause) {
-  const auto now = clock(s);
-  while (!s.deadlines.empty() && s.deadlines.front().due < now) {
-    const auto [queued, node] = s.deadlines.front();
-    const auto due = next_deadline(*node);
-    if (due > queued)
-      s.deadlines.set(*node, due);  // records came meanwhile
-    else
-      expire_key(s, *node, due, now, cause);
-  }
-}
-
-void evaluator::expire_key(stream_state& s, key_node& n, std::int64_t due, std::int64_t now, const record& cause) {
-  for (const auto rule : scopes_[n.scope].silences)
-    if (silence_deadline(rule, n) <= due) expire_silence(s, n, rule, due, now, cause);
-  if (forgettable(n) && plus(n.newest, rules_.forget_after) <= due) {
-    forget(s, n);
-    return;
-  }
-  if (remembers_) note_change(s, n);
-  s.deadlines.set(n, next_deadline(n));
-}
-
-void evaluator::expire_silence(stream_state& s, key_node& n, std::uint32_t rule, std::int64_t due, std::int64_t now,
-                               const record& cause) {
-  const auto& r = rules_.rules[rule];
-  auto& state = state_of(n, rule);
-  const auto seen = last_seen(r, n);
-  auto level = state.alerts.level;
-  const auto next = static_cast<std::size_t>(std::int64_t{level} + 1);
-  moment when{due, seen, oldest()};
-  if (next < r.levels.size() && plus(seen, r.levels[next].missing_for) <= due) {
-    ++level;
-  } else if (const auto interval = poll_interval(r, *state.alerts.alert); interval != 0 && due < now) {
-    // After a leap of the stream's time the last of the repeats that were due stands for all of them.
-    const auto whole = static_cast<std::uint64_t>(now - 1) - static_cast<std::uint64_t>(due);
-    if (plus(state.alerts.alert->notified, interval) == due)
-      when.time += static_cast<std::int64_t>(whole / static_cast<std::uint64_t>(interval)) * interval;
-  }
-  const auto position = r.slot ? n.slot(*r.slot).position : n.position;
-  auto told = step(r, state.alerts, level, when);
-  if (told) {
-    if (told->opens) told->alert.id = state.alerts.alert->id = make_id(s, n, rule, when.time, position);
-    const auto silent_since = told->closes ? told->alert.since : seen;
-    tell(s, n, rule, *std::move(told), when.time, pl::real_cell(seconds_between(silent_since, when.time)), position,
-         cause);
-  }
-  drop_blank(n, rule, when.time);
-}
-
-void evaluator::tick(std::int64_t wall) {
-  events_.clear();
-  key_bytes_.clear();
-  wall_ = tick_wall_ = wall;
-  for (const auto& [name, key] : std::exchange(again_, {}))
-    if (const auto s = streams_.find(name); s != streams_.end()) repeat(*s->second, node(*s->second, key));
-  for (auto& [name, s] : streams_)
-    if (s->caught_up) expire(*s, record{.stream = name});
-}
-
-void evaluator::repeat(stream_state& s, key_node& n) {
-  for (const auto rule : scopes_[n.scope].silences) {
-    const auto* state = n.find(rule);
-    if (state == nullptr || !state->alerts.alert) continue;
-    const auto& a = *state->alerts.alert;
-    notice what{a.flapping ? event_kind::flapping : event_kind::firing, a.level, false, false, a.told >= 0, a};
-    const auto& r = rules_.rules[rule];
-    tell(s, n, rule, std::move(what), a.notified, pl::real_cell(seconds_between(last_seen(r, n), a.notified)),
-         r.slot ? n.slot(*r.slot).position : n.position, record{.stream = s.name});
-  }
-}
-
-// ------------------------------------------------------------------------------------------------ streams, events ---
-
-evaluator::stream_state& evaluator::stream(std::string_view name) {
-  const auto known = streams_.find(name);
-  if (known != streams_.end()) return *known->second;
-  auto fresh = std::make_unique<stream_state>(rules_.slots);
-  fresh->name = name;
-  return *streams_.emplace(name, std::move(fresh)).first->second;
-}
-
-key_node& evaluator::node(stream_state& s, std::string_view key) {
-  unpack_key(key, cells_);
-  auto h = hash_.start();
-  for (const auto& c : cells_) h = key_hash::add(h, c);
-  if (auto* known = s.keys.find(fold(h), key)) return *known;
-  auto& n = s.keys.insert(fold(h), key);
-  start_key(n);
-  return n;
-}
+// ------------------------------------------------------------------------------------------------- restored state ---
 
 void evaluator::restored(stream_state& s, key_node& n) {
-  if (n.states) {
-    const auto& accepted = scopes_[n.scope].accepted;  // the patterns may have changed since
-    std::erase_if(*n.states, [&](const rule_state& state) { return !accepted[state.rule]; });
-    for (const auto& state : *n.states) open_[state.rule] += state.alerts.alert.has_value() ? 1 : 0;
-    if (n.states->empty()) n.states.reset();
+  events_.count_alerts(n, 1);
+  if (s.clock.by_arrival) adopt_clock(s, n);
+  if (silences_.any()) silences_.schedule(s, n);
+  if (needs_settling(n)) s.to_settle.emplace_back(n.key());
+}
+
+void evaluator::restored(stream_state& s, foreign_key key) {
+  for (const auto& [rule, alert] : key.alerts) events_.count_alert(rule, 1);
+  s.foreign.push_back(std::move(key));
+}
+
+// Replace what a timer changed after the last snapshot, once the key's records up to there are read again.
+void evaluator::apply_later(stream_state& s, key_node& n, const record& r, bool is_read) {
+  const auto at = s.later.find(&n);
+  const bool reached =
+      at != s.later.end() && (is_read ? r.position >= at->second.position : r.position > at->second.position);
+  if (!reached) return;
+  replace_by_timer(s, n);
+}
+
+void evaluator::replace_by_timer(stream_state& s, key_node& n) {
+  const auto later = std::move(s.later.extract(&n).mapped());
+  n.rereading = false;
+  events_.count_alerts(n, -1);
+  key_restorer(rules_, keys_, s.stored).timers(later.trace, later.alerts, n);
+  restored(s, n);
+}
+
+void evaluator::restored(stream_state& s, std::uint64_t end) {
+  const bool any_discarded = end != 0 && end != PL_UNKNOWN;
+  s.reread.active = true;
+  s.reread.end = end;
+  s.read_to = any_discarded ? end : 0;
+  if (!any_discarded) end_reread(s);
+}
+
+void evaluator::end_reread(stream_state& s) {
+  auto& reread = s.reread;
+  reread.active = false;
+  const auto is_read = [&](std::uint64_t position) { return position == PL_UNKNOWN || position < reread.end; };
+  std::vector<key_node*> timed;
+  for (const auto& [n, later] : s.later)
+    if (is_read(later.position)) timed.push_back(keys_.find(s, n->key()));
+  for (auto* n : timed) replace_by_timer(s, *n);
+  std::map<std::string, published_record, std::less<>> known;
+  for (auto at = reread.published.begin(); at != reread.published.end();)
+    if (const auto here = at++; is_read(here->second.position)) known.insert(reread.published.extract(here));
+  for (const auto& [key, published] : known) reconcile(s, node(s, key), published.alerts, true);
+  s.keys.for_each([&](key_node& n) {
+    if (!n.states || known.contains(n.key())) return;
+    if (!reread.published.contains(n.key())) return reconcile(s, n, {}, true);
+    if (reconciler(rules_, keys_, events_).withdraw_new(s, n)) keys_.note_change(s, n);
+  });
+}
+
+// Records from the end of the discarded output on: their events are published again, unless the rules have changed.
+void evaluator::apply_published(stream_state& s, key_node& n, const record& r, bool is_read) {
+  if (s.reread.active) return;
+  const auto at = s.reread.published.find(n.key());
+  if (at == s.reread.published.end()) return;
+  const auto position = at->second.position;
+  if (is_read ? r.position < position : r.position <= position) return;
+  const auto known = std::move(s.reread.published.extract(at).mapped());
+  reconcile(s, n, known.alerts, false);
+}
+
+// Records that the published alerts include may no longer reach this node.
+void evaluator::apply_published_below(stream_state& s, std::uint64_t position) {
+  if (s.reread.active) return;
+  for (auto at = s.reread.published.begin(); at != s.reread.published.end();) {
+    const auto here = at++;
+    if (here->second.position >= position) continue;
+    const auto known = s.reread.published.extract(here);
+    reconcile(s, node(s, known.key()), known.mapped().alerts, false);
   }
-  if (timers_) s.deadlines.set(n, next_deadline(n));
+}
+
+void evaluator::reconcile(stream_state& s, key_node& n, const alerts_record& published, bool discarded) {
+  events_.count_alerts(n, -1);
+  const bool changed = reconciler(rules_, keys_, events_).key(s, n, published, discarded);
+  events_.count_alerts(n, 1);
+  if (changed || n.published_stored) keys_.note_change(s, n);
+  if (!changed) return;
+  reconciled_ = true;
+  if (silences_.any()) silences_.schedule(s, n);
+  if (needs_settling(n)) s.to_settle.emplace_back(n.key());
+}
+
+bool evaluator::needs_settling(const key_node& n) const {
+  return n.states && std::ranges::any_of(*n.states, [this](const rule_state& state) {
+           if (!state.alerts.alert) return false;
+           const auto& r = rules_.rules[state.rule];
+           if (r.retired != end_reason::none) return true;
+           const bool changed = state.recheck || state.alerts.alert->published_level == published_otherwise;
+           return r.when == condition::silence && changed;
+         });
+}
+
+// Resolve and change alerts as the current rules require. Alerts on values wait for the next reading instead.
+void evaluator::settle(stream_state& s, bool clock_is_known) {
+  end_foreign(s);
+  for (const auto& key : std::exchange(s.to_settle, {})) {
+    auto* n = keys_.find(s, key);
+    if (n == nullptr) continue;
+    if (n->rereading) {
+      s.to_settle.push_back(key);
+      continue;
+    }
+    end_retired(s, *n);
+    if (clock_is_known) {
+      silences_.reevaluate(s, *n);
+      silences_.schedule(s, *n);
+      keys_.note_change(s, *n);
+    } else if (needs_settling(*n)) {
+      s.to_settle.push_back(key);
+    }
+  }
+}
+
+void evaluator::end_retired(stream_state& s, key_node& n) {
+  if (!n.states) return;
+  for (auto& state : *n.states) {
+    const auto& r = rules_.rules[state.rule];
+    if (r.retired == end_reason::none || !state.alerts.alert) continue;
+    const auto text = end_text(r, device_text(n.key(), cells_), text_of(r.retired));
+    if (r.when == condition::silence) ++n.silences_ended;
+    events_.raise_end(s, n.key(), state.rule, *state.alerts.alert, {wall_, n.position, text, false});
+    state.alerts = {};  // stays until the next snapshot, so that the alert is not restored from the last one
+    keys_.note_change(s, n);
+  }
+}
+
+void evaluator::end_foreign(stream_state& s) {
+  for (const auto& f : std::exchange(s.foreign, {})) {
+    for (const auto& [rule, alert] : f.alerts)
+      events_.raise_end(s, f.key, rule, alert,
+                        {wall_, PL_UNKNOWN, end_text(rules_.rules[rule], f.device, f.why), true});
+    if (f.stored.entries.any()) s.removed.push_back(f.stored);
+  }
 }
 
 void evaluator::drop(std::string_view name) {
-  const auto s = streams_.find(name);
-  if (s == streams_.end()) return;
-  s->second->keys.for_each([this](const key_node& n) {
-    if (!n.states) return;
-    for (const auto& state : *n.states) open_[state.rule] -= state.alerts.alert.has_value() ? 1 : 0;
-  });
-  streams_.erase(s);
-}
-
-std::size_t evaluator::keys() const noexcept {
-  std::size_t n = 0;
-  for (const auto& [name, s] : streams_) n += s->keys.size();
-  return n;
-}
-
-std::size_t evaluator::bytes() const noexcept {
-  std::size_t n = 0;
-  for (const auto& [name, s] : streams_) n += s->keys.bytes() + s->deadlines.bytes();
-  return n;
-}
-
-std::int64_t evaluator::oldest() const noexcept {
-  return rules_.max_age == 0 || wall_ == never ? never : minus(wall_, rules_.max_age);
-}
-
-// Rows without a position (merged, or made by a timer) go by their time instead.
-uuid evaluator::make_id(const stream_state& s, const key_node& n, std::uint32_t rule, std::int64_t time,
-                        std::uint64_t position) {
-  auto name = id_prefix_;
-  name.append(rules_.rules[rule].name).append("\x1f").append(s.name).append("\x1f");
-  name += position == PL_UNKNOWN ? "t" + std::to_string(time) : std::to_string(position);
-  unpack_key(n.key(), cells_);
-  for (const auto& c : cells_) {
-    name.push_back('\x1f');
-    if (pl::has_bytes(c))
-      name += pl::bytes_of(c);
-    else
-      name += std::to_string(c.as.i);
-  }
-  return uuid5(alert_name_space(), name);
-}
-
-void evaluator::tell(const stream_state& s, key_node& n, std::uint32_t rule, notice what, std::int64_t time,
-                     const pl::cell& value, std::uint64_t position, const record& cause) {
-  if (what.opens) ++open_[rule];
-  if (what.closes) --open_[rule];
-  const auto& r = rules_.rules[rule];
-  const auto& l = r.levels[static_cast<std::size_t>(what.level)];
-  event e{cause.row,
-          rule,
-          std::move(what),
-          value,
-          pl::null_cell(),
-          time,
-          cause.row == no_row ? s.name : cause.stream,
-          position,
-          key_bytes_.size(),
-          n.key().size()};
-  switch (r.when) {
-    case condition::above:
-      e.threshold = pl::real_cell(l.high);
-      break;
-    case condition::below:
-      e.threshold = pl::real_cell(l.low);
-      break;
-    case condition::outside: {
-      const auto v = pl::number_of(value).value_or(0);
-      e.threshold = pl::real_cell(v - l.low < l.high - v ? l.low : l.high);  // the bound that is nearer, or was passed
-      break;
-    }
-    case condition::silence:
-      e.threshold = pl::real_cell(static_cast<double>(l.missing_for) / 1e9);
-      break;
-    case condition::equals:
-      if (const auto* t = std::get_if<std::string>(&l.equals))
-        e.threshold = pl::text_cell(*t);
-      else if (const auto* b = std::get_if<bool>(&l.equals))
-        e.threshold = pl::bool_cell(*b);
-      else if (const auto* i = std::get_if<std::int64_t>(&l.equals))
-        e.threshold = pl::int_cell(*i);
-      else if (const auto* d = std::get_if<double>(&l.equals))
-        e.threshold = pl::real_cell(*d);
-  }
-  key_bytes_ += n.key();
-  events_.push_back(std::move(e));
+  auto* s = keys_.find_stream(name);
+  if (s == nullptr) return;
+  s->keys.for_each([this](const key_node& n) { events_.count_alerts(n, -1); });
+  for (const auto& f : s->foreign)
+    for (const auto& [rule, alert] : f.alerts) events_.count_alert(rule, -1);
+  keys_.drop_stream(name);
 }
 
 }  // namespace threshold_alert

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Patterns for ids: * any text, ? one byte, [a-f] [!a-f] one of a set, | alternatives, \ the next byte as it is.
+// Patterns for ids: * matches any text, ? one byte, [a-f] a byte of a set, [!a-f] a byte outside the set; | separates
+// alternatives, \ escapes the next byte.
 #pragma once
 
 #include <pipeline/result.hpp>
@@ -32,7 +33,7 @@ class glob {
                            " is not closed by ']'; write \\[ for a bracket");
       } else {
         if (c == '\\' && ++i == pattern.size())
-          return pl::fatal("'\\' at the end has nothing to stand before; write \\\\ for a backslash");
+          return pl::fatal("'\\' at the end escapes nothing; write \\\\ for a backslash");
         to.push_back({set{}.set(static_cast<unsigned char>(pattern[i])), false});
       }
     }
@@ -66,7 +67,7 @@ class glob {
     return i < p.size();
   }
 
-  // The last * is the only one that ever has to take more: linear in practice, and never exponential.
+  // Backtrack only to the last *: linear in practice, at worst proportional to pattern length times text length.
   static bool matches(const pieces& p, std::string_view text) {
     std::size_t at = 0, star = p.size(), resume = 0;
     std::size_t i = 0;

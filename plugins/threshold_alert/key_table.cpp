@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "key_table.hpp"
 
+#include <pipeline/text.hpp>
+
+#include <bit>
+#include <cmath>
 #include <cstring>
 #include <new>
 #include <stdexcept>
@@ -8,7 +12,7 @@
 namespace threshold_alert {
 namespace {
 
-// A product of two 64-bit numbers, folded: the mixing step of wyhash.
+// Multiply two 64-bit numbers and fold the product: the mixing step of wyhash.
 std::uint64_t mix(std::uint64_t a, std::uint64_t b) noexcept {
   __extension__ using wide = unsigned __int128;
   const auto product = static_cast<wide>(a) * b;
@@ -75,6 +79,20 @@ void unpack_key(std::string_view key, std::vector<pl::cell>& to) {
   }
 }
 
+bool is_packed(std::string_view key, std::size_t cells) noexcept {
+  for (; cells != 0 && key.size() >= cell_header; --cells) {
+    const auto kind = static_cast<unsigned char>(key[0]);
+    const auto size = load<std::uint32_t>(key.data() + 1);
+    if (kind > PL_JSON || size > key.size() - cell_header) return false;
+    const auto bytes = key.substr(cell_header, size);
+    if (!pl::has_bytes(pl::span_cell(kind, {})) && size != sizeof(std::int64_t)) return false;
+    if (kind == PL_F64 && !std::isfinite(std::bit_cast<double>(load<std::uint64_t>(bytes.data())))) return false;
+    if ((kind == PL_TEXT || kind == PL_JSON) && !pl::is_utf8(bytes)) return false;
+    key.remove_prefix(cell_header + size);
+  }
+  return cells == 0 && key.empty();
+}
+
 key_table::~key_table() {
   for (const auto& e : table_)
     if (e.node != nullptr) destroy(e.node);
@@ -112,7 +130,7 @@ void key_table::grow() {
     if (e.node != nullptr) place(e);
 }
 
-// Linear probing without tombstones: what stands behind the gap and may move up, does.
+// Erase without a tombstone: move entries after the gap into it, if linear probing still finds them there.
 void key_table::erase(key_node& n) {
   auto gap = n.hash & mask();
   while (table_[gap].node != &n) gap = (gap + 1) & mask();

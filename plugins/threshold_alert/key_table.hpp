@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The keys (devices) of one stream, found by the cells of a record: one allocation for each key, none for a record.
+// Hash table of the keys (devices) of one stream, looked up by the cells of a record. Each key is one allocation; a
+// lookup does not allocate.
 #pragma once
 
 #include "state.hpp"
@@ -16,23 +17,30 @@
 
 namespace threshold_alert {
 
-constexpr std::uint32_t not_queued = UINT32_MAX;
+constexpr std::uint32_t not_queued = UINT32_MAX, no_page = UINT32_MAX;
 
-// One key. The readings and then the bytes of the key stand behind it in the same block.
+// One key. The readings and then the bytes of the key follow the node in the same block.
 struct key_node {
-  std::int64_t newest = never;                      // time of its newest record
-  std::uint64_t position = PL_UNKNOWN;              // and where that stands
-  std::unique_ptr<std::vector<rule_state>> states;  // null: no rule has anything to remember, as with most keys
+  std::int64_t newest = never;  // time of its newest record, which orders its records
+  // When its last record arrived: a reading of the arrival clock, or, in a stream without one, that record's own time.
+  std::int64_t seen = never;
+  std::uint64_t position = PL_UNKNOWN;              // position of its last record
+  std::unique_ptr<std::vector<rule_state>> states;  // null, as for most keys: no rule has state
   std::uint32_t hash = 0;
   std::uint32_t queued_at = not_queued;  // place in the stream's deadline_queue
   std::uint32_t key_size = 0;
+  std::uint32_t page = no_page;  // see key_pages
   std::uint16_t slots = 0;
-  std::uint16_t scope = 0;  // which rules match it
-  bool changed = false;     // since it was last put away; then it is in its stream's list
-  bool reread =
-      false;  // put back from a timer, and its records since then are still to come: older ones are in it already
-  bool unconfirmed = false;  // put away by a timer, beside the snapshots
-  bool alerts_kept = false;  // there is an entry of alerts in the sink; most keys have none
+  std::uint16_t scope = 0;            // which rules match it
+  std::uint8_t late = 0;              // consecutive records that were older than the newest
+  std::uint8_t silences_ended = 0;    // by a change of the configuration: it makes the ids of later ones different
+  bool seen_is_reading : 1 = false;   // of the arrival clock
+  bool changed : 1 = false;           // since the last snapshot; then its page has changed, too
+  bool rereading : 1 = false;         // its records are read again up to the state that a timer stored
+  bool unconfirmed : 1 = false;       // a timer has stored the key since the last snapshot
+  bool trace_stored : 1 = false;      // the stored state has an entry of its trace alone: an earlier version wrote it
+  bool alerts_stored : 1 = false;     // the stored state has an entry of alerts; most keys have none
+  bool published_stored : 1 = false;  // likewise, of published alerts
 
   [[nodiscard]] reading& slot(std::size_t i) noexcept { return readings()[i]; }
   [[nodiscard]] const reading& slot(std::size_t i) const noexcept { return const_cast<key_node*>(this)->readings()[i]; }
@@ -49,21 +57,24 @@ struct key_node {
  private:
   [[nodiscard]] reading* readings() noexcept { return reinterpret_cast<reading*>(this + 1); }
 };
+static_assert(sizeof(key_node) <= 56);  // a million devices are common
 static_assert(alignof(reading) <= alignof(key_node) && sizeof(key_node) % alignof(reading) == 0);
 
 // The cells of a key, packed: for each its kind, its length, and its bytes (numbers: eight).
 void append_key(std::string& out, const pl::cell& c);
 void unpack_key(std::string_view key, std::vector<pl::cell>& to);  // cells point into `key`
+// Return whether stored bytes are `cells` packed cells, so that unpack_key can be called.
+[[nodiscard]] bool is_packed(std::string_view key, std::size_t cells) noexcept;
 
 class key_hash {
  public:
   explicit key_hash(std::uint64_t seed) noexcept : seed_(seed) {}
-  // add() for each cell of the key, then finish.
+  // Call add() for each cell of the key.
   [[nodiscard]] std::uint64_t start() const noexcept { return seed_; }
   [[nodiscard]] static std::uint64_t add(std::uint64_t h, const pl::cell& c) noexcept;
 
  private:
-  std::uint64_t seed_;  // random for each instance: nobody can prepare ids that collide
+  std::uint64_t seed_;  // random for each instance, so that a sender cannot choose ids that collide
 };
 
 class key_table {
@@ -73,7 +84,7 @@ class key_table {
   key_table& operator=(const key_table&) = delete;
   ~key_table();
 
-  // `matches(node)` says whether a node of this hash is the one.
+  // Return the node of this hash for which `matches(node)` is true, or null.
   template <std::predicate<const key_node&> Matches>
   [[nodiscard]] key_node* find(std::uint32_t hash, Matches&& matches) const {
     for (auto at = hash & mask();; at = (at + 1) & mask()) {
@@ -88,7 +99,7 @@ class key_table {
   key_node& insert(std::uint32_t hash, std::string_view key);
   void erase(key_node& n);
 
-  // Brings what `find` will touch into the cache: first the place, later the node that is likely there.
+  // Prefetch the memory that `find` will read: first the table entry, later the node that the entry likely refers to.
   void prefetch_place(std::uint32_t hash) const noexcept { __builtin_prefetch(&table_[hash & mask()]); }
   void prefetch_node(std::uint32_t hash) const noexcept {
     const auto* n = reinterpret_cast<const char*>(table_[hash & mask()].node);
@@ -102,7 +113,7 @@ class key_table {
       if (e.node != nullptr) visit(*e.node);
   }
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
-  // Of the table and its nodes, without the states of rules that are not at rest.
+  // Return the memory of the table and its nodes, without the rule states.
   [[nodiscard]] std::size_t bytes() const noexcept { return table_.capacity() * sizeof(entry) + node_bytes_; }
 
  private:
@@ -110,7 +121,7 @@ class key_table {
     key_node* node = nullptr;
     std::uint32_t hash = 0;
   };
-  static constexpr std::size_t min_size = 16;  // a power of two, as all sizes
+  static constexpr std::size_t min_size = 16;  // all sizes are powers of two
   [[nodiscard]] std::size_t mask() const noexcept { return table_.size() - 1; }
   [[nodiscard]] std::size_t bytes_of(std::size_t key_size) const noexcept {
     return sizeof(key_node) + slots_ * sizeof(reading) + key_size;

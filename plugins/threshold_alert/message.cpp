@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "message.hpp"
 
+#include "key_table.hpp"
 #include "text.hpp"
 
 #include <pipeline/options.hpp>
@@ -31,10 +32,10 @@ pl::result<message_piece> named(const std::string& name, const std::vector<std::
     if (group_by[i] == name) return message_piece{field::key, {}, i};
   std::vector<std::string> all = group_by;
   for (const auto& f : fields) all.emplace_back(f.first);
-  return pl::fatal("a message knows no {" + name + "}" + suggestion(name, all));
+  return pl::fatal("unknown placeholder {" + name + "} in a message" + suggestion(name, all));
 }
 
-// Silences are kept in seconds, and read better as 5m30s.
+// Append a value. The value of a silence rule is in seconds and is printed as a duration such as 5m30s.
 void append_value(std::string& out, const rule& r, const pl::cell& c) {
   const auto seconds = pl::number_of(c);
   if (r.when == condition::silence && seconds && std::abs(*seconds) < 9e9)
@@ -49,22 +50,59 @@ std::string unit_name(rate_unit u) {
   return {};
 }
 
-std::string default_source(const rule& r, bool resolved) {
-  const std::string what = r.rate ? "{metric} changes by {value} per " + unit_name(*r.rate) : "{metric} is {value}";
+void append_device(std::string& out, std::span<const pl::cell> key) {
+  for (const auto& c : key) {
+    if (&c != key.data()) out.push_back('/');
+    pl::text_template::append_plain(out, c);
+  }
+}
+
+// What is true of the value. A value within the hysteresis, or a clear value that must stay clear for a while, does not
+// resolve the alert but is not a breach either.
+std::string default_limit(const rule& r, occasion_text of) {
+  constexpr std::string_view held = " and has not cleared yet";
   switch (r.when) {
     case condition::above:
-      return what + (resolved ? ", no longer above {threshold}" : ", above {threshold}");
+      if (of == occasion_text::held) return ", was above {threshold}" + std::string(held);
+      return of == occasion_text::resolved ? ", no longer above {threshold}" : ", above {threshold}";
     case condition::below:
-      return what + (resolved ? ", no longer below {threshold}" : ", below {threshold}");
+      if (of == occasion_text::held) return ", was below {threshold}" + std::string(held);
+      return of == occasion_text::resolved ? ", no longer below {threshold}" : ", below {threshold}";
     case condition::outside:
-      return what + (resolved ? ", within its limits again" : ", beyond {threshold}");
+      if (of == occasion_text::held) return ", was beyond {threshold}" + std::string(held);
+      return of == occasion_text::resolved ? ", within its limits again" : ", beyond {threshold}";
     case condition::equals:
-      return what + (resolved ? ", no longer {threshold}" : "");
+      if (of == occasion_text::held) return ", was {threshold}" + std::string(held);
+      return of == occasion_text::resolved ? ", no longer {threshold}" : "";
     case condition::silence:
+    case condition::expression:
       break;
   }
-  const std::string data = r.metric.empty() ? "data" : "{metric}";
-  return resolved ? data + " again after {value}" : "no " + data + " for {value}";
+  return {};
+}
+
+// The condition itself may be long, and is in the configuration under the rule's name.
+std::string default_condition(const rule& r, occasion_text of) {
+  const std::string value = r.metric.empty() ? "" : " ({metric} is {value})";
+  switch (of) {
+    case occasion_text::breached:
+      return "the condition is true for {device}" + value;
+    case occasion_text::held:
+      return "the condition was true for {device} and has not cleared yet" + value;
+    case occasion_text::resolved:
+      break;
+  }
+  return "the condition is no longer true for {device}" + value;
+}
+
+std::string default_source(const rule& r, occasion_text of) {
+  if (r.when == condition::silence) {
+    const std::string data = (r.metric.empty() ? "data" : "{metric}") + std::string(" from {device}");
+    return of == occasion_text::resolved ? data + " again after {value}" : "no " + data + " for {value}";
+  }
+  if (r.when == condition::expression) return default_condition(r, of);
+  const auto value = r.rate ? " changes by {value} per " + unit_name(*r.rate) : std::string(" is {value}");
+  return "{metric} of {device}" + value + default_limit(r, of);
 }
 
 }  // namespace
@@ -85,8 +123,18 @@ pl::result<message_template> parse_message(std::string_view source, const std::v
   return m;
 }
 
-message_template default_message(const rule& r, bool resolved) {
-  return *parse_message("{rule}: " + default_source(r, resolved), {});
+message_template default_message(const rule& r, occasion_text of) {
+  auto m = *parse_message("{rule}: " + default_source(r, of), {"device"});
+  for (auto& piece : m)
+    if (piece.what == field::key) piece.what = field::device;
+  return m;
+}
+
+std::string device_text(std::string_view key, std::vector<pl::cell>& scratch) {
+  unpack_key(key, scratch);
+  std::string text;
+  append_device(text, scratch);
+  return text;
 }
 
 void append_message(std::string& out, const message_template& m, const message_values& v) {
@@ -123,6 +171,9 @@ void append_message(std::string& out, const message_template& m, const message_v
         break;
       case field::position:
         if (v.position != PL_UNKNOWN) out += std::to_string(v.position);
+        break;
+      case field::device:
+        append_device(out, v.key);
         break;
       case field::key:
         pl::text_template::append_plain(out, v.key[p.key]);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Texts of alerts: parsed once, filled in for each.
+// Message templates: parsed once, filled in for each alert.
 #pragma once
 
 #include "rule.hpp"
@@ -17,10 +17,14 @@ namespace threshold_alert {
 [[nodiscard]] pl::result<message_template> parse_message(std::string_view source,
                                                          const std::vector<std::string>& group_by);
 
-// The sentence for a rule without a message of its own.
-[[nodiscard]] message_template default_message(const rule& r, bool resolved);
+// Return the template for a rule that configures no message, by what the alert's value says about it.
+enum class occasion_text : std::uint8_t { breached, held, resolved };
+[[nodiscard]] message_template default_message(const rule& r, occasion_text of);
 
-// What a message may speak of.
+// Return the values of a packed key, separated by slashes. scratch: reused memory.
+[[nodiscard]] std::string device_text(std::string_view key, std::vector<pl::cell>& scratch);
+
+// The values of a message's placeholders.
 struct message_values {
   const rule& of;
   std::string_view state, severity;

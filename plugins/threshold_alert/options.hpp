@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a user can write: the options of threshold_alert, as declared to the host.
+// The options of threshold_alert, as declared to the host.
 #pragma once
 
 #include <pipeline/options.hpp>
@@ -30,24 +30,26 @@ struct flapping_options {
 
 struct level_options {
   std::string severity;
-  std::optional<double> above, below;
-  std::optional<std::vector<double>> outside;
+  pl::scalar above, below;  // a number, or an expression
+  std::optional<std::vector<pl::scalar>> outside;
   pl::scalar equals;
   std::optional<nanoseconds> missing_for;
-  std::optional<double> clear_below, clear_above;
+  std::optional<std::string> when;
+  pl::scalar clear_below, clear_above;
 
   static pl::option_table<level_options> table();
 };
 
 struct rule_options {
   std::string name, metric;
-  std::optional<double> above, below;
-  std::optional<std::vector<double>> outside;
+  pl::scalar above, below;
+  std::optional<std::vector<pl::scalar>> outside;
   pl::scalar equals;
   std::optional<nanoseconds> missing_for;
+  std::optional<std::string> when;
   std::optional<rate_unit> rate_of_change;
   nanoseconds over{0};
-  std::optional<double> clear_below, clear_above;
+  pl::scalar clear_below, clear_above;
   std::optional<std::string> severity;
   std::vector<level_options> severities;
   nanoseconds hold_for{0};
@@ -62,6 +64,12 @@ struct rule_options {
   static pl::option_table<rule_options> table();
 };
 
+// What happens to a record of a device that is not known, if the state of no more devices can be kept.
+enum class full_policy { reject, evict_oldest };
+constexpr std::array<std::pair<std::string_view, full_policy>, 2> choices(full_policy) {
+  return {{{"reject", full_policy::reject}, {"evict_oldest", full_policy::evict_oldest}}};
+}
+
 struct options {
   std::vector<rule_options> rules;
   std::vector<std::string> group_by = {"user_id", "device_id"};
@@ -70,6 +78,8 @@ struct options {
   nanoseconds max_age{0};
   nanoseconds max_ahead = std::chrono::hours(1);
   nanoseconds forget_after = std::chrono::hours(24 * 30);
+  std::uint32_t max_keys = 1'000'000;
+  full_policy when_full = full_policy::reject;
   text_map labels;
 
   static pl::option_table<options> table();

@@ -1,64 +1,38 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "rule_compiler.hpp"
 
+#include "level_limits.hpp"
 #include "message.hpp"
+#include "rule_identity.hpp"
 #include "text.hpp"
 
 #include <pipeline/json.hpp>
 
 #include <algorithm>
-#include <cmath>
 #include <set>
 
 namespace threshold_alert {
 namespace {
 
-constexpr double infinity = std::numeric_limits<double>::infinity();
-
-// The conditions of a rule or of one of its levels.
-struct limits {
-  std::optional<double> above, below;
-  std::optional<std::vector<double>> outside;
-  pl::scalar equals;
-  std::optional<nanoseconds> missing_for;
-  std::optional<double> clear_below, clear_above;
-
-  template <class Given>
-  static limits of(const Given& g) {
-    return {g.above, g.below, g.outside, g.equals, g.missing_for, g.clear_below, g.clear_above};
-  }
-  [[nodiscard]] std::vector<std::string_view> conditions() const {
-    std::vector<std::string_view> names;
-    if (above) names.emplace_back("above");
-    if (below) names.emplace_back("below");
-    if (outside) names.emplace_back("outside");
-    if (equals.index() != 0) names.emplace_back("equals");
-    if (missing_for) names.emplace_back("missing_for");
-    return names;
-  }
-};
-
-condition condition_named(std::string_view name) {
-  if (name == "above") return condition::above;
-  if (name == "below") return condition::below;
-  if (name == "outside") return condition::outside;
-  return name == "equals" ? condition::equals : condition::silence;
-}
-
-constexpr std::string_view all_conditions = "above, below, outside, equals or missing_for";
+constexpr std::string_view all_conditions = "above, below, outside, equals, missing_for or when";
 
 // Compiles one rule.
 class rule_compiler {
  public:
-  rule_compiler(const options& all, std::size_t index, const report_error& report)
-      : all_(all), given_(all.rules[index]), path_("rules[" + std::to_string(index) + "]"), report_(report) {}
+  rule_compiler(const options& all, std::size_t index, std::vector<rule_expression>& expressions,
+                const report_error& report)
+      : all_(all),
+        given_(all.rules[index]),
+        path_("rules[" + std::to_string(index) + "]"),
+        expressions_(expressions),
+        report_(report) {}
 
   rule compile() {
     to_.name = given_.name;
     to_.metric = given_.metric;
     to_.fingerprint = fingerprint(given_.name);
     if (given_.name.empty())
-      error("name", "the rule needs a name; write one that says what is wrong, such as overheating");
+      error("name", "the rule needs a name; choose one that describes the problem, such as overheating");
     if (compile_levels()) {
       check_metric();
       check_rate();
@@ -96,14 +70,13 @@ class rule_compiler {
       return true;
     }
     if (given_.severity)
-      error("severity", "severity stands beside severities; each entry there has its own, so leave this one out");
+      error("severity", "severity cannot be combined with severities, whose entries have their own; remove it");
     const auto beside = own.conditions();
     if (!beside.empty())
       error(beside.front(), "'" + std::string(beside.front()) +
-                                "' stands beside severities; give each entry there its own threshold, and none here");
-    if (own.clear_below || own.clear_above)
-      error(own.clear_below ? "clear_below" : "clear_above",
-            "hysteresis stands beside severities; write it in each entry there");
+                                "' cannot be combined with severities; move the condition into their entries");
+    if (own.has_hysteresis())
+      error(own.hysteresis(), "hysteresis cannot be combined with severities; move it into their entries");
     return compile_severities() && beside.empty();
   }
 
@@ -121,8 +94,8 @@ class rule_compiler {
       }
       if (first && *first != to_.when) {
         error(level_path(i),
-              "this severity has another condition than the first; all severities of a rule need the same "
-              "one (a rule of its own may watch the same metric)");
+              "this severity has a different condition than the first; use one condition for all severities of a rule "
+              "(or add a separate rule for the same metric)");
         sound = false;
       }
       if (!first) first = to_.when;
@@ -137,7 +110,7 @@ class rule_compiler {
     for (std::size_t i = 1; i < to_.levels.size(); ++i)
       if (to_.levels[i].severity == to_.levels[i - 1].severity) {
         error(level_path(to_.levels[i].given_as) + ".severity",
-              "severity '" + to_.levels[i].severity + "' stands here twice; each severity of a rule has one threshold");
+              "severity '" + to_.levels[i].severity + "' is listed twice; each severity of a rule has one threshold");
         return false;
       }
     return true;
@@ -151,173 +124,87 @@ class rule_compiler {
   }
   bool check_severity(const std::string& severity, const std::string& option) {
     if (known_severity(severity)) return true;
-    error(option, "severity '" + severity + "' is not in severity_order" + suggestion(severity, all_.severity_order) +
-                      " Otherwise add it to severity_order, in its place from mild to grave");
+    error(option, "severity '" + severity + "' is not in severity_order (if it is new, add it there, lowest first)" +
+                      suggestion(severity, all_.severity_order));
     return false;
   }
 
   bool compile_limits(const limits& given, const std::string& path, level& to) {
     const auto conditions = given.conditions();
     if (conditions.size() != 1) return count_error(conditions, path);
-    to_.when = condition_named(conditions.front());
-    switch (to_.when) {
-      case condition::above:
-        return compile_above(given, path, to);
-      case condition::below:
-        return compile_below(given, path, to);
-      case condition::outside:
-        return compile_outside(given, path, to);
-      case condition::equals:
-        to.equals = given.equals;
-        break;
-      case condition::silence:
-        to.missing_for = given.missing_for->count();
-        break;
-    }
-    if (!given.clear_below && !given.clear_above) return true;
-    error(within(path, given.clear_below ? "clear_below" : "clear_above"),
-          "hysteresis fits above, below and outside only; leave it out with " + std::string(conditions.front()));
-    return false;
+    limit_compiler compiler(path.empty() ? path_ : path_ + "." + path, expressions_, report_);
+    const auto compiled = compiler.compile(given, to);
+    if (!compiled) return false;
+    to_.when = *compiled;
+    for (const auto& text : compiler.texts()) to_.expressions.push_back(text);
+    return true;
   }
 
   bool count_error(const std::vector<std::string_view>& conditions, const std::string& path) {
-    const auto who = path.empty() ? "rule '" + given_.name + "'" : std::string("this severity");
+    const auto subject = path.empty() ? "rule '" + given_.name + "'" : std::string("this severity");
     if (conditions.empty()) {
-      error(path, who + " has no condition; give it one of " + std::string(all_conditions) +
+      error(path, subject + " has no condition; add one of " + std::string(all_conditions) +
                       (path.empty() ? ", or severities with a threshold each" : ""));
     } else {
-      error(within(path, conditions[1]), who + " has two conditions, " + std::string(conditions[0]) + " and " +
+      error(within(path, conditions[1]), subject + " has two conditions, " + std::string(conditions[0]) + " and " +
                                              std::string(conditions[1]) + "; keep one" +
-                                             (path.empty() ? ", and make a second rule of the other" : ""));
+                                             (path.empty() ? ", and add a second rule for the other" : ""));
     }
     return false;
-  }
-
-  bool finite(double v, const std::string& option) {
-    if (std::isfinite(v)) return true;
-    error(option, "a threshold must be a finite number");
-    return false;
-  }
-
-  bool compile_above(const limits& given, const std::string& path, level& to) {
-    to.high = to.clear_high = *given.above;
-    if (!finite(*given.above, within(path, "above"))) return false;
-    if (given.clear_above) {
-      error(within(path, "clear_above"),
-            "clear_above belongs to below; with above write clear_below: the alert clears when the value is less");
-      return false;
-    }
-    return !given.clear_below || set_clear_below(*given.clear_below, "above", path, to);
-  }
-
-  bool compile_below(const limits& given, const std::string& path, level& to) {
-    to.low = to.clear_low = *given.below;
-    if (!finite(*given.below, within(path, "below"))) return false;
-    if (given.clear_below) {
-      error(within(path, "clear_below"),
-            "clear_below belongs to above; with below write clear_above: the alert clears when the value is greater");
-      return false;
-    }
-    return !given.clear_above || set_clear_above(*given.clear_above, "below", path, to);
-  }
-
-  bool compile_outside(const limits& given, const std::string& path, level& to) {
-    const auto& bounds = *given.outside;
-    const auto option = within(path, "outside");
-    if (bounds.size() != 2) {
-      error(option, "outside takes two numbers, the lowest and the highest good value, such as [10, 80]; here are " +
-                        std::to_string(bounds.size()));
-      return false;
-    }
-    if (!finite(bounds[0], option) || !finite(bounds[1], option)) return false;
-    if (bounds[0] >= bounds[1]) {
-      error(option, "outside [" + number_text(bounds[0]) + ", " + number_text(bounds[1]) +
-                        "] leaves no good value; write the lower number first");
-      return false;
-    }
-    to.low = to.clear_low = bounds[0];
-    to.high = to.clear_high = bounds[1];
-    bool sound = !given.clear_below || set_clear_below(*given.clear_below, "outside's upper bound", path, to);
-    sound &= !given.clear_above || set_clear_above(*given.clear_above, "outside's lower bound", path, to);
-    if (sound && to.clear_low > to.clear_high) {
-      error(within(path, "clear_below"), "no value is greater than " + number_text(given.clear_above.value_or(to.low)) +
-                                             " and less than " + number_text(given.clear_below.value_or(to.high)) +
-                                             ": the alert would never clear; leave room between the two");
-      return false;
-    }
-    return sound;
-  }
-
-  // "less than y" is "at most the number before y", which makes all ranges closed.
-  bool set_clear_below(double y, const std::string& what, const std::string& path, level& to) {
-    if (!finite(y, within(path, "clear_below"))) return false;
-    if (y >= to.high) {
-      error(within(path, "clear_below"),
-            "clear_below " + number_text(y) + " is not less than " + what + " " + number_text(to.high) +
-                ": it gives no hysteresis; write a number less than " + number_text(to.high) + ", or leave it out");
-      return false;
-    }
-    to.clear_high = std::nextafter(y, -infinity);
-    return true;
-  }
-  bool set_clear_above(double y, const std::string& what, const std::string& path, level& to) {
-    if (!finite(y, within(path, "clear_above"))) return false;
-    if (y <= to.low) {
-      error(within(path, "clear_above"),
-            "clear_above " + number_text(y) + " is not greater than " + what + " " + number_text(to.low) +
-                ": it gives no hysteresis; write a number greater than " + number_text(to.low) + ", or leave it out");
-      return false;
-    }
-    to.clear_low = std::nextafter(y, infinity);
-    return true;
   }
 
   void check_metric() {
-    if (given_.metric.empty() && to_.when != condition::silence)
-      error("metric",
-            "rule '" + given_.name + "' needs the metric that it watches; write metric: and the column's name");
+    if (given_.metric.empty() && to_.when != condition::silence && to_.when != condition::expression)
+      error("metric", "rule '" + given_.name + "' has no metric; add metric: with the name of a column");
   }
 
   void check_rate() {
     to_.rate = given_.rate_of_change;
     to_.over = given_.over.count();
-    if (given_.rate_of_change && (to_.when == condition::equals || to_.when == condition::silence))
+    if (given_.rate_of_change && to_.when >= condition::equals)
       error("rate_of_change", "rate_of_change needs a limit for the rate: above, below or outside, not " +
-                                  std::string(to_.when == condition::equals ? "equals" : "missing_for"));
+                                  std::string(to_.when == condition::equals    ? "equals"
+                                              : to_.when == condition::silence ? "missing_for"
+                                                                               : "when"));
     if (!given_.rate_of_change && to_.over != 0)
-      error("over", "over says how a rate is measured; add rate_of_change: minute (or second, hour), or leave it out");
+      error("over", "over applies only to rates; add rate_of_change: minute (or second, hour), or remove it");
   }
 
   void check_silence() {
     if (to_.when != condition::silence) return;
-    const auto refuse = [this](bool is_given, std::string_view option, const std::string& why) {
-      if (is_given) error(option, std::string(option) + " can't stand with missing_for: " + why);
+    const auto reject = [this](bool is_given, std::string_view option, const std::string& why) {
+      if (is_given) error(option, std::string(option) + " cannot be combined with missing_for: " + why);
     };
-    refuse(given_.hold_for.count() != 0, "for", "it says already how long; add the two durations up in missing_for");
-    refuse(given_.times != 1, "times", "a silence has no readings to count; leave it out");
-    refuse(given_.keep_firing_for.count() != 0, "keep_firing_for",
-           "the first record ends a silence; leave it out, or write flapping to tell an unsteady device");
+    reject(given_.hold_for.count() != 0, "for",
+           "missing_for is already a duration; set it to the sum of the two durations");
+    reject(given_.times != 1, "times", "a silence has no readings to count; remove it");
+    reject(given_.keep_firing_for.count() != 0, "keep_firing_for",
+           "the first record ends a silence; remove it, or use flapping to detect an unsteady device");
   }
 
-  // Who breaches a graver level must breach the milder ones, and must not clear them while it holds.
+  // Check that a value which breaches a level also breaches the lower levels, and does not clear them while it holds.
   void check_order() {
     for (std::size_t i = 1; i < to_.levels.size(); ++i) {
-      const auto &mild = to_.levels[i - 1], &grave = to_.levels[i];
-      const auto path = level_path(grave.given_as);
-      const auto who = "'" + grave.severity + "'", than = "the milder '" + mild.severity + "'";
+      const auto &lower = to_.levels[i - 1], &higher = to_.levels[i];
+      const auto path = level_path(higher.given_as);
+      const auto subject = "'" + higher.severity + "'", than = "the lower severity '" + lower.severity + "'";
       if (to_.when == condition::equals) {
-        if (grave.equals == mild.equals)
-          error(path + ".equals", who + " has the same value as " + than + "; give each its own");
+        if (higher.equals == lower.equals)
+          error(path + ".equals", subject + " has the same value as " + than + "; use different values");
       } else if (to_.when == condition::silence) {
-        if (grave.missing_for <= mild.missing_for)
-          error(path + ".missing_for", who + " comes no later than " + than + "; give it a longer time");
-      } else if (grave.high < mild.high || grave.low > mild.low || (grave.high == mild.high && grave.low == mild.low)) {
-        error(path, who + " is reached before " + than +
-                        "; its threshold must lie further out, or the severities be exchanged");
-      } else if (grave.clear_high < mild.clear_high || grave.clear_low > mild.clear_low) {
-        error(path, who + " clears later than " + than +
-                        ": an alert falls one severity after the other; its clear_below or "
-                        "clear_above must lie further out too");
+        if (higher.missing_for <= lower.missing_for)
+          error(path + ".missing_for", subject + " is not reached after " + than + "; set a longer duration");
+      } else if (to_.when == condition::expression || higher.has_computed_limits() || lower.has_computed_limits()) {
+        continue;  // not known before records arrive
+      } else if (higher.high < lower.high || higher.low > lower.low ||
+                 (higher.high == lower.high && higher.low == lower.low)) {
+        error(path,
+              subject + " is not reached after " + than + "; move its threshold further out, or swap the severities");
+      } else if (higher.clear_high < lower.clear_high || higher.clear_low > lower.clear_low) {
+        error(path, subject + " clears after " + than +
+                        ", but an alert must fall through its severities in order; move clear_below or clear_above "
+                        "of " +
+                        subject + " further out");
       }
     }
   }
@@ -329,7 +216,7 @@ class rule_compiler {
     to_.times = given_.times;
     to_.send_resolved = given_.send_resolved;
     if (given_.resolved_message && !given_.send_resolved)
-      error("resolved_message", "resolved_message is never sent with send_resolved: false; leave one of the two out");
+      error("resolved_message", "resolved_message is never sent with send_resolved: false; remove one of the two");
   }
 
   void compile_flapping() {
@@ -343,7 +230,7 @@ class rule_compiler {
       const auto at = std::find(all_.group_by.begin(), all_.group_by.end(), column);
       const auto option = "match." + column;
       if (at == all_.group_by.end()) {
-        error(option, "'" + column + "' is none of the columns of group_by" + suggestion(column, all_.group_by));
+        error(option, "'" + column + "' is not a column of group_by" + suggestion(column, all_.group_by));
         continue;
       }
       auto accepts = glob::parse(source);
@@ -375,23 +262,25 @@ class rule_compiler {
   }
 
   void compile_messages() {
-    to_.text = given_.message ? parse_or_report(*given_.message, "message") : default_message(to_, false);
-    if (given_.resolved_message)
-      to_.resolved_text = parse_or_report(*given_.resolved_message, "resolved_message");
-    else
-      to_.resolved_text = given_.message ? to_.text : default_message(to_, true);
+    const auto own = given_.message ? parse_or_report(*given_.message, "message") : message_template();
+    const auto text = [&](occasion_text of) { return given_.message ? own : default_message(to_, of); };
+    to_.text = text(occasion_text::breached);
+    to_.held_text = text(occasion_text::held);
+    to_.resolved_text = given_.resolved_message ? parse_or_report(*given_.resolved_message, "resolved_message")
+                                                : text(occasion_text::resolved);
   }
 
   const options& all_;
   const rule_options& given_;
   std::string path_;
+  std::vector<rule_expression>& expressions_;  // of all rules
   const report_error& report_;
   rule to_;
 };
 
 void check_group(const options& given, const report_error& report) {
   if (given.group_by.empty())
-    report("group_by", "group_by is empty: there would be one alert for all devices; name at least one column");
+    report("group_by", "group_by is empty, so that all devices would share one alert; name at least one column");
   static const std::set<std::string_view> taken{"id",    "rule",      "state",   "severity", "metric",
                                                 "value", "threshold", "message", "labels",   "since",
                                                 "time",  "stream",    "position"};
@@ -399,10 +288,11 @@ void check_group(const options& given, const report_error& report) {
   for (std::size_t i = 0; i < given.group_by.size(); ++i) {
     const auto path = "group_by[" + std::to_string(i) + "]";
     const auto& column = given.group_by[i];
-    if (!seen.insert(column).second) report(path, "'" + column + "' stands here twice; leave one out");
-    if (column.empty()) report(path, "an empty name is no column");
+    if (!seen.insert(column).second) report(path, "'" + column + "' is listed twice; remove one of them");
+    if (column.empty()) report(path, "the column name is empty; write the name of a column");
     if (taken.contains(column))
-      report(path, "'" + column + "' is a column that every alert has already; group by another, or rename it before");
+      report(path, "every alert already has a column '" + column +
+                       "'; choose another column, or rename it in an earlier transform");
   }
 }
 
@@ -410,20 +300,14 @@ void check_severity_order(const options& given, const report_error& report) {
   std::set<std::string_view> seen;
   if (given.severity_order.empty())
     report("severity_order",
-           "severity_order is empty; write the severities, mildest first, such as [info, warning, critical]");
+           "severity_order is empty; list the severities, lowest first, such as [info, warning, critical]");
   for (std::size_t i = 0; i < given.severity_order.size(); ++i)
     if (!seen.insert(given.severity_order[i]).second)
       report("severity_order[" + std::to_string(i) + "]",
-             "'" + given.severity_order[i] + "' stands here twice; leave one out");
+             "'" + given.severity_order[i] + "' is listed twice; remove one of them");
 }
 
 }  // namespace
-
-std::uint64_t fingerprint(std::string_view name) {
-  std::uint64_t h = 0xcbf29ce484222325;  // FNV-1a
-  for (const char c : name) h = (h ^ static_cast<unsigned char>(c)) * 0x100000001b3;
-  return h;
-}
 
 rule_set compile(const options& given, const report_error& report) {
   rule_set to;
@@ -432,18 +316,23 @@ rule_set compile(const options& given, const report_error& report) {
   to.max_age = given.max_age.count();
   to.max_ahead = given.max_ahead.count();
   to.forget_after = given.forget_after.count();
+  to.max_keys = given.max_keys;
+  to.when_full = given.when_full;
+  to.grouping = grouping_of(given.group_by);
   check_group(given, report);
   check_severity_order(given, report);
-  if (given.rules.empty()) report("rules", "there are no rules, so nothing would ever fire; write at least one");
+  if (given.rules.empty()) report("rules", "rules is empty, so that no alert could fire; write at least one rule");
   std::set<std::string_view> names;
   for (std::size_t i = 0; i < given.rules.size(); ++i) {
-    auto r = rule_compiler(given, i, report).compile();
+    auto r = rule_compiler(given, i, to.expressions, report).compile();
     if (!names.insert(given.rules[i].name).second)
       report("rules[" + std::to_string(i) + "].name",
-             "a rule '" + given.rules[i].name + "' stands above already; give each its own name");
+             "another rule is already called '" + given.rules[i].name + "'; give each rule its own name");
     if (r.rate || (r.when == condition::silence && !r.metric.empty())) r.slot = to.slots++;
+    r.definition = definition_of(r);
     to.rules.push_back(std::move(r));
   }
+  to.configured = to.rules.size();
   return to;
 }
 

@@ -9,7 +9,7 @@
 namespace threshold_alert {
 namespace {
 
-// Times are any int64; differences must not overflow. later >= earlier.
+// Return later - earlier without overflow; requires later >= earlier.
 std::uint64_t span_between(std::int64_t earlier, std::int64_t later) noexcept {
   return static_cast<std::uint64_t>(later) - static_cast<std::uint64_t>(earlier);
 }
@@ -26,7 +26,7 @@ bool equal(const pl::scalar& wanted, const pl_cell& c) noexcept {
   return false;
 }
 
-// Remembers a firing; answers how many there were within the window.
+// Record a firing and return the number of firings within the window.
 std::size_t count_firing(const rule& r, alert_state& s, std::int64_t time) {
   if (r.flap_fires == 0) return 0;
   std::erase_if(s.fired, [&](std::int64_t t) { return reached(t, time, r.flap_within); });
@@ -34,11 +34,11 @@ std::size_t count_firing(const rule& r, alert_state& s, std::int64_t time) {
   return s.fired.size();
 }
 
-notice tell(event_kind kind, open_alert& a, std::int32_t level, const moment& now) {
+notice notify(event_kind kind, open_alert& a, std::int32_t level, const moment& now) {
   a.level = level;
   a.notified = now.time;
   notice n{kind, level, false, false, now.time >= now.oldest, {}};
-  if (n.publish) a.told = level;
+  if (n.publish) a.published_level = level;
   n.alert = a;
   return n;
 }
@@ -47,53 +47,62 @@ notice open(const rule& r, alert_state& s, const moment& now) {
   auto& a = s.alert.emplace();
   a.since = now.began;
   a.flapping = r.flap_fires != 0 && count_firing(r, s, now.time) >= r.flap_fires;
-  auto n = tell(a.flapping ? event_kind::flapping : event_kind::firing, a, s.level, now);
+  auto n = notify(a.flapping ? event_kind::flapping : event_kind::firing, a, s.level, now);
   n.opens = true;
   return n;
 }
 
-// What was published is closed whatever its age: a receiver must not be left with an alert that is over.
+// Close the alert. A published alert is closed regardless of its age, so that receivers do not keep it open.
 notice close(const rule& r, alert_state& s) {
-  notice n{event_kind::resolved, s.alert->level, false, true, s.alert->told >= 0 && r.send_resolved, *s.alert};
+  const bool publish = s.alert->published_level != unpublished && r.send_resolved;
+  notice n{event_kind::resolved, s.alert->level, false, true, publish, *s.alert};
   s.alert.reset();
   return n;
 }
 
-// Changes that were too old to be published when they came are told once the stream is near enough to the present.
+// Publish a change that was too old when it occurred, as soon as the stream's time is within max_age; or repeat the
+// alert.
 std::optional<notice> remind(const rule& r, open_alert& a, const moment& now) {
   const auto steady = a.flapping ? event_kind::flapping : event_kind::firing;
-  if (a.told != a.level) {
-    if (now.time >= now.oldest) return tell(a.told < 0 || a.flapping ? steady : event_kind::changed, a, a.level, now);
-    if (r.when == condition::silence) a.notified = now.time;  // looked at again after max_age
+  if (a.published_level != a.level) {
+    const auto kind = a.published_level == unpublished || a.flapping ? steady : event_kind::changed;
+    if (now.time >= now.oldest) return notify(kind, a, a.level, now);
+    if (r.when == condition::silence) a.notified = now.time;  // checked again after max_age
     return std::nullopt;
   }
-  if (r.repeat_interval != 0 && reached(a.notified, now.time, r.repeat_interval)) return tell(steady, a, a.level, now);
+  if (r.repeat_interval != 0 && reached(a.notified, now.time, r.repeat_interval))
+    return notify(steady, a, a.level, now);
   return std::nullopt;
 }
 
 std::optional<notice> step_flapping(const rule& r, alert_state& s, const moment& now) {
   auto& a = *s.alert;
-  if (reached(s.last_flip, now.time, r.flap_within)) {  // steady again, one way or the other
+  if (reached(s.last_flip, now.time, r.flap_within)) {  // steady again, either firing or clear
     s.fired.clear();
     if (s.level < 0) return close(r, s);
     a.flapping = false;
-    return tell(event_kind::firing, a, s.level, now);
+    return notify(event_kind::firing, a, s.level, now);
   }
-  if (s.level > a.level) return tell(event_kind::flapping, a, s.level, now);
+  if (s.level > a.level) return notify(event_kind::flapping, a, s.level, now);
   return remind(r, a, now);
+}
+
+template <class Levels>
+verdict judge_levels(const Levels& levels, double value) noexcept {
+  verdict v;
+  std::int32_t i = 0;
+  for (const auto& l : levels) {
+    if (l.breached_by(value)) v.breached = i;
+    if (!l.cleared_by(value)) v.held = i;
+    ++i;
+  }
+  return v;
 }
 
 }  // namespace
 
-verdict judge(const rule& r, double value) noexcept {
-  verdict v;
-  for (const auto& l : r.levels) {
-    const auto i = static_cast<std::int32_t>(&l - r.levels.data());
-    if (l.breached_by(value)) v.breached = i;
-    if (!l.cleared_by(value)) v.held = i;
-  }
-  return v;
-}
+verdict judge(const rule& r, double value) noexcept { return judge_levels(r.levels, value); }
+verdict judge(std::span<const bounds> levels, double value) noexcept { return judge_levels(levels, value); }
 
 verdict judge(const rule& r, const pl_cell& value) noexcept {
   for (auto i = r.levels.size(); i-- > 0;)
@@ -104,13 +113,13 @@ verdict judge(const rule& r, const pl_cell& value) noexcept {
 std::int32_t debounce(const rule& r, rule_state& s, verdict v, std::int64_t time, std::int64_t& began) noexcept {
   auto level = s.alerts.level;
   const auto before = level;
-  const auto count = [time](run& run, bool goes_on) {
-    if (!goes_on) return run = {}, false;
+  const auto count = [time](run& run, bool continues) {
+    if (!continues) return run = {}, false;
     if (run.readings == 0) run.since = time;
     if (run.readings != std::numeric_limits<std::uint32_t>::max()) ++run.readings;
     return true;
   };
-  for (auto i = before; i >= 0; --i) {  // falling, from the gravest that is reached
+  for (auto i = before; i >= 0; --i) {  // falling, from the highest level that is reached
     auto& run = s.runs[static_cast<std::size_t>(i)];
     if (!count(run, v.held < i) || level != i || !reached(run.since, time, r.keep_firing_for)) continue;
     run = {};
@@ -133,7 +142,7 @@ std::optional<notice> step(const rule& r, alert_state& s, std::int32_t level, co
   if (!s.alert) return level < 0 ? std::nullopt : std::optional(open(r, s, now));
   if (s.alert->flapping) return step_flapping(r, s, now);
   if (level < 0) return close(r, s);
-  if (level != s.alert->level) return tell(event_kind::changed, *s.alert, level, now);
+  if (level != s.alert->level) return notify(event_kind::changed, *s.alert, level, now);
   return remind(r, *s.alert, now);
 }
 

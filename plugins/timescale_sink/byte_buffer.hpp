@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Bytes in network order, in memory that is kept from one use to the next.
+// A buffer of bytes in network order whose memory is reused.
 #pragma once
 
 #include <algorithm>
@@ -27,7 +27,7 @@ class byte_buffer {
   [[nodiscard]] std::size_t size() const noexcept { return size_; }
   void truncate(std::size_t size) noexcept { size_ = size; }
 
-  // Starts anew; memory beyond `keep` bytes, wanted once for a giant row, is given back.
+  // Clear the buffer. Free its memory if a large row has grown it beyond `keep` bytes.
   void clear(std::size_t keep) noexcept {
     size_ = 0;
     if (capacity_ > keep) {

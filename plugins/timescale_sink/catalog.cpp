@@ -1,44 +1,51 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "catalog.hpp"
 
+#include "session.hpp"
+
 #include <sys/socket.h>
 
-#include <condition_variable>
-#include <mutex>
 #include <stop_token>
-#include <thread>
+#include <utility>
 
 namespace timescale {
+
+stall_guard::stall_guard(int socket, std::chrono::nanoseconds patience)
+    : patience_(patience), until_(clock::now() + patience), thread_([this, socket](const std::stop_token& done) {
+        std::unique_lock lock(mutex_);
+        for (auto until = until_; wake_.wait_until(lock, done, until, [&] { return changed_; }); until = until_)
+          changed_ = false;
+        if (!done.stop_requested()) ::shutdown(socket, SHUT_RDWR);
+      }) {}
+
+void stall_guard::wait_anew() { set(clock::now() + patience_); }
+
+void stall_guard::pause() { set(clock::now() + std::chrono::years(1)); }
+
+void stall_guard::set(clock::time_point until) {
+  const std::scoped_lock lock(mutex_);
+  until_ = until;
+  changed_ = true;
+  wake_.notify_all();
+}
+
 namespace {
-
-// libpqxx waits for an answer for ever. This ends the wait by ending the connection.
-class stall_guard {
- public:
-  stall_guard(int socket, std::chrono::nanoseconds patience)
-      : thread_([this, socket, patience](const std::stop_token& done) {
-          std::unique_lock lock(mutex_);
-          wake_.wait_for(lock, done, patience, [&] { return done.stop_requested(); });
-          if (!done.stop_requested()) ::shutdown(socket, SHUT_RDWR);
-        }) {}
-
- private:
-  std::mutex mutex_;
-  std::condition_variable_any wake_;
-  std::jthread thread_;  // last: it must end before the others go
-};
 
 bool flag(const pqxx::row& row, const char* name) { return row[name].as<std::string>() == "t"; }
 
-// Domains lead to the type below them, with the length that is closest to the domain itself.
+// A domain is resolved to its base type, with the length that is declared closest to the domain. Its NOT NULL and its
+// default apply to the column.
 constexpr const char* columns_sql = R"(
-WITH RECURSIVE base(attnum, typid, typmod) AS (
-  SELECT attnum, atttypid, atttypmod FROM pg_attribute WHERE attrelid = %OID% AND attnum > 0 AND NOT attisdropped
+WITH RECURSIVE base(attnum, typid, typmod, not_null, has_default) AS (
+  SELECT attnum, atttypid, atttypmod, attnotnull, atthasdef OR attidentity <> '' FROM pg_attribute
+  WHERE attrelid = %OID% AND attnum > 0 AND NOT attisdropped
   UNION ALL
-  SELECT b.attnum, t.typbasetype, CASE WHEN b.typmod = -1 THEN t.typtypmod ELSE b.typmod END
+  SELECT b.attnum, t.typbasetype, CASE WHEN b.typmod = -1 THEN t.typtypmod ELSE b.typmod END,
+         b.not_null OR t.typnotnull, b.has_default OR t.typdefault IS NOT NULL
   FROM base b JOIN pg_type t ON t.oid = b.typid WHERE t.typtype = 'd')
 SELECT a.attname AS name, format_type(a.atttypid, a.atttypmod) AS type, r.proname AS receive,
        CASE WHEN r.proname IN ('varcharrecv', 'bpcharrecv') AND b.typmod > 4 THEN b.typmod - 4 ELSE 0 END AS length,
-       a.attnotnull AS not_null, (a.atthasdef OR a.attidentity <> '') AS has_default, a.attgenerated <> '' AS generated,
+       b.not_null, b.has_default, a.attgenerated <> '' AS generated, a.attidentity = 'a' AS always_identity,
        has_column_privilege(a.attrelid, a.attnum, 'INSERT') AS may_insert,
        has_column_privilege(a.attrelid, a.attnum, 'SELECT') AS may_select,
        has_column_privilege(a.attrelid, a.attnum, 'UPDATE') AS may_update
@@ -46,7 +53,7 @@ FROM pg_attribute a JOIN base b ON b.attnum = a.attnum JOIN pg_type t ON t.oid =
      JOIN pg_proc r ON r.oid = t.typreceive
 WHERE a.attrelid = %OID% ORDER BY a.attnum)";
 
-// Whole, in force at once, over columns as they are: what ON CONFLICT (columns) looks for.
+// The indexes that ON CONFLICT (columns) can use: not partial, not deferrable, valid, and without expressions.
 constexpr const char* unique_keys_sql = R"(
 SELECT i.indexrelid AS index, a.attname AS column
 FROM pg_index i CROSS JOIN generate_series(0, i.indnkeyatts - 1) AS k(n)
@@ -70,6 +77,7 @@ std::vector<table_column> inspect_columns(pqxx::transaction_base& tx, const std:
     c.not_null = flag(row, "not_null");
     c.has_default = flag(row, "has_default");
     c.generated = flag(row, "generated");
+    c.always_identity = flag(row, "always_identity");
     c.may_insert = flag(row, "may_insert");
     c.may_select = flag(row, "may_select");
     c.may_update = flag(row, "may_update");
@@ -89,20 +97,38 @@ std::vector<std::vector<std::string>> inspect_unique_keys(pqxx::transaction_base
   return keys;
 }
 
-// An altered type means a new file; only tables without a file of their own (partitioned ones) need the list of
-// columns. A column that takes no nulls any more leaves the file as it is.
-std::string fingerprint_expression(const table_info& table) {
-  const auto name = quoted_literal(table.name.sql()) + "::regclass";
-  if (table.kind == 'r')
-    return "(SELECT concat(pg_relation_filenode(" + name +
-           "), ':', count(*)) FROM pg_attribute WHERE attrelid = " + name +
-           " AND attnum > 0 AND attnotnull AND NOT attisdropped)";
-  return "(SELECT coalesce(string_agg(concat_ws(':', attnum, attname, atttypid, attnotnull), ',' ORDER BY attnum), '') "
-         "FROM pg_attribute WHERE attrelid = " +
-         name + " AND attnum > 0 AND NOT attisdropped)";
+// Return a common table expression with the table and everything that inherits from it: partitions, chunks.
+std::string tree_of(const std::string& oid) {
+  return "WITH RECURSIVE tree(oid) AS (SELECT " + oid +
+         "::oid UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree t ON t.oid = i.inhparent) ";
 }
 
-// None: it is no hypertable.
+// A condition for pg_trigger g: it may run when a row is inserted. Triggers of foreign keys are internal.
+constexpr const char* on_insert = "NOT g.tgisinternal AND g.tgtype & 4 <> 0";
+
+// Return an expression that changes when a trigger for INSERT is created, dropped, enabled or disabled. Chunks are left out:
+// they are many, and their triggers are those of the hypertable.
+std::string triggers_expression(const table_info& table, const std::string& oid) {
+  const bool of_partitions = table.kind == 'p';
+  return "(" + (of_partitions ? tree_of(oid) : std::string()) +
+         "SELECT hashtextextended(string_agg(concat_ws(':', g.oid, g.tgenabled), ',' ORDER BY g.oid), 0) FROM "
+         "pg_trigger g WHERE g.tgrelid " +
+         (of_partitions ? std::string("IN (SELECT oid FROM tree)") : "= " + oid) + " AND " + on_insert + ")";
+}
+
+// Return the fingerprint expression. It covers everything on which the binary rows, the plan and overlapping writes depend:
+// which table it is, the name, type and constraints of each column, and the triggers. The length before a name keeps
+// different lists of names apart.
+std::string fingerprint_expression(const table_info& table) {
+  const auto oid = quoted_literal(table.name.sql()) + "::regclass";
+  return "(SELECT concat(attrelid::bigint, ':', hashtextextended(string_agg(concat_ws(':', attnum, "
+         "octet_length(attname::text), attname, atttypid, atttypmod, attnotnull, attgenerated, attidentity, "
+         "atthasdef), ',' ORDER BY attnum), 0), ':', " +
+         triggers_expression(table, oid) + ") FROM pg_attribute WHERE attrelid = " + oid +
+         " AND attnum > 0 AND NOT attisdropped GROUP BY attrelid)";
+}
+
+// Return the dimension columns; empty if the table is not a hypertable.
 std::vector<std::string> dimensions_of(pqxx::transaction_base& tx, const table_name& name) {
   std::vector<std::string> columns;
   for (const auto& row :
@@ -113,25 +139,78 @@ std::vector<std::string> dimensions_of(pqxx::transaction_base& tx, const table_n
   return columns;
 }
 
+// A crash of the server empties unlogged tables. Partitions and chunks inherit from the table.
+bool is_unlogged(pqxx::transaction_base& tx, const std::string& oid) {
+  const auto found = tx.exec(tree_of(oid) +
+                             "SELECT EXISTS (SELECT 1 "
+                             "FROM tree JOIN pg_class c ON c.oid = tree.oid WHERE c.relpersistence = 'u') AS unlogged");
+  return flag(found[0], "unlogged");
+}
+
+// Return whether a user's trigger runs when a row is inserted. TimescaleDB's own triggers are not meant. Disabled triggers do
+// not run.
+bool has_triggers(pqxx::transaction_base& tx, const std::string& oid) {
+  const auto found =
+      tx.exec(tree_of(oid) +
+              "SELECT EXISTS (SELECT 1 FROM tree JOIN pg_trigger g ON g.tgrelid = tree.oid JOIN pg_proc "
+              "p ON p.oid = g.tgfoid JOIN pg_namespace n ON n.oid = p.pronamespace WHERE " +
+              on_insert + " AND g.tgenabled <> 'D' AND NOT starts_with(n.nspname, '_timescaledb')) AS found");
+  return flag(found[0], "found");
+}
+
 std::string milliseconds(std::chrono::nanoseconds d) {
   return std::to_string(std::chrono::ceil<std::chrono::milliseconds>(d).count());
 }
 
-// libpqxx loses the server's last words where the connection ended with them.
-std::string meaning_of(std::string text) {
-  if (text.find("Could not obtain client encoding") == std::string::npos) return text;
-  return "the server, or a pooler before it, ended the connection instead of an answer: it was shut down, or the "
-         "pooler "
-         "had no connection to the database free in time";
+// Return the failure for a broken connection. libpqxx loses the server's last message when the connection ends, so the
+// message is obtained with libpq.
+pl::failure broken(std::string text, const std::string& secret_conninfo, std::chrono::nanoseconds patience) {
+  if (text.find("Could not obtain client encoding") != std::string::npos) {
+    text =
+        "the server or a connection pooler closed the connection without a response: it was shut down, or the pooler "
+        "had no free connection to the database in time";
+    session probe(patience);
+    auto error = probe.connect(secret_conninfo);
+    if (!error) error = probe.run("BEGIN");  // alone: a pooler checks between strings of statements
+    if (error) text = error->message;
+  }
+  const sql_error error{{}, std::move(text), {}, {}, 0};
+  if (is_statement_pooling(error)) return pl::bad_option("url", described_with_advice(error));
+  return pl::retry(described_with_advice(error));
+}
+
+// Suppresses notices, which libpqxx would print to stderr.
+#if PQXX_VERSION_MAJOR < 7 || (PQXX_VERSION_MAJOR == 7 && PQXX_VERSION_MINOR < 10)
+using without_notices = pqxx::quiet_errorhandler;
+#else
+struct without_notices {
+  explicit without_notices(pqxx::connection& connection) {
+    connection.set_notice_handler([](pqxx::zview) noexcept {});
+  }
+};
+#endif
+
+// Return whether a transaction is read-only only because another client of a connection pooler left its session so.
+// Called after `limits::sql`. A standby of PostgreSQL before 14 cannot be recognized; it rejects the change.
+bool read_only_by_leak(pqxx::transaction_base& tx, int server_version) {
+  const auto configured = tx.exec("SHOW default_transaction_read_only");
+  if (configured[0][0].as<std::string>() == "on") return false;
+  if (server_version < 140000) return true;
+  const auto standby = tx.exec("SHOW in_hot_standby");
+  return standby[0][0].as<std::string>() == "off";
 }
 
 pl::result<void> run(pqxx::connection& connection, const limits& allowed,
-                     const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
-  const stall_guard guard(connection.sock(), allowed.stall);
-  const pqxx::quiet_errorhandler quiet(connection);  // or a connection that an administrator ends speaks on our stderr
+                     const std::function<pl::result<void>(pqxx::transaction_base&, stall_guard&)>& body) {
+  stall_guard guard(connection.sock(), allowed.stall);
+  const without_notices quiet(connection);
   pqxx::work tx(connection);
-  if (const auto settings = allowed.sql(); !settings.empty()) tx.exec(settings);
-  if (auto done = body(tx); !done) return done;
+  // The statements of `limits` and SHOW take no snapshot, so the transaction may still become read-write.
+  const auto read_only = tx.exec(allowed.sql() + "SHOW transaction_read_only");
+  if (read_only[0][0].as<std::string>() == "on" && read_only_by_leak(tx, connection.server_version()))
+    tx.exec("SET TRANSACTION READ WRITE");
+  if (auto done = body(tx, guard); !done) return done;
+  guard.wait_anew();
   tx.commit();
   return {};
 }
@@ -139,10 +218,20 @@ pl::result<void> run(pqxx::connection& connection, const limits& allowed,
 }  // namespace
 
 std::string limits::sql() const {
-  std::string text;
-  if (statement.count() != 0) text += "SET LOCAL statement_timeout = " + milliseconds(statement) + ';';
-  if (lock.count() != 0) text += "SET LOCAL lock_timeout = " + milliseconds(lock) + ';';
-  // A host that is frozen in the middle holds locks (on a chunk that it has just made, for one) that others wait for.
+  // The protocol needs READ COMMITTED: after it has waited for a lock, a statement must see the committed row.
+  std::string text = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;";
+  // Everything that changes which tables and functions a name means, what text means, and what a commit promises.
+  for (const auto* setting :
+       {"role", "search_path", "default_transaction_read_only", "row_security", "synchronous_commit",
+        "standard_conforming_strings", "datestyle", "intervalstyle", "timezone", "bytea_output", "extra_float_digits"})
+    text += std::string("SET LOCAL ") + setting + " TO DEFAULT;";
+  text += "SET LOCAL client_encoding TO 'UTF8';";
+  const auto timeout = [&](const char* setting, std::chrono::nanoseconds value) {
+    text += std::string("SET LOCAL ") + setting + " TO " + (value.count() == 0 ? "DEFAULT" : milliseconds(value)) + ';';
+  };
+  timeout("statement_timeout", statement);
+  timeout("lock_timeout", lock);
+  // A host that stalls within a transaction holds locks, for example on a new chunk, that block other hosts.
   text += "SET LOCAL idle_in_transaction_session_timeout = " + milliseconds(stall) + ';';
   return text;
 }
@@ -154,7 +243,9 @@ server_info inspect_server(pqxx::transaction_base& tx) {
       "coalesce((SELECT extversion FROM pg_extension WHERE extname = 'timescaledb'), '') AS timescale, "
       "EXISTS (SELECT 1 FROM pg_available_extensions WHERE name = 'timescaledb') AS offered, "
       "coalesce(current_setting('timescaledb.license', true), '') = 'timescale' AS community, "
-      "current_setting('transaction_read_only') = 'on' AS read_only");
+      "pg_is_in_recovery() OR current_setting('default_transaction_read_only') = 'on' AS read_only, "
+      "current_setting('synchronous_commit') = 'off' AS commits_later, "
+      "current_setting('timescaledb.max_tuples_decompressed_per_dml_transaction', true) IS NOT NULL AS decompression");
   const auto row = found[0];
   server.version = row["version"].as<std::string>();
   server.version = server.version.substr(0, server.version.find(' '));
@@ -162,6 +253,8 @@ server_info inspect_server(pqxx::transaction_base& tx) {
   server.timescale_offered = flag(row, "offered");
   server.community = flag(row, "community");
   server.read_only = flag(row, "read_only");
+  server.commits_later = flag(row, "commits_later");
+  server.limits_decompression = flag(row, "decompression");
   return server;
 }
 
@@ -170,6 +263,22 @@ schema_state inspect_schema(pqxx::transaction_base& tx, const std::string& schem
                              quoted_literal(schema));
   if (found.empty()) return schema_state::missing;
   return flag(found[0], "usable") ? schema_state::usable : schema_state::forbidden;
+}
+
+std::optional<table_name> find_in_path(pqxx::transaction_base& tx, const std::string& table) {
+  const auto found = tx.exec(
+      "SELECT s.schema FROM unnest(current_schemas(false)) WITH ORDINALITY AS s(schema, place) JOIN pg_namespace n ON "
+      "n.nspname = s.schema JOIN pg_class c ON c.relnamespace = n.oid WHERE c.relname = " +
+      quoted_literal(table) + " ORDER BY s.place LIMIT 1");
+  if (found.empty()) return std::nullopt;
+  return table_name{found[0][0].as<std::string>(), table};
+}
+
+table_name qualified(pqxx::transaction_base& tx, const table_name& name) {
+  if (!name.schema.empty()) return name;
+  if (auto found = find_in_path(tx, name.table)) return *std::move(found);
+  const auto schema = tx.exec("SELECT coalesce(current_schema(), '')");
+  return {schema[0][0].as<std::string>(), name.table};
 }
 
 std::optional<table_info> inspect_table(pqxx::transaction_base& tx, const table_name& name, const server_info& server) {
@@ -191,17 +300,19 @@ std::optional<table_info> inspect_table(pqxx::transaction_base& tx, const table_
   table.unique_keys = inspect_unique_keys(tx, row["oid"].as<std::string>());
   if (!server.timescale.empty()) table.dimensions = dimensions_of(tx, table.name);
   table.hypertable = !table.dimensions.empty();
+  table.has_triggers = has_triggers(tx, row["oid"].as<std::string>());
+  table.unlogged = is_unlogged(tx, row["oid"].as<std::string>());
   table.fingerprint_sql = fingerprint_expression(table);
   const auto now = tx.exec("SELECT " + table.fingerprint_sql);
-  table.fingerprint = now[0][0].as<std::string>();
+  if (!now[0][0].is_null()) table.fingerprint = now[0][0].as<std::string>();  // null: it has no columns
   return table;
 }
 
 std::vector<std::string> visible_tables(pqxx::transaction_base& tx, const table_name& name) {
   std::string sql =
       "SELECT c.relname AS table, n.nspname AS schema FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace "
-      "WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE "
-      "'\\_timescaledb%' AND has_schema_privilege(n.oid, 'USAGE')";
+      "WHERE c.relkind IN ('r', 'p') AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND NOT "
+      "starts_with(n.nspname, '_timescaledb') AND has_schema_privilege(n.oid, 'USAGE')";
   if (name.schema.empty()) sql += " AND pg_table_is_visible(c.oid)";
   std::vector<std::string> names;
   for (const auto& row : tx.exec(sql + " ORDER BY 1 LIMIT 1000")) {
@@ -213,15 +324,25 @@ std::vector<std::string> visible_tables(pqxx::transaction_base& tx, const table_
 }
 
 sql_error error_of(const pqxx::sql_error& e) {
-  std::string text = e.what();
-  text = text.substr(0, text.find('\n'));  // behind it: the place in a statement that nobody wrote by hand
-  if (const auto colon = text.find(":  "); colon != std::string::npos) text.erase(0, colon + 3);
-  return {e.sqlstate(), std::move(text), {}, {}, 0};
+  const std::string all = e.what();
+  const auto line_after = [&](std::string_view start, std::size_t from) {
+    const auto text = all.substr(from, all.find('\n', from) - from);
+    const auto colon = text.find(":  ");
+    return text.starts_with(start) && colon != std::string::npos ? text.substr(colon + 3) : std::string{};
+  };
+  // The other lines are the position in a generated statement.
+  sql_error error{e.sqlstate(), line_after("", 0), {}, {}, 0};
+  if (error.message.empty()) error.message = all.substr(0, all.find('\n'));
+  for (auto at = all.find('\n'); at != std::string::npos; at = all.find('\n', at + 1)) {
+    if (auto text = line_after("DETAIL:", at + 1); !text.empty()) error.detail = std::move(text);
+    if (auto text = line_after("HINT:", at + 1); !text.empty()) error.hint = std::move(text);
+  }
+  return error;
 }
 
 pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
                                 std::unique_ptr<pqxx::connection>& kept,
-                                const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
+                                const std::function<pl::result<void>(pqxx::transaction_base&, stall_guard&)>& body) {
   try {
     if (!kept) kept = std::make_unique<pqxx::connection>(secret_conninfo);
     return run(*kept, allowed, body);
@@ -231,8 +352,15 @@ pl::result<void> in_transaction(const std::string& secret_conninfo, const limits
     return pl::retry(described_with_advice(error));
   } catch (const pqxx::failure& e) {
     kept.reset();
-    return pl::retry(described_with_advice({{}, meaning_of(e.what()), {}, {}, 0}));
+    return broken(e.what(), secret_conninfo, allowed.stall);
   }
+}
+
+pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,
+                                std::unique_ptr<pqxx::connection>& kept,
+                                const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
+  return in_transaction(secret_conninfo, allowed, kept,
+                        [&](pqxx::transaction_base& tx, stall_guard&) { return body(tx); });
 }
 
 pl::result<void> in_transaction(const std::string& secret_conninfo, const limits& allowed,

@@ -10,7 +10,8 @@
 namespace timescale {
 namespace {
 
-// libpq quotes the piece that it did not understand, which may well be half of a password.
+// Remove the quoted parts of a libpq message. libpq quotes the text that it cannot parse, which may be part of a
+// password.
 std::string without_quotations(std::string_view message) {
   std::string kept;
   bool inside = false;
@@ -35,9 +36,9 @@ std::string escaped(std::string_view value) {
 }
 
 constexpr const char* how_to_escape =
-    "; in a URL write special characters of a password as %40 for '@', %2F for '/', %23 for '#', %25 for '%'";
+    "; in a URL, encode special characters of a password: %40 for '@', %2F for '/', %23 for '#', %25 for '%'";
 
-// One port, or one for each of several hosts.
+// Return whether the text is a port, or a comma-separated list with one port for each host.
 bool are_ports(std::string_view text) {
   while (true) {
     const auto comma = std::min(text.find(','), text.size());
@@ -60,17 +61,18 @@ pl::result<conninfo> conninfo::parse(const std::string& written) {
   const std::unique_ptr<char, decltype(&PQfreemem)> text(message, PQfreemem);
   if (!all) {
     const auto why = without_quotations(message ? message : "out of memory");
-    return pl::bad_option("url", "neither a postgresql:// URL nor key=value pairs (" + why + ")" + how_to_escape);
+    return pl::bad_option("url",
+                          "url is neither a postgresql:// URL nor key=value pairs (" + why + ")" + how_to_escape);
   }
   conninfo c;
   for (const auto* o = all.get(); o->keyword != nullptr; ++o)
     if (o->val != nullptr) c.parameters_.emplace_back(o->keyword, o->val);
-  // Where libpq finds a host or a port that can't be one, it is probably a piece of a password.
+  // An invalid host or port in libpq's result is probably part of a password.
   const auto *host = c.find("host"), *port = c.find("port");
   if (host && host->find('@') != std::string::npos)
-    return pl::bad_option("url", std::string("the host has an '@' in it") + how_to_escape);
+    return pl::bad_option("url", std::string("the host contains an '@'") + how_to_escape);
   if (port && !are_ports(*port))
-    return pl::bad_option("url", std::string("the port is no number from 1 to 65535") + how_to_escape);
+    return pl::bad_option("url", std::string("the port is not a number from 1 to 65535") + how_to_escape);
   return c;
 }
 
@@ -89,10 +91,10 @@ void conninfo::set(std::string_view key, std::string value) {
 }
 
 void conninfo::set_defaults(std::chrono::nanoseconds connect_timeout, std::string application_name) {
-  set("client_encoding", "UTF8");  // what cells are in
+  set("client_encoding", "UTF8");  // the encoding of cells
   set_default("connect_timeout", std::to_string(std::chrono::ceil<std::chrono::seconds>(connect_timeout).count()));
   set_default("fallback_application_name", std::move(application_name));
-  // A peer that vanished without a word is noticed within a minute, even while nothing is being sent.
+  // Detect an unreachable peer within a minute, even while nothing is being sent.
   set_default("keepalives_idle", "30");
   set_default("keepalives_interval", "10");
   set_default("keepalives_count", "3");

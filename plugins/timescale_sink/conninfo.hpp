@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The `url` option: checked without connecting, completed with what a long-lived connection needs, and shown without
-// its secrets.
+// The `url` option: parsed without connecting, completed with defaults for a long-lived connection, and shown in logs
+// without its secrets.
 #pragma once
 
 #include <pipeline/result.hpp>
@@ -15,17 +15,17 @@ namespace timescale {
 
 class conninfo {
  public:
-  // A postgresql:// URL or key=value pairs. The failure never repeats any part of what was written.
+  // Parse a postgresql:// URL or key=value pairs. The failure never contains any part of the input.
   static pl::result<conninfo> parse(const std::string& written);
 
-  // Used where the user said nothing about `key`.
+  // Set a parameter unless the user has set it.
   void set_default(std::string_view key, std::string value);
-  // Time-outs, keep-alive and a name in pg_stat_activity.
+  // Set defaults for timeouts, keep-alive and the name in pg_stat_activity.
   void set_defaults(std::chrono::nanoseconds connect_timeout, std::string application_name);
-  // Used whatever the user said.
+  // Set a parameter; replace a value that the user has set.
   void set(std::string_view key, std::string value);
 
-  // For libpq. Has the password in it: never for a log.
+  // Return the connection string for libpq. It contains the password and must not be logged.
   [[nodiscard]] std::string secret_text() const;
   // user@host:port/database
   [[nodiscard]] std::string shown() const;

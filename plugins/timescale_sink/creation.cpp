@@ -30,8 +30,8 @@ std::vector<std::string> creation_sql(const table_name& name, const table_design
                                       std::span<const std::string> key, const server_info& server) {
   const auto table = name.sql();
   std::vector<std::string> sql{"CREATE TABLE " + table + " ("};
-  for (const auto& [column, type] : design)
-    sql[0] += (&column == &design[0].first ? "" : ", ") + quoted_identifier(column) + ' ' + type;
+  for (const auto& [column, type] : design.columns)
+    sql[0] += (&column == &design.columns[0].first ? "" : ", ") + quoted_identifier(column) + ' ' + type;
   sql[0] += ')';
 
   const bool hypertable = create.hypertable.enabled && !server.timescale.empty();
@@ -41,7 +41,7 @@ std::vector<std::string> creation_sql(const table_name& name, const table_design
                   quoted_literal(create.hypertable.time_column) + ", chunk_time_interval => " +
                   interval(create.hypertable.chunk_interval) + ")");
   else if (create.hypertable.enabled)
-    sql.push_back("CREATE INDEX ON " + table + " (" + time + " DESC)");  // a hypertable has it by itself
+    sql.push_back("CREATE INDEX ON " + table + " (" + time + " DESC)");  // create_hypertable creates it otherwise
   if (!key.empty()) sql.push_back(unique_index_sql(name, key));
   for (const auto& columns : create.indexes) sql.push_back("CREATE INDEX ON " + table + " (" + columns + ")");
 
@@ -65,10 +65,10 @@ std::vector<std::string> create_table(pqxx::transaction_base& tx, const table_na
   if (!create.hypertable.enabled || server.community) return missing;
   const auto where = server.timescale.empty() ? "PostgreSQL without TimescaleDB" : "TimescaleDB's Apache edition";
   if (create.compression)
-    missing.push_back(std::string("'create.compression' has no effect: ") + where + " doesn't compress chunks");
+    missing.push_back(std::string("'create.compression' has no effect: ") + where + " does not compress chunks");
   if (create.retention)
     missing.push_back(std::string("'create.retention' has no effect: ") + where +
-                      " has no retention policies; old rows stay until somebody deletes them");
+                      " has no retention policies; old rows are not deleted automatically");
   return missing;
 }
 
@@ -76,16 +76,16 @@ findings creation_findings(const create_options& create) {
   findings found;
   const auto one_piece = [&](std::string option, std::string_view sql) {
     if (sql.empty())
-      found.push_back({std::move(option), "is empty"});
+      found.push_back({std::move(option), "is empty; write SQL, or remove the entry"});
     else if (sql.find(';') != std::string_view::npos)
-      found.push_back({std::move(option), "has a ';' in it: write one piece of SQL only, no further statement"});
+      found.push_back({std::move(option), "contains a ';'; write a single SQL fragment without further statements"});
   };
   for (const auto& [column, type] : create.columns) one_piece("create.columns." + column, type);
   for (std::size_t i = 0; i < create.indexes.size(); ++i)
     one_piece("create.indexes[" + std::to_string(i) + "]", create.indexes[i]);
   if (!create.hypertable.enabled && (create.compression || create.retention))
     found.push_back({create.compression ? "create.compression" : "create.retention",
-                     "needs a hypertable: take 'enabled: false' out of 'create.hypertable'"});
+                     "needs a hypertable: remove 'enabled: false' from 'create.hypertable'"});
   return found;
 }
 

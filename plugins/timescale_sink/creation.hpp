@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Making the table, when the configuration asks for it and nobody has made it yet.
+// Creates the table if the configuration has `create` and the table does not exist.
 #pragma once
 
-#include "mapping.hpp"
+#include "table_design.hpp"
 
 #include <pqxx/pqxx>
 
@@ -12,21 +12,22 @@
 
 namespace timescale {
 
-// Many hosts start at once: whoever gets the lock first creates the table, the others wait and find it. Held until the
-// transaction ends.
+// Lock the creation of the table until the transaction ends. If several hosts start at the same time, the first one
+// creates the table, and the others wait and find it.
 void lock_creation(pqxx::transaction_base& tx, const table_name& name);
 
-// Creates table, hypertable, indexes (a unique one over `key`, if there is one) and policies. Answers what could not be had in this database, for a warning.
+// Create the table, the hypertable, indexes (a unique one over `key`, unless it is empty) and policies. Return warnings
+// about features that this database does not have.
 [[nodiscard]] std::vector<std::string> create_table(pqxx::transaction_base& tx, const table_name& name,
                                                     const table_design& design, const create_options& create,
                                                     std::span<const std::string> key, const server_info& server);
 
-// The SQL that create_table runs, in order.
+// Return the SQL statements that create_table runs, in order.
 [[nodiscard]] std::vector<std::string> creation_sql(const table_name& name, const table_design& design,
                                                     const create_options& create, std::span<const std::string> key,
                                                     const server_info& server);
 
-// Mistakes in 'create' that show without a database.
+// Return errors in 'create' that can be found without a database.
 [[nodiscard]] findings creation_findings(const create_options& create);
 
 }  // namespace timescale

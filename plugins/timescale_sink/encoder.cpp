@@ -14,11 +14,11 @@
 namespace timescale {
 namespace {
 
-constexpr std::int64_t epoch_days = 10'957;  // from 1970-01-01 to 2000-01-01, where PostgreSQL's time begins
+constexpr std::int64_t epoch_days = 10'957;  // from 1970-01-01 to 2000-01-01, PostgreSQL's epoch
 constexpr std::int64_t epoch_us = epoch_days * 86'400 * 1'000'000;
 constexpr std::int64_t day_ns = 86'400LL * 1'000'000'000;
 constexpr std::uint32_t null_length = 0xFFFF'FFFF;
-constexpr std::size_t largest_field = (1U << 30) - (1U << 16);  // PostgreSQL's limit is 1 GB for the whole row
+constexpr std::size_t largest_field = (1U << 30) - (1U << 16);  // PostgreSQL limits the whole row to 1 GB
 constexpr std::size_t shown_bytes = 60;
 
 template <std::unsigned_integral T>
@@ -37,7 +37,7 @@ void put_bytes(byte_buffer& out, std::string_view bytes) {
   if (!bytes.empty()) std::memcpy(at + 4, bytes.data(), bytes.size());
 }
 
-// The nearest microsecond, as PostgreSQL itself reads a text with more digits.
+// Round to the nearest microsecond, as PostgreSQL does for text with more digits.
 std::int64_t rounded_us(std::int64_t ns) {
   const auto us = ns / 1000, rest = ns % 1000;
   return rest >= 500 ? us + 1 : rest <= -500 ? us - 1 : us;
@@ -45,7 +45,7 @@ std::int64_t rounded_us(std::int64_t ns) {
 
 std::int64_t floored_day(std::int64_t ns) { return ns / day_ns - (ns % day_ns < 0 ? 1 : 0); }
 
-// A value for a message: short, printable.
+// Return a short, printable form of a value for a message.
 std::string shown(const pl::cell& v) {
   std::string text;
   switch (v.kind) {
@@ -68,6 +68,9 @@ std::string shown(const pl::cell& v) {
       if (v.len > shown_bytes) text += "...";
       return (v.kind == PL_JSON ? "the JSON " : "the text ") + text;
     }
+    case PL_F64:
+      if (!std::isfinite(v.as.f)) return std::isnan(v.as.f) ? "NaN" : "an infinite number";
+      [[fallthrough]];
     default:
       pl::append_json(text, v);
       return v.kind == PL_BOOL ? text : "the number " + text;
@@ -85,19 +88,19 @@ bool row_encoder::append(byte_buffer& out, pl::row_index row) {
     return false;
   }
   if (out.size() - start <= largest_field) return true;
-  why_ = "the row has " + std::to_string(out.size() - start) + " bytes, more than PostgreSQL takes";
+  why_ = "the row has " + std::to_string(out.size() - start) + " bytes, more than PostgreSQL accepts";
   out.truncate(start);
   return false;
 }
 
-bool row_encoder::refuse(const copied_column& c, const cell& v, std::string_view what) {
+bool row_encoder::reject(const copied_column& c, const cell& v, std::string_view what) {
   why_ = "'" + c.field + "' is " + shown(v) + ": column '" + c.column + "' (" + c.type_name + ") " + std::string(what);
   return false;
 }
 
 bool row_encoder::append_cell(byte_buffer& out, const copied_column& c, const cell& v) {
   if (v.kind == PL_NULL) {
-    if (c.not_null) return refuse(c, v, "takes no nulls");
+    if (c.not_null) return reject(c, v, "does not accept nulls");
     out.put(null_length);
     return true;
   }
@@ -130,11 +133,11 @@ bool row_encoder::append_cell(byte_buffer& out, const copied_column& c, const ce
     case wire::uuid:
       return append_uuid(out, c, v);
   }
-  return refuse(c, v, "has a type that isn't supported");
+  return reject(c, v, "has an unsupported type");
 }
 
 bool row_encoder::append_bool(byte_buffer& out, const copied_column& c, const cell& v) {
-  if (v.kind != PL_BOOL) return refuse(c, v, "takes true and false only");
+  if (v.kind != PL_BOOL) return reject(c, v, "accepts only true and false");
   put_fixed(out, static_cast<std::uint8_t>(v.as.i != 0));
   return true;
 }
@@ -143,37 +146,37 @@ template <class Int>
 bool row_encoder::append_int(byte_buffer& out, const copied_column& c, const cell& v) {
   auto whole = v.as.i;
   if (v.kind == PL_F64) {
-    if (std::trunc(v.as.f) != v.as.f) return refuse(c, v, "takes whole numbers only");
-    if (v.as.f < -0x1p63 || v.as.f >= 0x1p63) return refuse(c, v, "can't hold a number of that size");
+    if (std::trunc(v.as.f) != v.as.f) return reject(c, v, "accepts only whole numbers");
+    if (v.as.f < -0x1p63 || v.as.f >= 0x1p63) return reject(c, v, "cannot store a number of this size");
     whole = static_cast<std::int64_t>(v.as.f);
   } else if (v.kind != PL_I64) {
-    return refuse(c, v, "takes whole numbers only");
+    return reject(c, v, "accepts only whole numbers");
   }
   if (whole < std::numeric_limits<Int>::min() || whole > std::numeric_limits<Int>::max())
-    return refuse(c, v, "can't hold a number of that size");
+    return reject(c, v, "cannot store a number of this size");
   put_fixed(out, static_cast<std::make_unsigned_t<Int>>(whole));
   return true;
 }
 
 bool row_encoder::append_float4(byte_buffer& out, const copied_column& c, const cell& v) {
   const auto number = pl::number_of(v);
-  if (!number) return refuse(c, v, "takes numbers only");
+  if (!number) return reject(c, v, "accepts only numbers");
   const auto narrow = static_cast<float>(*number);
-  if (std::isinf(narrow) && !std::isinf(*number)) return refuse(c, v, "can't hold a number of that size");
+  if (std::isinf(narrow) && !std::isinf(*number)) return reject(c, v, "cannot store a number of this size");
   put_fixed(out, std::bit_cast<std::uint32_t>(narrow));
   return true;
 }
 
 bool row_encoder::append_float8(byte_buffer& out, const copied_column& c, const cell& v) {
   const auto number = pl::number_of(v);
-  if (!number) return refuse(c, v, "takes numbers only");
+  if (!number) return reject(c, v, "accepts only numbers");
   put_fixed(out, std::bit_cast<std::uint64_t>(*number));
   return true;
 }
 
 bool row_encoder::append_numeric(byte_buffer& out, const copied_column& c, const cell& v) {
   if (v.kind == PL_TEXT || v.kind == PL_JSON)
-    return numeric_.append(out, pl::bytes_of(v)) || refuse(c, v, "takes numbers only, of up to 131072 digits");
+    return numeric_.append(out, pl::bytes_of(v)) || reject(c, v, "accepts only numbers of up to 131072 digits");
   std::array<char, 32> text{};
   std::to_chars_result end{};
   if (v.kind == PL_I64)
@@ -181,8 +184,8 @@ bool row_encoder::append_numeric(byte_buffer& out, const copied_column& c, const
   else if (v.kind == PL_F64)
     end = std::to_chars(text.data(), text.data() + text.size(), v.as.f);
   else
-    return refuse(c, v, "takes numbers only");
-  return numeric_.append(out, {text.data(), end.ptr}) || refuse(c, v, "takes finite numbers only");
+    return reject(c, v, "accepts only numbers");
+  return numeric_.append(out, {text.data(), end.ptr}) || reject(c, v, "accepts only finite numbers");
 }
 
 bool row_encoder::append_timestamp(byte_buffer& out, const copied_column& c, const cell& v) {
@@ -190,9 +193,9 @@ bool row_encoder::append_timestamp(byte_buffer& out, const copied_column& c, con
     put_fixed(out, static_cast<std::uint64_t>(rounded_us(v.as.i) - epoch_us));
     return true;
   }
-  if (v.kind != PL_TEXT) return refuse(c, v, "takes times only");
+  if (v.kind != PL_TEXT) return reject(c, v, "accepts only times");
   const auto us = parse_time(pl::bytes_of(v));
-  if (!us) return refuse(c, v, "takes times only, as text like 2026-11-24T18:10:23.5Z with years from 0001 to 9999");
+  if (!us) return reject(c, v, "accepts only times, as text like 2026-11-24T18:10:23.5Z with years from 0001 to 9999");
   put_fixed(out, static_cast<std::uint64_t>(*us - epoch_us));
   return true;
 }
@@ -203,18 +206,18 @@ bool row_encoder::append_date(byte_buffer& out, const copied_column& c, const ce
     day = floored_day(v.as.i);
   else if (v.kind == PL_TEXT)
     day = parse_date(pl::bytes_of(v));
-  if (!day) return refuse(c, v, "takes times, and dates as text like 2026-11-24");
+  if (!day) return reject(c, v, "accepts only times, and dates as text like 2026-11-24");
   put_fixed(out, static_cast<std::uint32_t>(*day - epoch_days));
   return true;
 }
 
 bool row_encoder::check_bytes(const copied_column& c, const cell& v, std::string_view bytes) {
-  if (bytes.size() > largest_field) return refuse(c, v, "holds less than 1 GB");
+  if (bytes.size() > largest_field) return reject(c, v, "accepts less than 1 GB");
   switch (check_text(bytes)) {
     case text_fault::nul:
-      return refuse(c, v, "can't hold the NUL byte that is in it");
+      return reject(c, v, "cannot store the NUL byte in the text");
     case text_fault::not_utf8:
-      return refuse(c, v, "takes valid UTF-8 only");
+      return reject(c, v, "accepts only valid UTF-8");
     case text_fault::none:
       break;
   }
@@ -230,7 +233,7 @@ bool row_encoder::append_text(byte_buffer& out, const copied_column& c, const ce
   }
   if (!check_bytes(c, v, bytes)) return false;
   if (c.max_characters != 0 && bytes.size() > c.max_characters && characters(bytes) > c.max_characters)
-    return refuse(c, v, "holds " + std::to_string(c.max_characters) + " characters at most");
+    return reject(c, v, "accepts at most " + std::to_string(c.max_characters) + " characters");
   put_bytes(out, bytes);
   return true;
 }
@@ -245,12 +248,12 @@ bool row_encoder::append_json(byte_buffer& out, const copied_column& c, const ce
   } else if (!check_bytes(c, v, document)) {
     return false;
   }
-  if (document.size() > largest_field) return refuse(c, v, "holds less than 1 GB");
+  if (document.size() > largest_field) return reject(c, v, "accepts less than 1 GB");
   if (c.type == wire::json) {
     put_bytes(out, document);
     return true;
   }
-  if (has_escaped_nul(document)) return refuse(c, v, "can't hold the NUL (\\u0000) that is in a string of it");
+  if (has_escaped_nul(document)) return reject(c, v, "cannot store the NUL (\\u0000) in one of its strings");
   out.put(static_cast<std::uint32_t>(document.size() + 1));
   out.put(std::uint8_t{1});  // version of jsonb's format
   out.append(document);
@@ -258,8 +261,8 @@ bool row_encoder::append_json(byte_buffer& out, const copied_column& c, const ce
 }
 
 bool row_encoder::append_bytea(byte_buffer& out, const copied_column& c, const cell& v) {
-  if (!pl::has_bytes(v)) return refuse(c, v, "takes bytes and text only");
-  if (v.len > largest_field) return refuse(c, v, "holds less than 1 GB");
+  if (!pl::has_bytes(v)) return reject(c, v, "accepts only bytes and text");
+  if (v.len > largest_field) return reject(c, v, "accepts less than 1 GB");
   put_bytes(out, pl::bytes_of(v));
   return true;
 }
@@ -270,7 +273,7 @@ bool row_encoder::append_uuid(byte_buffer& out, const copied_column& c, const ce
     return true;
   }
   const auto id = v.kind == PL_TEXT ? parse_uuid(pl::bytes_of(v)) : std::nullopt;
-  if (!id) return refuse(c, v, "takes UUIDs only, as 16 bytes or 32 hexadecimal digits");
+  if (!id) return reject(c, v, "accepts only UUIDs, as 16 bytes or 32 hexadecimal digits");
   put_bytes(out, {id->data(), id->size()});
   return true;
 }

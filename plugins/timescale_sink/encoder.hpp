@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows of cells as PostgreSQL's binary COPY format. What can't be put into its column is refused here, with a reason,
-// before the database sees it; which kind of cell goes into which type is in README.md.
+// Encodes rows of cells in PostgreSQL's binary COPY format. A value that its column cannot store is rejected here, with
+// a reason, before it is sent to the database. README.md lists which kinds of cells each type accepts.
 #pragma once
 
 #include "byte_buffer.hpp"
@@ -17,15 +17,15 @@
 namespace timescale {
 
 struct copied_column {
-  pl::column_index from = 0;  // in the incoming schema
+  pl::column_index from = 0;  // in the input schema
   wire type = wire::text;
   bool not_null = false;
   std::uint32_t max_characters = 0;  // 0: no limit
-  std::string field;                 // incoming name
-  std::string column, type_name;     // the table's
+  std::string field;                 // name of the input field
+  std::string column, type_name;     // name and type of the table's column
 };
 
-// Before the first row and behind the last one.
+// The bytes before the first row and after the last one.
 inline constexpr std::string_view copy_header{"PGCOPY\n\377\r\n\0\0\0\0\0\0\0\0\0", 19};
 inline constexpr std::string_view copy_trailer{"\377\377", 2};
 
@@ -33,11 +33,11 @@ class row_encoder {
  public:
   explicit row_encoder(std::vector<copied_column> columns) : columns_(std::move(columns)), cells_(columns_.size()) {}
 
-  // The rows that follow are this batch's.
+  // Set the batch whose rows are encoded next.
   void bind(pl::batch_view batch) noexcept {
     for (std::size_t i = 0; i < columns_.size(); ++i) cells_[i] = batch.column(columns_[i].from).data();
   }
-  // False: the row can't be written, why() says why, and nothing was appended.
+  // Append a row. Return false if the row cannot be written; then why() is the reason and nothing was appended.
   [[nodiscard]] bool append(byte_buffer& out, pl::row_index row);
   [[nodiscard]] const std::string& why() const noexcept { return why_; }
 
@@ -57,13 +57,13 @@ class row_encoder {
   [[nodiscard]] bool append_bytea(byte_buffer& out, const copied_column& c, const cell& v);
   [[nodiscard]] bool append_uuid(byte_buffer& out, const copied_column& c, const cell& v);
   [[nodiscard]] bool check_bytes(const copied_column& c, const cell& v, std::string_view bytes);
-  // Notes why, and is false.
-  [[nodiscard]] bool refuse(const copied_column& c, const cell& v, std::string_view what);
+  // Store the reason in why_ and return false.
+  [[nodiscard]] bool reject(const copied_column& c, const cell& v, std::string_view what);
 
   std::vector<copied_column> columns_;
   std::vector<const cell*> cells_;
   std::string why_;
-  std::string scratch_;  // text made out of other kinds
+  std::string scratch_;  // text form of other kinds of cells
   numeric_encoder numeric_;
 };
 

@@ -1,6 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which incoming field goes into which column, checked against the table; and the table that would fit, if it is to be
-// made.
+// Maps input fields to columns and checks the mapping against the table.
 #pragma once
 
 #include "catalog.hpp"
@@ -8,12 +7,11 @@
 #include "options.hpp"
 
 #include <string>
-#include <utility>
 #include <vector>
 
 namespace timescale {
 
-// Something that doesn't fit, and the option whose change would mend it.
+// A configuration error, and the option that must be changed to correct it.
 struct finding {
   std::string option, message;
 };
@@ -22,32 +20,26 @@ using findings = std::vector<finding>;
 struct copy_plan {
   std::vector<copied_column> columns;
   std::string sql;    // COPY ... FROM STDIN
-  std::string table;  // its bare name, as errors of COPY have it
-  // With a 'key' the rows go to a temporary table first, and from there into the table.
-  std::string staging;  // makes it; ends in a semicolon. Empty: COPY writes to the table itself
-  std::string landing;  // moves the rows on
+  std::string table;  // unqualified name, as in errors of COPY
+  // With a 'key' the rows go to a temporary (staging) table first, and from there into the table.
+  std::string staging;  // creates the staging table; ends in a semicolon. Empty: COPY writes directly to the table
+  std::string landing;  // copies the rows from the staging table into the table
 };
 
-// Between one use of the temporary table and the next in the same transaction; otherwise it goes with the transaction.
+// Drops the staging table before it is created again in the same transaction. COMMIT drops it otherwise.
 inline constexpr std::string_view drop_staging = "DROP TABLE pg_temp.pipeline_host_rows;";
 
-// What is wrong with the table whatever comes in: it is a view, say.
+// Return errors of the table that do not depend on the input, for example that it is a view.
 [[nodiscard]] findings table_findings(const table_info& table);
 
-// Fields that 'columns' names and that don't come in.
+// Return errors for fields in 'columns' that the input does not have.
 [[nodiscard]] findings field_findings(const options& o, const pl_schema& in);
 
-// Mistakes in 'conflict' and 'key' that show without a database.
+// Return errors in 'conflict' and 'key' that can be found without a database.
 [[nodiscard]] findings key_findings(const options& o);
 
-// The plan for one incoming schema, or what is in its way. Without a schema: only what is known without it.
+// Make the plan for one input schema, or return the errors that prevent it. Without a schema, check only what does not
+// depend on it.
 [[nodiscard]] findings make_plan(const options& o, const table_info& table, const pl_schema* in, copy_plan& plan);
-
-// Columns with their SQL types, in order.
-using table_design = std::vector<std::pair<std::string, std::string>>;
-
-// Whether it is known which columns a new table would have.
-[[nodiscard]] bool can_design(const options& o, const pl_schema* in);
-[[nodiscard]] findings design_table(const options& o, const pl_schema* in, table_design& design);
 
 }  // namespace timescale

@@ -1,32 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "names.hpp"
 
+#include <pipeline/text.hpp>
+
 #include <algorithm>
-#include <cctype>
-#include <numeric>
 #include <optional>
 #include <utility>
 
 namespace timescale {
 namespace {
 
-char lower(char c) { return static_cast<char>(std::tolower(static_cast<unsigned char>(c))); }
-
-// Levenshtein distance, blind to case.
-std::size_t distance(std::string_view a, std::string_view b) {
-  std::vector<std::size_t> row(b.size() + 1);
-  std::iota(row.begin(), row.end(), std::size_t{0});
-  for (std::size_t i = 1; i <= a.size(); ++i) {
-    auto diagonal = std::exchange(row[0], i);
-    for (std::size_t j = 1; j <= b.size(); ++j) {
-      const auto replaced = diagonal + (lower(a[i - 1]) == lower(b[j - 1]) ? 0 : 1);
-      diagonal = std::exchange(row[j], std::min({row[j] + 1, row[j - 1] + 1, replaced}));
-    }
-  }
-  return row.back();
-}
-
-// Takes one part of a dotted name off the front of `rest`; nothing where a quote isn't closed.
+// Remove one part of a dotted name from the front of `rest` and return it; return nothing if a quote is not closed.
 std::optional<std::string> take_part(std::string_view& rest) {
   std::string part;
   if (!rest.starts_with('"')) {
@@ -76,40 +60,29 @@ std::string table_name::shown() const { return schema.empty() ? table : schema +
 
 pl::result<table_name> parse_table_name(std::string_view written) {
   const auto wrong = [&](const char* why) {
-    return pl::bad_option("table", "'" + std::string(written) + "' is no name of a table: " + why);
+    return pl::bad_option("table", "'" + std::string(written) + "' is not a valid table name: " + why);
   };
   std::vector<std::string> parts;
   auto rest = written;
   while (true) {
     auto part = take_part(rest);
     if (!part) return wrong("a double quote is not closed");
-    if (part->empty()) return wrong("a part of it is empty; write table or schema.table");
-    if (part->size() > 63) return wrong("PostgreSQL's names have 63 bytes at most");
-    if (part->find('\0') != std::string::npos) return wrong("it has a NUL byte in it");
+    if (part->empty()) return wrong("a part is empty; write table or schema.table");
+    if (part->size() > 63) return wrong("PostgreSQL names have at most 63 bytes");
+    if (part->find('\0') != std::string::npos) return wrong("it contains a NUL byte");
     parts.push_back(*std::move(part));
     if (rest.empty()) break;
-    if (rest.front() != '.') return wrong("after a closing double quote comes a dot or nothing");
+    if (rest.front() != '.') return wrong("a closing double quote must be followed by a dot or the end of the name");
     rest.remove_prefix(1);
   }
-  if (parts.size() > 2) return wrong("write table or schema.table; the database belongs into 'url'");
+  if (parts.size() > 2) return wrong("write table or schema.table; specify the database in 'url'");
   if (parts.size() == 1) return table_name{{}, std::move(parts[0])};
   return table_name{std::move(parts[0]), std::move(parts[1])};
 }
 
-std::string nearest_name(std::string_view name, std::span<const std::string> known) {
-  const std::string* best = nullptr;
-  auto least = std::max<std::size_t>(name.size() / 3, 1) + 1;
-  for (const auto& k : known)
-    if (const auto d = distance(name, k); d < least) {
-      least = d;
-      best = &k;
-    }
-  return best ? *best : std::string{};
-}
-
 std::string did_you_mean(std::string_view name, std::span<const std::string> known, std::string_view otherwise) {
-  const auto nearest = nearest_name(name, known);
-  return nearest.empty() ? std::string(otherwise) : "; did you mean '" + nearest + "'?";
+  auto guess = pl::did_you_mean(name, known, "; ");
+  return guess.empty() ? std::string(otherwise) : guess;
 }
 
 std::string quoted_list(std::span<const std::string> names) {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Names of tables and columns: as people write them, as SQL needs them, and the nearest one to a misspelt one.
+// Names of tables and columns: parsing, quoting for SQL, and suggestions for misspelt names.
 #pragma once
 
 #include <pipeline/result.hpp>
@@ -11,38 +11,35 @@
 
 namespace timescale {
 
-// "order" -> "\"order\"": any name becomes an identifier that SQL takes as it is written.
+// Return the name as a quoted SQL identifier: order becomes "order".
 [[nodiscard]] std::string quoted_identifier(std::string_view name);
 
-// A string constant, whatever standard_conforming_strings is.
+// Return a string constant that is valid for any setting of standard_conforming_strings.
 [[nodiscard]] std::string quoted_literal(std::string_view text);
 
-// Names are taken literally, upper case included; nothing is folded to lower case as unquoted SQL would do.
+// The name of a table. Names are case-sensitive: they are not folded to lower case like unquoted SQL identifiers.
 struct table_name {
-  std::string schema;  // empty: found through the server's search_path
+  std::string schema;  // empty: resolved through the server's search_path
   std::string table;
 
   [[nodiscard]] std::string sql() const;    // quoted
-  [[nodiscard]] std::string shown() const;  // for people
+  [[nodiscard]] std::string shown() const;  // for messages
 };
 
-// table, schema.table, and with double quotes around a part that has a dot in it: "we.ird"."ta""ble".
+// Parse table or schema.table. A part that contains a dot must be in double quotes: "we.ird"."ta""ble".
 [[nodiscard]] pl::result<table_name> parse_table_name(std::string_view written);
 
-// The known name that `name` was probably meant to be; empty where none is near.
-[[nodiscard]] std::string nearest_name(std::string_view name, std::span<const std::string> known);
-
-// "; did you mean 'x'?", or `otherwise` where no name is near.
+// Return "; did you mean 'x'?", or `otherwise` if no known name is similar.
 [[nodiscard]] std::string did_you_mean(std::string_view name, std::span<const std::string> known,
                                        std::string_view otherwise = {});
 
-// "a", "b", "c"
+// Return the names as "a", "b", "c".
 [[nodiscard]] std::string quoted_list(std::span<const std::string> names);
 
-// CREATE UNIQUE INDEX ON table (columns)
+// Return the statement CREATE UNIQUE INDEX ON table (columns).
 [[nodiscard]] std::string unique_index_sql(const table_name& table, std::span<const std::string> columns);
 
-// 'a', 'b', 'c'
+// Return the names as 'a', 'b', 'c'.
 [[nodiscard]] std::string listed(std::span<const std::string> names);
 
 }  // namespace timescale

@@ -1,19 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "parse.hpp"
 
-#include <pipeline/json.hpp>
+#include <pipeline/text.hpp>
+#include <pipeline/time.hpp>
 
 #include <algorithm>
-#include <charconv>
-#include <chrono>
+#include <cstdlib>
 #include <cstring>
 
 namespace timescale {
 namespace {
 
-bool is_digit(char c) { return c >= '0' && c <= '9'; }
-
-// Reads from the front of a text.
+// Reads a text from the front.
 class reader {
  public:
   explicit reader(std::string_view text) : rest_(text) {}
@@ -24,17 +22,8 @@ class reader {
     rest_.remove_prefix(1);
     return true;
   }
-  // Exactly n digits.
-  std::optional<int> number(std::size_t n) {
-    if (rest_.size() < n || !std::all_of(rest_.begin(), rest_.begin() + static_cast<std::ptrdiff_t>(n), is_digit))
-      return std::nullopt;
-    int v = 0;
-    for (const char c : rest_.substr(0, n)) v = v * 10 + (c - '0');
-    rest_.remove_prefix(n);
-    return v;
-  }
   std::string_view digits() {
-    const auto n = static_cast<std::size_t>(std::find_if_not(rest_.begin(), rest_.end(), is_digit) - rest_.begin());
+    const auto n = static_cast<std::size_t>(std::find_if_not(rest_.begin(), rest_.end(), pl::is_digit) - rest_.begin());
     const auto run = rest_.substr(0, n);
     rest_.remove_prefix(n);
     return run;
@@ -44,64 +33,20 @@ class reader {
   std::string_view rest_;
 };
 
-std::optional<std::int64_t> read_date(reader& in) {
-  using namespace std::chrono;
-  const auto y = in.number(4);
-  if (!y || !in.skip("-")) return std::nullopt;
-  const auto m = in.number(2);
-  if (!m || !in.skip("-")) return std::nullopt;
-  const auto d = in.number(2);
-  if (!d || *y == 0) return std::nullopt;
-  const year_month_day date{year(*y), month(static_cast<unsigned>(*m)), day(static_cast<unsigned>(*d))};
-  if (!date.ok()) return std::nullopt;
-  return sys_days(date).time_since_epoch().count();
-}
-
-// 0.1234565 -> 123457 microseconds
-std::optional<std::int64_t> read_fraction(reader& in) {
-  if (!in.skip(".,")) return 0;
-  const auto digits = in.digits();
-  if (digits.empty()) return std::nullopt;
-  std::int64_t us = 0;
-  for (std::size_t i = 0; i < 6; ++i) us = us * 10 + (i < digits.size() ? digits[i] - '0' : 0);
-  return us + (digits.size() > 6 && digits[6] >= '5' ? 1 : 0);
-}
-
-std::optional<std::int64_t> read_offset_minutes(reader& in) {
-  if (in.skip("Zz")) return 0;
-  const bool west = in.peek() == '-';
-  if (!in.skip("+-")) return std::nullopt;
-  const auto hours = in.number(2);
-  in.skip(":");
-  const auto minutes = in.done() ? std::optional(0) : in.number(2);
-  if (!hours || !minutes || *hours > 15 || *minutes > 59) return std::nullopt;
-  return (*hours * 60 + *minutes) * (west ? -1 : 1);
-}
-
 }  // namespace
 
 std::optional<std::int64_t> parse_date(std::string_view text) {
-  reader in(text);
-  const auto day = read_date(in);
-  return in.done() ? day : std::nullopt;
+  const auto time = pl::read_rfc3339(text);
+  if (!time || !time->date_only) return std::nullopt;
+  return time->seconds / 86'400;
 }
 
 std::optional<std::int64_t> parse_time(std::string_view text) {
-  reader in(text);
-  const auto day = read_date(in);
-  if (!day || !in.skip("Tt ")) return std::nullopt;
-  const auto hour = in.number(2);
-  if (!hour || !in.skip(":")) return std::nullopt;
-  const auto minute = in.number(2);
-  if (!minute || !in.skip(":")) return std::nullopt;
-  const auto second = in.number(2);
-  if (!second || *hour > 23 || *minute > 59 || *second > 60) return std::nullopt;  // 60: a leap second
-  const auto fraction = read_fraction(in);
-  if (!fraction) return std::nullopt;
-  const auto offset = read_offset_minutes(in);
-  if (!offset || !in.done()) return std::nullopt;
-  const auto minutes = *day * 1440 + std::int64_t{*hour} * 60 + *minute - *offset;
-  return (minutes * 60 + *second) * 1'000'000 + *fraction;
+  constexpr int server_offset = 16 * 60;  // PostgreSQL accepts offsets below 16 hours
+  const auto time = pl::read_rfc3339(text);
+  if (!time || time->date_only || std::abs(time->offset_minutes) >= server_offset) return std::nullopt;
+  const auto rounded = time->fraction_in(7) % 10 >= 5 ? 1 : 0;  // 0.1234565 -> 123457 microseconds
+  return time->seconds * 1'000'000 + time->fraction_in(6) + rounded;
 }
 
 std::optional<std::array<char, 16>> parse_uuid(std::string_view text) {
@@ -110,10 +55,10 @@ std::optional<std::array<char, 16>> parse_uuid(std::string_view text) {
   std::size_t digits = 0;
   for (std::size_t i = 0; i < text.size(); ++i) {
     if (text[i] == '-' && digits % 4 == 0 && digits != 0 && digits != 32 && text[i - 1] != '-') continue;
-    std::uint8_t v = 0;
-    if (digits == 32 || std::from_chars(&text[i], &text[i] + 1, v, 16).ec != std::errc()) return std::nullopt;
+    const int digit = pl::hex_value(text[i]);
+    if (digits == 32 || digit < 0) return std::nullopt;
     auto& byte = bytes[digits++ / 2];
-    byte = static_cast<char>(static_cast<std::uint8_t>(byte) << 4 | v);
+    byte = static_cast<char>(static_cast<std::uint8_t>(byte) << 4 | digit);
   }
   return digits == 32 ? std::optional(bytes) : std::nullopt;
 }
@@ -121,15 +66,13 @@ std::optional<std::array<char, 16>> parse_uuid(std::string_view text) {
 std::size_t characters(std::string_view utf8) {
   const auto last = utf8.find_last_not_of(' ');
   if (last == std::string_view::npos) return 0;
-  const auto is_start = [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; };
-  return static_cast<std::size_t>(
-      std::count_if(utf8.begin(), utf8.begin() + static_cast<std::ptrdiff_t>(last) + 1, is_start));
+  return pl::count_characters(utf8.substr(0, last + 1));
 }
 
 text_fault check_text(std::string_view text) noexcept {
   std::size_t i = 0;
   while (i < text.size()) {
-    // Eight bytes at once while they are ASCII and not NUL.
+    // Skip eight bytes at once if they are ASCII and not NUL.
     if (text.size() - i >= 8) {
       std::uint64_t w = 0;
       std::memcpy(&w, text.data() + i, 8);
@@ -150,7 +93,7 @@ bool has_escaped_nul(std::string_view document) noexcept {
   for (auto at = document.find("\\u0000"); at != std::string_view::npos; at = document.find("\\u0000", at + 1)) {
     std::size_t backslashes = 0;
     while (backslashes < at && document[at - 1 - backslashes] == '\\') ++backslashes;
-    if (backslashes % 2 == 0) return true;  // else the backslash is itself escaped
+    if (backslashes % 2 == 0) return true;  // otherwise the backslash is itself escaped
   }
   return false;
 }
@@ -184,7 +127,7 @@ bool numeric_encoder::read(std::string_view text) {
 
 bool numeric_encoder::append(byte_buffer& out, std::string_view text) {
   if (!read(text)) return false;
-  constexpr std::int64_t group = 4;  // numeric counts in base 10,000
+  constexpr std::int64_t group = 4;  // numeric has base 10,000
   const bool zero = digits_.empty();
   const auto weight = zero ? 0 : (point_ > 0 ? (point_ - 1) / group : (point_ - group) / group);
   const auto pad = zero ? 0 : static_cast<std::size_t>((weight + 1) * group - point_);  // zeros before the first digit

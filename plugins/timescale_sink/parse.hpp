@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Text that stands for a time, a number or a UUID: read strictly, or not at all.
+// Strict parsers for times, numbers and UUIDs in text form.
 #pragma once
 
 #include "byte_buffer.hpp"
@@ -12,26 +12,27 @@
 
 namespace timescale {
 
-// Microseconds since 1970 of RFC 3339 text (2026-11-24T18:10:23.5Z, +01:00; a space for the T), rounded as PostgreSQL
-// does.
+// Parse RFC 3339 text (2026-11-24T18:10:23.5Z, +01:00; a space instead of the T) to microseconds since 1970, rounded as
+// PostgreSQL rounds.
 [[nodiscard]] std::optional<std::int64_t> parse_time(std::string_view text);
-// Days since 1970 of 2026-11-24.
+// Parse a date such as 2026-11-24 to days since 1970.
 [[nodiscard]] std::optional<std::int64_t> parse_date(std::string_view text);
 
 [[nodiscard]] std::optional<std::array<char, 16>> parse_uuid(std::string_view text);
 
-// How many characters a text has that counts against varchar(n): spaces at the end don't.
+// Return the number of characters that count towards varchar(n). Trailing spaces do not count.
 [[nodiscard]] std::size_t characters(std::string_view utf8);
 
-// What PostgreSQL would say about a text.
+// The reason why PostgreSQL would reject a text.
 enum class text_fault { none, nul, not_utf8 };
 [[nodiscard]] text_fault check_text(std::string_view text) noexcept;
 
-// Whether a JSON document has the escape for a NUL in a string, which jsonb refuses.
+// Return whether a JSON document contains an escaped NUL in a string, which jsonb rejects.
 [[nodiscard]] bool has_escaped_nul(std::string_view document) noexcept;
 
-// PostgreSQL's binary numeric of a decimal number of any length (-12.50, 1e400), with its length in front; false, and
-// nothing written, where the text is none or beyond what numeric can hold. Digits are neither lost nor rounded.
+// Encodes a decimal number of any length (-12.50, 1e400) as PostgreSQL's binary numeric, prefixed with its length.
+// Digits are neither lost nor rounded. Returns false and writes nothing if the text is not a number or exceeds
+// numeric's range.
 class numeric_encoder {
  public:
   [[nodiscard]] bool append(byte_buffer& out, std::string_view text);
@@ -40,7 +41,7 @@ class numeric_encoder {
   [[nodiscard]] bool read(std::string_view text);
   std::string digits_;         // without leading or trailing zeros
   std::int64_t point_ = 0;     // 0.digits_ * 10^point_
-  std::int64_t fraction_ = 0;  // digits shown behind the point
+  std::int64_t fraction_ = 0;  // digits after the decimal point
   bool negative_ = false;
 };
 

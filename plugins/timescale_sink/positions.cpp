@@ -1,28 +1,24 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "positions.hpp"
 
+#include <pipeline/text.hpp>
+
 #include <algorithm>
 #include <iterator>
-#include <map>
-#include <tuple>
 
 namespace timescale {
+
+std::string quoted_bytes(std::string_view bytes) {
+  std::string sql = "E'\\\\x";  // this form means the same for any setting of standard_conforming_strings
+  pl::append_hex(sql, bytes);
+  return sql + "'::bytea";
+}
+
 namespace {
 
 std::string literal(std::string_view text) { return quoted_literal(text); }
 
-std::string bytes_literal(std::string_view bytes) {
-  constexpr std::string_view digits = "0123456789abcdef";
-  std::string sql = "'\\x";
-  sql.reserve(bytes.size() * 2 + 16);
-  for (const auto c : bytes) {
-    sql.push_back(digits[static_cast<unsigned char>(c) >> 4U]);
-    sql.push_back(digits[static_cast<unsigned char>(c) & 15U]);
-  }
-  return sql + "'::bytea";
-}
-
-// Of one row of either table, but for the key of the state.
+// Return a condition for all rows of this sink.
 std::string owner(const position_tables& where) {
   return "pipeline = " + literal(where.pipeline) + " AND sink = " + literal(where.sink);
 }
@@ -30,7 +26,7 @@ std::string row_of(const position_tables& where, std::string_view source, std::s
   return owner(where) + " AND source = " + literal(source) + " AND stream = " + literal(stream);
 }
 
-// A table of an SQL statement.
+// Return a common table expression with the moves.
 std::string wanted(const std::vector<move>& moves) {
   std::string values;
   for (const auto& m : moves)
@@ -40,7 +36,7 @@ std::string wanted(const std::vector<move>& moves) {
   return "want(source, stream, first, next, epoch, prior) AS (VALUES " + values + ")";
 }
 
-// The usual write is of one stream, and planned in a third of the time.
+// Return the update for one stream, the usual case. It is planned in a third of the time of all_moved.
 std::string one_moved(const position_tables& where, const move& m, std::uint64_t token) {
   return "moved AS (UPDATE " + where.positions.sql() + " SET next = " + std::to_string(m.next) +
          ", token = " + std::to_string(token) + ", moved = now() WHERE " + row_of(where, m.source, m.stream) +
@@ -48,7 +44,7 @@ std::string one_moved(const position_tables& where, const move& m, std::uint64_t
          (m.prior ? " AND token = " + std::to_string(*m.prior) : std::string()) + " RETURNING 1)";
 }
 
-// Rows are locked in the order of their key, so that no two writes wait for each other.
+// Return the update for several streams. It locks rows in the order of their keys to avoid deadlocks.
 std::string all_moved(const position_tables& where, const std::vector<move>& moves, std::uint64_t token) {
   const auto table = where.positions.sql();
   return wanted(moves) + ", held AS (SELECT p.source, p.stream, w.next FROM " + table +
@@ -57,14 +53,6 @@ std::string all_moved(const position_tables& where, const std::vector<move>& mov
          "p.stream FOR UPDATE OF p), moved AS (UPDATE " +
          table + " p SET next = h.next, token = " + std::to_string(token) + ", moved = now() FROM held h WHERE p." +
          owner(where) + " AND p.source = h.source AND p.stream = h.stream RETURNING 1)";
-}
-
-std::string bytes_of_hex(std::string_view hex) {
-  std::string bytes;
-  const auto digit = [](char c) { return static_cast<unsigned>(c <= '9' ? c - '0' : c - 'a' + 10); };
-  for (std::size_t i = 0; i + 1 < hex.size(); i += 2)
-    bytes.push_back(static_cast<char>(digit(hex[i]) << 4U | digit(hex[i + 1])));
-  return bytes;
 }
 
 }  // namespace
@@ -80,37 +68,9 @@ std::string move_sql(const position_tables& where, const std::vector<move>& move
          " SELECT 1 / (count(*) = " + std::to_string(moves.size()) + ")::int FROM moved";
 }
 
-std::vector<std::string> change_sql(const position_tables& where, const pl::batch_list& batches) {
-  using key = std::tuple<std::string_view, std::string_view, std::string_view, std::string_view>;
-  std::map<key, const pl_change*> last;  // and in the order of their keys
-  for (const auto batch : batches)
-    for (const auto& c : batch.changes()) {
-      const auto& r = batch.ranges()[c.range];
-      last[{pl::view(r.source), pl::view(r.stream), pl::view(c.node), pl::view(c.key)}] = &c;
-    }
-  std::string kept, gone;
-  for (const auto& [k, c] : last) {
-    const auto& [source, stream, node, name] = k;
-    auto& to = c->erase != 0 ? gone : kept;
-    to += (to.empty() ? "(" : ",(");
-    to += literal(where.pipeline) + ',' + literal(where.sink) + ',' + literal(source) + ',' + literal(stream) + ',' +
-          literal(node) + ',' + bytes_literal(name) + (c->erase != 0 ? "" : ',' + bytes_literal(pl::view(c->value))) +
-          ')';
-  }
-  std::vector<std::string> sql;
-  if (!kept.empty())
-    sql.push_back("INSERT INTO " + where.state.sql() + " (pipeline, sink, source, stream, node, key, value) VALUES " +
-                  kept +
-                  " ON CONFLICT (pipeline, sink, source, stream, node, key) DO UPDATE SET value = EXCLUDED.value");
-  if (!gone.empty())
-    sql.push_back("DELETE FROM " + where.state.sql() +
-                  " WHERE (pipeline, sink, source, stream, node, key) IN (VALUES " + gone + ")");
-  return sql;
-}
-
 namespace {
 
-// Room on each page for new versions of a row that is updated with every write.
+// Return the CREATE TABLE statements. fillfactor leaves room on each page for new versions of frequently updated rows.
 std::vector<std::string> position_tables_sql(const position_tables& where) {
   return {
       "CREATE TABLE IF NOT EXISTS " + where.positions.sql() +
@@ -124,6 +84,28 @@ std::vector<std::string> position_tables_sql(const position_tables& where) {
 
 }  // namespace
 
+void locate(pqxx::transaction_base& tx, position_tables& where) {
+  for (auto* table : {&where.positions, &where.state}) {
+    if (!table->schema.empty()) continue;
+    if (auto found = find_in_path(tx, table->table))
+      *table = *std::move(found);
+    else
+      table->schema = qualified(tx, where.target).schema;
+  }
+}
+
+std::string position_tables_warning(pqxx::transaction_base& tx, const position_tables& where) {
+  const auto unlogged = [&](const table_name& t) {
+    return !tx.exec("SELECT 1 FROM pg_class WHERE relpersistence = 'u' AND oid = to_regclass(" + literal(t.sql()) + ")")
+                .empty();
+  };
+  if (!unlogged(where.positions) && !unlogged(where.state)) return {};
+  return "'" + where.positions.shown() + "' or '" + where.state.shown() +
+         "' is UNLOGGED: a crash of the server empties it, and 'delivery: exactly_once' then writes rows twice or "
+         "loses "
+         "alerts; run ALTER TABLE ... SET LOGGED";
+}
+
 pl::result<void> create_position_tables(pqxx::transaction_base& tx, const position_tables& where) {
   const auto there = [&](const table_name& t) {
     return !tx.exec("SELECT to_regclass(" + literal(t.sql()) + ")")[0][0].is_null();
@@ -135,30 +117,49 @@ pl::result<void> create_position_tables(pqxx::transaction_base& tx, const positi
   try {
     for (const auto& sql : statements) tx.exec(sql);
   } catch (const pqxx::insufficient_privilege& e) {
-    return pl::retry("can't make the tables for 'delivery: exactly_once': " + error_of(e).message +
-                     "; GRANT CREATE on their schema to the user of 'url', or make them yourself and grant SELECT, "
+    return pl::retry("cannot create the tables for 'delivery: exactly_once': " + error_of(e).message +
+                     "; GRANT CREATE on their schema to the user of 'url', or create them yourself and grant SELECT, "
                      "INSERT, UPDATE and DELETE: " +
                      statements[0] + "; " + statements[1]);
   }
   return {};
 }
 
-// ------------------------------------------------------------------------------------------------- position_book ---
+// ------------------------------------------------------------------------------------------------- position_client ---
 
-pl::result<void> position_book::ask(const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
-  const bool reused = connection_ != nullptr;
-  auto answer = in_transaction(secret_conninfo_, limits_, connection_, [&](pqxx::transaction_base& tx) {
-    if (!tables_are_there_)
-      if (auto made = create_position_tables(tx, where_); !made.ok()) return made;
-    return body(tx);
-  });
-  tables_are_there_ = tables_are_there_ || answer.ok();
-  // A connection that broke while nobody looked is no news.
-  if (!answer.ok() && reused && connection_ == nullptr) return ask(body);
-  return answer;
+// Entries that are read at a time, because the state of a stream can be large.
+constexpr int entries_at_once = 500;
+
+// A query that row-level security would filter fails instead. A hidden position would look like a stream without one.
+constexpr const char* no_filter = "SET LOCAL row_security = off";
+
+pl::result<void> position_client::locate_tables() {
+  if (tables_exist_) return {};
+  return ask([](pqxx::transaction_base&) { return pl::result<void>{}; });
 }
 
-pl::result<pl_position> position_book::position(std::string_view source, std::string_view stream) {
+pl::result<void> position_client::ask(const std::function<pl::result<void>(pqxx::transaction_base&)>& body) {
+  return ask([&](pqxx::transaction_base& tx, stall_guard&) { return body(tx); });
+}
+
+pl::result<void> position_client::ask(
+    const std::function<pl::result<void>(pqxx::transaction_base&, stall_guard&)>& body) {
+  const bool reused = connection_ != nullptr;
+  auto result = in_transaction(secret_conninfo_, limits_, connection_, [&](pqxx::transaction_base& tx, stall_guard& g) {
+    tx.exec(no_filter);
+    if (tables_exist_) return body(tx, g);
+    locate(tx, where_);
+    if (auto made = create_position_tables(tx, where_); !made.ok()) return made;
+    warning_ = position_tables_warning(tx, where_);
+    return body(tx, g);
+  });
+  tables_exist_ = tables_exist_ || result.ok();
+  // Retry once if a connection broke while it was idle.
+  if (!result.ok() && reused && connection_ == nullptr) return ask(body);
+  return result;
+}
+
+pl::result<pl_position> position_client::position(std::string_view source, std::string_view stream) {
   pl_position at{};
   auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
     const auto found =
@@ -172,10 +173,10 @@ pl::result<pl_position> position_book::position(std::string_view source, std::st
 
 namespace {
 
-std::string mark_sql(const position_tables& where, std::string_view source, std::string_view stream,
-                     const pl_mark& mark) {
-  const auto key = bytes_literal(pl::view(mark.key)), value = bytes_literal(pl::view(mark.value));
-  if (mark.rule == PL_MARK_AGAIN)
+std::string watermark_sql(const position_tables& where, std::string_view source, std::string_view stream,
+                          const pl_state_watermark& watermark) {
+  const auto key = quoted_bytes(pl::view(watermark.key)), value = quoted_bytes(pl::view(watermark.value));
+  if (watermark.rule == PL_WATERMARK_UPDATE)
     return "UPDATE " + where.state.sql() + " SET value = " + value + " WHERE " + row_of(where, source, stream) +
            " AND node = '' AND key = " + key;
   return "INSERT INTO " + where.state.sql() + " (pipeline, sink, source, stream, node, key, value) VALUES (" +
@@ -185,8 +186,8 @@ std::string mark_sql(const position_tables& where, std::string_view source, std:
 
 }  // namespace
 
-pl::result<bool> position_book::claim(std::string_view source, std::string_view stream, pl_position seen,
-                                      pl_position wanted, const pl_mark& mark) {
+pl::result<bool> position_client::claim(std::string_view source, std::string_view stream, pl_position seen,
+                                        pl_position wanted, const pl_state_watermark& watermark) {
   bool claimed = false;
   auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
     const auto next = std::to_string(wanted.next), epoch = std::to_string(wanted.epoch);
@@ -200,29 +201,59 @@ pl::result<bool> position_book::claim(std::string_view source, std::string_view 
                                " AND next = " + std::to_string(seen.next) +
                                " AND epoch = " + std::to_string(seen.epoch) + " RETURNING 1";
     claimed = !tx.exec(sql).empty();
-    if (claimed && mark.rule != PL_MARK_NOTHING) tx.exec(mark_sql(where_, source, stream, mark));
+    if (claimed && watermark.rule != PL_WATERMARK_NONE) tx.exec(watermark_sql(where_, source, stream, watermark));
     return {};
   });
   if (!asked.ok()) return asked.why();
   return claimed;
 }
 
-pl::result<void> position_book::load(std::string_view source, std::string_view stream,
-                                     const pl::position_store::entry& each) {
-  pqxx::result found;
-  auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
-    found = tx.exec("SELECT node, encode(key, 'hex'), encode(value, 'hex') FROM " + where_.state.sql() + " WHERE " +
-                    row_of(where_, source, stream));
-    return {};
+pl::result<void> position_client::load(std::string_view source, std::string_view stream,
+                                       const pl::position_store::entry& each) {
+  bool begun = false;
+  return ask([&](pqxx::transaction_base& tx, stall_guard& guard) -> pl::result<void> {
+    // `ask` repeats a query on another connection, but the entries must not be passed twice.
+    if (begun) return pl::retry("the connection broke while the state was read");
+    // Restoring may take longer than the host may be idle in other transactions.
+    tx.exec("SET LOCAL idle_in_transaction_session_timeout = 0");
+    tx.exec("DECLARE state_entries NO SCROLL CURSOR FOR SELECT node, encode(key, 'hex'), encode(value, 'hex') FROM " +
+            where_.state.sql() + " WHERE " + row_of(where_, source, stream));
+    while (true) {
+      guard.wait_anew();
+      const auto found = tx.exec("FETCH " + std::to_string(entries_at_once) + " FROM state_entries");
+      if (found.empty()) return {};
+      begun = true;
+      guard.pause();  // the transforms restore their state
+      for (const auto& row : found)
+        each(row[0].as<std::string>(), *pl::from_hex(row[1].c_str()), *pl::from_hex(row[2].c_str()));
+    }
   });
-  if (!asked.ok()) return asked;
-  for (const auto& row : found)
-    each(row[0].as<std::string>(), bytes_of_hex(row[1].c_str()), bytes_of_hex(row[2].c_str()));
-  return {};
 }
 
-// In one statement: between two of them the write could be committed.
-pl::result<std::optional<std::uint64_t>> position_book::token_of(const move& m) {
+pl::result<std::vector<std::string>> position_client::streams(std::string_view source) {
+  std::vector<std::string> all;
+  auto asked =
+      in_transaction(secret_conninfo_, limits_, connection_, [&](pqxx::transaction_base& tx) -> pl::result<void> {
+        all.clear();
+        tx.exec(no_filter);
+        auto located = where_;
+        locate(tx, located);
+        std::string sql;
+        for (const auto* table : {&located.positions, &located.state}) {
+          if (tx.exec("SELECT to_regclass(" + literal(table->sql()) + ")")[0][0].is_null()) continue;
+          sql += (sql.empty() ? "" : " UNION ") + ("SELECT stream FROM " + table->sql()) + " WHERE " + owner(where_) +
+                 " AND source = " + literal(source);
+        }
+        if (sql.empty()) return {};
+        for (const auto& row : tx.exec(sql + " ORDER BY stream")) all.push_back(row[0].as<std::string>());
+        return {};
+      });
+  if (!asked.ok()) return asked.why();
+  return all;
+}
+
+// Read position, epoch and token in one statement, because the write could be committed between two statements.
+pl::result<std::optional<std::uint64_t>> position_client::token_of(const move& m) {
   std::optional<std::uint64_t> token;
   auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
     const auto found =
@@ -235,7 +266,8 @@ pl::result<std::optional<std::uint64_t>> position_book::token_of(const move& m) 
   return token;
 }
 
-pl::result<position_book::standing> position_book::standing_of(const std::vector<move>& moves, std::uint64_t token) {
+pl::result<position_client::progress> position_client::progress_of(const std::vector<move>& moves,
+                                                                   std::uint64_t token) {
   std::size_t before = 0, after = 0;
   auto asked = ask([&](pqxx::transaction_base& tx) -> pl::result<void> {
     const auto written = "p.token = " + std::to_string(token);
@@ -250,7 +282,7 @@ pl::result<position_book::standing> position_book::standing_of(const std::vector
     return {};
   });
   if (!asked.ok()) return asked.why();
-  return after == moves.size() ? standing::after : before == moves.size() ? standing::before : standing::elsewhere;
+  return after == moves.size() ? progress::after : before == moves.size() ? progress::before : progress::elsewhere;
 }
 
 }  // namespace timescale

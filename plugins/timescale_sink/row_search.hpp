@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which rows of many does the database refuse? Found by trying pieces: bisection, sped up by the row number that an
-// error of COPY may carry. Says what to try next and knows nothing of databases.
+// Finds the rows that the database rejects, by bisection. The row number that an error of COPY may contain speeds up
+// the search. This class only decides which rows to try next; it does not depend on a database.
 #pragma once
 
 #include <algorithm>
@@ -14,25 +14,25 @@ class row_search {
     std::size_t first = 0, count = 0;
   };
 
-  // suspect: the number of a row, from 1, that was named when all rows were tried together; 0: none was.
+  // suspect: the row number, from 1, in the error of the attempt with all rows; 0: the error had none.
   row_search(std::size_t rows, std::size_t suspect) : rows_(rows) { suspect_in({0, rows}, suspect); }
 
   [[nodiscard]] bool done() const noexcept { return at_ == rows_; }
-  // The rows to try now. Everything before them is settled.
+  // Return the rows to try next. The outcome of all rows before them is known.
   [[nodiscard]] piece next() const noexcept {
     if (at_ >= bad_before_) return {at_, std::min(reach_, rows_ - at_)};
     if (hinted_) return {at_, suspect_ > at_ ? suspect_ - at_ : 1};
     return {at_, std::max<std::size_t>((bad_before_ - at_) / 2, 1)};
   }
-  // The rows of next() are written.
-  void landed() noexcept {
+  // Report that the rows of next() were written.
+  void accepted() noexcept {
     const auto tried = next();
     if (tried.first <= suspect_ && suspect_ < tried.first + tried.count) hinted_ = false;  // the hint was wrong
     at_ += tried.count;
     reach_ *= 2;
   }
-  // They are refused. True: it is this one row's fault, and the search goes on behind it.
-  [[nodiscard]] bool refused(std::size_t line) noexcept {
+  // Report that the rows of next() were rejected. Return true if this was a single row; the search continues after it.
+  [[nodiscard]] bool rejected(std::size_t line) noexcept {
     const auto tried = next();
     if (tried.count > 1) {
       suspect_in(tried, line);
@@ -45,7 +45,7 @@ class row_search {
   }
 
  private:
-  // Grows while rows land: many bad rows must not mean sending all the others again for each of them.
+  // The size of a piece grows while rows are written, so that each bad row causes only few rows to be sent again.
   static constexpr std::size_t smallest_reach = 64;
 
   void suspect_in(piece tried, std::size_t line) noexcept {
@@ -55,8 +55,8 @@ class row_search {
   }
 
   std::size_t rows_, at_ = 0;
-  std::size_t bad_before_ = 0;  // one of [at_, bad_before_) is bad
-  std::size_t suspect_ = 0;     // probably this one, if hinted_
+  std::size_t bad_before_ = 0;  // at least one row of [at_, bad_before_) is bad
+  std::size_t suspect_ = 0;     // if hinted_: the row that is probably bad
   bool hinted_ = false;
   std::size_t reach_ = smallest_reach;
 };

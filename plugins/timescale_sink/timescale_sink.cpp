@@ -11,72 +11,52 @@
 namespace timescale {
 namespace {
 
-std::string listed_columns(const table_info& table) {
-  std::string text;
-  for (const auto& c : table.columns) text += (text.empty() ? "" : ", ") + c.name + ' ' + c.type;
-  return text;
-}
-
-// Later, when it is no longer the configuration that is at fault.
+// Convert a configuration error to a retry. For a running sink, whose table may be corrected later.
 pl::failure as_retry(const pl::failure& why) { return pl::retry(why.message); }
-
-// Whether creating the table may succeed another time: a lock, a lost connection, a maker who took no lock of ours.
-bool passes(const sql_error& e) {
-  if (e.sqlstate == "42P07" || e.sqlstate == "23505") return true;
-  const auto what = reaction_to(e);
-  return what == reaction::reconnect || (what == reaction::try_again && e.sqlstate != "42501");
-}
-
-findings schema_findings(pqxx::transaction_base& tx, const table_name& name, const std::string& where) {
-  if (name.schema.empty()) return {};
-  switch (inspect_schema(tx, name.schema)) {
-    case schema_state::usable:
-      break;
-    case schema_state::missing:
-      return {{"table", "there is no schema '" + name.schema + "' at " + where + ": CREATE SCHEMA " +
-                            quoted_identifier(name.schema)}};
-    case schema_state::forbidden:
-      return {{"table", "may not use schema '" + name.schema + "': GRANT USAGE ON SCHEMA " +
-                            quoted_identifier(name.schema) + " to the user of 'url'"}};
-  }
-  return {};
-}
 
 }  // namespace
 
 pl::description sink::describe() {
-  return {
-      .name = "timescale_sink",
-      .doc =
-          "Writes rows into a table of TimescaleDB or PostgreSQL, by binary COPY.\n\n"
-          "All rows of a write go into one transaction. A row that the database refuses is found by bisection and "
-          "goes to the dead letters; the others are stored. Connects anew by itself, and works through PgBouncer in "
-          "transaction pooling. With 'delivery: exactly_once' the positions of the source and the state of transforms "
-          "are part of the same transaction.",
-      .example =
-          "plugin: timescale_sink\n"
-          "from: parsed\n"
-          "url: \"${DATABASE_URL}\"\n"
-          "table: raw_telemetry\n"
-          "create: {hypertable: {chunk_interval: 1d}, retention: 90d}\n",
-      .ports = {},
-      .abilities = PL_TRANSACTIONAL};
+  return {.name = "timescale_sink",
+          .doc =
+              "Writes rows into a table of TimescaleDB or PostgreSQL, by binary COPY.\n\n"
+              "All rows of a write go into one transaction. A row that the database rejects is found by bisection and "
+              "goes to the dead letters; the other rows are stored. The sink reconnects automatically and supports "
+              "PgBouncer with transaction pooling. With 'delivery: exactly_once', the positions of the source and the "
+              "state of transforms are stored in the same transaction.",
+          .example =
+              "plugin: timescale_sink\n"
+              "from: parsed\n"
+              "url: \"${DATABASE_URL}\"\n"
+              "table: raw_telemetry\n"
+              "create: {hypertable: {chunk_interval: 1d}, retention: 90d}\n",
+          .ports = {},
+          .abilities = PL_TRANSACTIONAL};
 }
 
 sink::sink(options o, pl::context context)
     : options_(std::move(o)),
       context_(context),
       limits_{options_.statement_timeout, options_.lock_timeout, options_.stall_timeout},
+      setup_(options_, context_, name_, conninfo_, limits_),
       session_(options_.stall_timeout),
       writer_(limits_.sql()),
+      next_(context.raw()),
+      early_(options_.stall_timeout, limits_.sql(), [this] { return next_portions(); }),
       rows_(context.counter("timescale_rows_total", "Rows stored.")),
       refused_(
-          context.counter("timescale_rows_refused_total", "Rows given to the dead letters: not storable as they are.")),
+          context.counter("timescale_rows_refused_total", "Rows sent to the dead letters because they were rejected.")),
+      discarded_(context.counter("timescale_rows_discarded_total",
+                                 "Rows that the table did not take, although the database reported no error: a trigger "
+                                 "discarded them or moved them elsewhere.")),
       transactions_(context.counter("timescale_transactions_total", "Transactions committed.")),
+      early_transactions_(context.counter(
+          "timescale_early_transactions_total",
+          "Transactions that began while the one before was being committed, over a second connection.")),
       searches_(context.counter("timescale_searches_total",
-                                "Transactions in which a row that the database refuses was searched for.")),
+                                "Transactions in which the sink searched for rows that the database rejects.")),
       connections_(context.counter("timescale_connections_total", "Connections opened for writing.")),
-      seconds_(context.histogram("timescale_transaction_seconds", "Time from BEGIN to the answer to COMMIT.")) {
+      seconds_(context.histogram("timescale_transaction_seconds", "Time from BEGIN to the response to COMMIT.")) {
   findings found;
   const auto note = [&](const pl::failure& why) { found.push_back({why.option, why.message}); };
   if (auto name = parse_table_name(options_.table_name))
@@ -89,115 +69,67 @@ sink::sink(options o, pl::context context)
     note(url.why());
   if (options_.stall_timeout <= std::max(options_.statement_timeout, options_.lock_timeout))
     found.push_back(
-        {"stall_timeout",
-         "must be longer than 'statement_timeout' and 'lock_timeout': the database has to be able to give up first"});
-  const auto beside = [&](const std::string& written, const char* option) {
+        {"stall_timeout", "must be longer than 'statement_timeout' and 'lock_timeout', so that these expire first"});
+  const auto in_schema_of_table = [&](const std::string& written, const char* option) {
     auto name = parse_table_name(written);
     if (!name) return found.push_back({option, name.why().message}), table_name{};
     if (name->schema.empty()) name->schema = name_.schema;
     return *std::move(name);
   };
-  tables_ = {std::string(context_.pipeline()), std::string(context_.node()),
-             beside(options_.positions_table, "positions_table"), beside(options_.state_table, "state_table")};
+  position_tables tables{std::string(context_.pipeline()), std::string(context_.node()),
+                         in_schema_of_table(options_.positions_table, "positions_table"),
+                         in_schema_of_table(options_.state_table, "state_table"), name_};
   for (auto& f : key_findings(options_)) found.push_back(std::move(f));
   if (options_.create)
     for (auto& f : creation_findings(*options_.create)) found.push_back(std::move(f));
   if (!found.empty()) {
-    const auto last = report(found);
+    const auto last = setup_.report(found);
     throw pl::invalid_options(last.option, last.message);
   }
   conninfo_.set_defaults(options_.connect_timeout,
                          "pipeline-host " + std::string(context_.pipeline()) + '/' + std::string(context_.node()));
-  book_ = std::make_unique<position_book>(conninfo_.secret_text(), limits_, tables_);
+  positions_ = std::make_unique<position_client>(conninfo_.secret_text(), limits_, std::move(tables));
 }
 
 pl::result<const pl_schema*> sink::columns(const pl_schema* in, std::uint32_t) {
-  in_ = in;
   if (in)
-    if (auto found = field_findings(options_, *in); !found.empty()) return report(found);
+    if (auto found = field_findings(options_, *in); !found.empty()) return setup_.report(found);
   return nullptr;
 }
 
-// Says all but the last, which is the failure to return.
-pl::failure sink::report(const findings& found) const {
-  if (found.empty()) return pl::fatal({});
-  for (std::size_t i = 0; i + 1 < found.size(); ++i) context_.option_error(found[i].option, found[i].message);
-  return pl::bad_option(found.back().option, found.back().message);
+pl::result<pl::column_set> sink::typed_columns(const pl::column_set& in, std::uint32_t port) {
+  setup_.add_input(in);
+  if (auto fits = columns(in.schema, port); !fits) return fits.why();
+  return pl::column_set{};
 }
-
-std::string sink::where() const { return "table '" + name_.shown() + "' at " + conninfo_.shown(); }
 
 // ------------------------------------------------------------------------------------------------------ the table ---
 
-pl::result<sink::world> sink::look(const pl_schema* in, bool may_create) {
-  world w;
-  auto done = in_transaction(conninfo_.secret_text(), limits_,
-                             [&](pqxx::transaction_base& tx) { return find_table(tx, in, may_create, w); });
-  if (done) return w;
-  auto why = done.why();
-  if (why.code == pl::status::retry) why.message = where() + ": " + why.message;
-  return why;
+// Rows that do not fit become dead letters, which lose nothing. So a running host does not stop because of them.
+void sink::log_misfits(const catalog_state& w) {
+  for (const auto& f : w.kinds.errors) context_.error(f.message);
 }
 
-pl::result<void> sink::find_table(pqxx::transaction_base& tx, const pl_schema* in, bool may_create, world& w) {
-  w.server = inspect_server(tx);
-  if (w.server.read_only)
-    return pl::retry("the server takes no writes: it is a standby, or set to read-only; point 'url' at the primary");
-  if (auto found = schema_findings(tx, name_, conninfo_.shown()); !found.empty()) return report(found);
-  w.table = inspect_table(tx, name_, w.server);
-  if (!w.table && !options_.create) return no_table(tx);
-  if (!w.table && may_create && can_design(options_, in))
-    if (auto done = create(tx, in, w); !done) return done;
-  if (!w.table) {
-    table_design design;
-    if (auto found = design_table(options_, in, design); !found.empty() && can_design(options_, in))
-      return report(found);
-    return {};
-  }
-  copy_plan plan;
-  if (auto found = make_plan(options_, *w.table, in, plan); !found.empty()) return report(found);
-  return {};
+// Take over what was read from the catalog.
+void sink::use(catalog_state& seen) {
+  setup_.settle_on(seen);
+  limits_decompression_ = seen.server.limits_decompression;
+  set_opening(read_write_);
+  table_ = std::move(seen.table);
 }
 
-pl::failure sink::no_table(pqxx::transaction_base& tx) const {
-  return pl::bad_option("table", "there is no table '" + name_.shown() + "' at " + conninfo_.shown() +
-                                     did_you_mean(name_.shown(), visible_tables(tx, name_), ".") +
-                                     " Create it, or let 'create: {}' do it");
+// Rows that conflict with rows of a compressed chunk are decompressed. TimescaleDB's limit would refuse such a write each
+// time; the size of a write is already limited.
+void sink::set_opening(bool read_write) {
+  read_write_ = read_write;
+  for (auto* w : {&writer_, &early_.rows()})
+    w->set_opening(
+        limits_decompression_ ? "SET LOCAL timescaledb.max_tuples_decompressed_per_dml_transaction TO 0;" : "",
+        read_write);
 }
 
-pl::result<void> sink::create(pqxx::transaction_base& tx, const pl_schema* in, world& w) {
-  table_design design;
-  if (auto found = design_table(options_, in, design); !found.empty()) return report(found);
-  lock_creation(tx, name_);
-  w.table = inspect_table(tx, name_, w.server);
-  if (w.table) return {};  // another host was faster
-  try {
-    w.warnings = create_table(tx, name_, design, *options_.create, options_.key, w.server);
-  } catch (const pqxx::sql_error& e) {
-    if (passes(error_of(e))) throw;
-    return pl::bad_option("create", "can't create table '" + name_.shown() + "' at " + conninfo_.shown() + ": " +
-                                        described(error_of(e)) + "; the statement: " + e.query());
-  }
-  w.table = inspect_table(tx, name_, w.server);
-  w.created = true;
-  return {};
-}
-
-void sink::announce(const world& w) {
-  for (const auto& warning : w.warnings) context_.warn(warning);
-  if (!w.table) return;
-  if (w.created) context_.info("created " + where() + ": " + listed_columns(*w.table));
-  context_.info("writing to " + where() + ": PostgreSQL " + w.server.version +
-                (w.server.timescale.empty() ? "" : ", TimescaleDB " + w.server.timescale));
-  if (w.server.timescale.empty())
-    context_.warn(std::string("this database has no TimescaleDB: '") + w.table->name.shown() +
-                  "' is an ordinary table, without chunks, compression or retention" +
-                  (w.server.timescale_offered ? "; the server offers it: CREATE EXTENSION timescaledb" : ""));
-  else if (!w.table->hypertable && (!options_.create || options_.create->hypertable.enabled))
-    context_.warn("'" + w.table->name.shown() + "' is no hypertable: SELECT create_hypertable(...) would make it one");
-}
-
-void sink::forget_table() {
+void sink::reset_table() {
+  early_.discard();
   table_.reset();
   prepared_.clear();
 }
@@ -205,51 +137,73 @@ void sink::forget_table() {
 // ----------------------------------------------------------------------------------------------------------- life ---
 
 pl::result<void> sink::check() {
-  auto seen = look(in_, false);
+  auto seen = setup_.read(when_missing::try_out);
   if (!seen) return seen.why();
+  for (const auto& warning : seen->kinds.warnings) context_.warn(warning);
+  if (!seen->kinds.errors.empty()) return setup_.report(seen->kinds.errors);
   return {};
 }
 
 pl::result<void> sink::start() {
-  auto seen = look(in_, true);
+  auto seen = setup_.read(when_missing::create);
   if (!seen) return seen.why();
-  announce(*seen);
-  forget_table();
-  table_ = std::move(seen->table);
+  setup_.log(*seen);
+  log_misfits(*seen);
+  reset_table();
+  use(*seen);
   return connect();
 }
 
 pl::result<void> sink::stop() {
-  session_.disconnect();
+  disconnect();
   return {};
 }
 
+void sink::disconnect() noexcept {
+  session_.disconnect();
+  early_.disconnect();
+}
+
+// A write that has begun early uses its own connection.
 pl::result<void> sink::connect() {
   if (session_.connected()) return {};
-  if (auto e = session_.connect(conninfo_.secret_text())) return pl::retry(where() + ": " + described_with_advice(*e));
+  if (auto e = session_.connect(conninfo_.secret_text()))
+    return pl::retry(setup_.where() + ": " + described_with_advice(*e));
   connections_.add();
   return {};
 }
 
+void sink::connect_second() {
+  const bool connected = early_.connected();
+  if (auto e = early_.connect_if_wanted(conninfo_.secret_text()))
+    context_.warn(setup_.where() + ": no second connection, so writes do not overlap: " + described_with_advice(*e) +
+                  "; to use one connection for each writer, set 'overlap: false'");
+  else if (!connected && early_.connected())
+    connections_.add();
+}
+
 // -------------------------------------------------------------------------------------------------------- writing ---
 
-pl::result<prepared_schema*> sink::prepared(const pl_schema* schema) {
+pl::result<prepared_schema*> sink::prepared(const pl::batch_list& batches, const pl_schema* schema) {
   for (const auto& p : prepared_)
     if (p->schema == schema) return p.get();
+  const bool fitted = has_written_ || setup_.has_fitted(*schema);
   if (!table_) {
-    auto seen = look(schema, true);
-    if (!seen) return was_ready_ ? as_retry(seen.why()) : seen.why();
-    if (seen->created) announce(*seen);
-    table_ = std::move(seen->table);
-    if (!table_) return pl::retry("there is no " + where());
+    auto seen = setup_.read_for(*schema, batches);
+    if (!seen) return fitted ? as_retry(seen.why()) : seen.why();
+    if (seen->created) setup_.log(*seen);
+    log_misfits(*seen);
+    use(*seen);
+    if (!table_) return pl::retry("there is no " + setup_.where());
   }
   copy_plan plan;
   if (auto found = make_plan(options_, *table_, schema, plan); !found.empty()) {
-    forget_table();  // it may have been mended by the next time
-    return was_ready_ ? as_retry(report(found)) : report(found);
+    reset_table();  // the table may be corrected before the next attempt
+    return fitted ? as_retry(setup_.report(found)) : setup_.report(found);
   }
-  writer_.set_table_check("SELECT 1 / (" + table_->fingerprint_sql + " = " + quoted_literal(table_->fingerprint) +
-                          ")::int");
+  for (auto* w : {&writer_, &early_.rows()})
+    w->set_table_check("SELECT 1 / (" + table_->fingerprint_sql + " IS NOT DISTINCT FROM " +
+                       quoted_literal(table_->fingerprint) + ")::int");
   row_encoder encoder(plan.columns);
   prepared_.push_back(std::make_unique<prepared_schema>(prepared_schema{schema, std::move(plan), std::move(encoder)}));
   return prepared_.back().get();
@@ -260,7 +214,7 @@ pl::result<void> sink::make_ready(const pl::batch_list& batches) {
   batch_of_.clear();
   for (std::uint32_t i = 0; i < batches.size(); ++i) {
     if (batches[i].selected() == 0) continue;
-    auto how = prepared(&batches[i].schema());
+    auto how = prepared(batches, &batches[i].schema());
     if (!how) return how.why();
     portions_.push_back({batches[i], *how});
     batch_of_.push_back(i);
@@ -268,49 +222,94 @@ pl::result<void> sink::make_ready(const pl::batch_list& batches) {
   return {};
 }
 
+// A trigger of the user may read what earlier writes have stored, so the table must have none. A schema that is not
+// prepared may need the catalog.
+std::vector<portion> sink::next_portions() const {
+  if (!options_.overlap || !table_ || table_->has_triggers) return {};
+  std::vector<portion> found;
+  for (const auto batch : next_.peek()) {
+    if (batch.selected() == 0) continue;
+    const auto how = std::ranges::find(prepared_, &batch.schema(), [](const auto& p) { return p->schema; });
+    if (how == prepared_.end()) return {};
+    found.push_back({batch, how->get()});
+  }
+  return found;
+}
+
+// What has begun early belongs to this write, or is rolled back: also if this write fails, because it is then repeated. The
+// cause may be a connection that the server refuses: then the second one must not keep its place.
 pl::result<void> sink::write(const pl::batch_list& batches) {
+  if (!next_.peeked()) early_.discard();
+  auto written = write_now(batches);
+  if (written) return written;
+  written.why().code == pl::status::retry ? early_.release() : early_.discard();
+  return written;
+}
+
+pl::result<void> sink::write_now(const pl::batch_list& batches) {
   auto moves = moves_in(batches);
-  if (!moves) return pl::fenced(where() + ": a stream was claimed anew while records of it were under way");
-  if (*moves != moves_) {  // not the write that was tried last, if that one was given up
+  if (!moves) return pl::fenced(setup_.where() + ": a stream was claimed again while its records were in flight");
+  if (*moves != moves_) {  // a new write: the host has abandoned the last one
     moves_ = *std::move(moves);
     token_ = 0;
-    unsure_ = false;
+    commit_unknown_ = false;
   }
   for (bool first_time = true;; first_time = false) {
     if (auto ready = make_ready(batches); !ready) return ready;
     if (portions_.empty() && moves_.empty()) return {};
-    if (unsure_) {
-      const auto committed = find_out();
+    if (commit_unknown_) {
+      const auto committed = resolve_commit();
       if (!committed) return committed.why();
       if (*committed) return delivered(batches), pl::result<void>{};
     }
-    if (auto known = know_priors(); !known) return known;
-    if (auto ready = connect(); !ready) return ready;
-    const auto began = std::chrono::steady_clock::now();
-    const auto failed = writer_.write(session_, portions_, closing_of(batches),
-                                      moves_.empty() ? refused_rows::leave_out : refused_rows::stop);
+    if (auto known = locate_positions(); !known) return known;
+    if (auto known = load_prior_tokens(); !known) return known;
+    const auto state = moves_.empty() ? state_rows() : state_rows(positions_->tables(), batches);
+    const auto closing = closing_of(state);
+    auto began = std::chrono::steady_clock::now();
+    const bool early = early_.begun();
+    if (early)
+      began = early_.take(session_, writer_);
+    else if (auto ready = connect(); !ready)
+      return ready;
+    connect_second();
+    const auto failed = writer_.write(session_, portions_, {closing, &state},
+                                      moves_.empty() ? rejection_policy::leave_out : rejection_policy::stop, &early_);
     if (writer_.searched()) searches_.add();
     if (!failed) {
+      if (early) early_transactions_.add();
       seconds_.observe(std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count());
       delivered(batches);
       return {};
     }
-    if (failed->what == reaction::rows_named) return name_refused(batches);
-    unsure_ = !moves_.empty() && (failed->at_commit || failed->what == reaction::check_positions);
+    if (failed->what == reaction::rows_identified) return reject_rows(batches);
+    // The COPY that began early ran while the write before it was committed and reported: its duration says nothing.
+    if (early && !failed->at_commit && failed->error.sqlstate == "57014") continue;
+    commit_unknown_ = !moves_.empty() && (failed->at_commit || failed->what == reaction::check_positions);
     if (auto why = explain(*failed, first_time)) return *std::move(why);
   }
 }
 
-// The host buries them, and comes again without them. Committed first, they would be lost if it died before.
-pl::failure sink::name_refused(const pl::batch_list& batches) {
+// Reject rows before anything is committed. The host writes them to the dead letters and then retries the write without
+// them. If the others were committed first, a crash would lose the rejected rows.
+pl::failure sink::reject_rows(const pl::batch_list& batches) {
   const auto rejected = writer_.rejected();
   for (const auto& r : rejected) context_.reject(batches[batch_of_[r.portion]], r.row, writer_.why(r));
   refused_.add(static_cast<double>(rejected.size()));
-  return pl::rejected(where() + ": " + std::to_string(rejected.size()) + " rows can't be stored");
+  return pl::rejected(setup_.where() + ": " + std::to_string(rejected.size()) + " rows cannot be stored");
 }
 
-// Where a stream's position doesn't move, the token of its last write must.
-pl::result<void> sink::know_priors() {
+pl::result<void> sink::locate_positions() {
+  if (moves_.empty()) return {};
+  if (auto located = positions_->locate_tables(); !located) return located;
+  if (!std::exchange(warned_of_positions_, true) && !positions_->warning().empty())
+    context_.warn(positions_->warning());
+  return {};
+}
+
+// Load the token of the last write for each stream whose position does not change. The write compares it, because the
+// position alone does not distinguish attempts.
+pl::result<void> sink::load_prior_tokens() {
   for (auto& m : moves_) {
     if (m.first != m.next || m.prior) continue;
     const auto last = last_.find({m.source, m.stream});
@@ -318,72 +317,104 @@ pl::result<void> sink::know_priors() {
       m.prior = last->second.token;
       continue;
     }
-    auto asked = book_->token_of(m);
+    early_.discard();  // a pooler may have only one connection, which must not wait for this query
+    auto asked = positions_->token_of(m);
     if (!asked) return asked.why();
     m.prior = *asked;
   }
   return {};
 }
 
-std::vector<closing_statement> sink::closing_of(const pl::batch_list& batches) {
+std::vector<closing_statement> sink::closing_of(const state_rows& state) {
   std::vector<closing_statement> closing;
   if (moves_.empty()) return closing;
-  while (token_ == 0) token_ = random_() >> 1U;  // of PostgreSQL's bigint
-  for (auto& sql : change_sql(tables_, batches)) closing.push_back({std::move(sql), reaction::try_again});
-  closing.push_back({move_sql(tables_, moves_, token_), reaction::check_positions});
+  while (token_ == 0) token_ = random_() >> 1U;  // in the range of PostgreSQL's bigint
+  for (auto& sql : state.statements()) closing.push_back({std::move(sql), reaction::retry});
+  closing.push_back({move_sql(positions_->tables(), moves_, token_), reaction::check_positions});
   return closing;
 }
 
-// The transaction may even be under way still: then its rows are locked, and the check of the next try, which waits for
-// it, brings us here again.
-pl::result<bool> sink::find_out() {
-  const auto found = book_->standing_of(moves_, token_);
+// Determine whether the last transaction was committed. If it is still in progress, its rows are locked; the check of
+// the next attempt then waits for the lock and fails, and this function is called again.
+pl::result<bool> sink::resolve_commit() {
+  const auto found = positions_->progress_of(moves_, token_);
   if (!found) {
     auto why = found.why();
-    why.message = where() + ": whether the last transaction was committed is to be found out: " + why.message;
+    why.message = setup_.where() + ": cannot determine whether the last transaction was committed: " + why.message;
     return why;
   }
-  unsure_ = false;
-  if (*found != position_book::standing::elsewhere) return *found == position_book::standing::after;
+  commit_unknown_ = false;
+  if (*found != position_client::progress::elsewhere) return *found == position_client::progress::after;
   token_ = 0;
   std::string streams;
   for (const auto& m : moves_) streams += (streams.empty() ? "" : ", ") + m.stream;
-  return pl::fenced(where() + ": another host has claimed " + (moves_.size() == 1 ? "" : "one of ") + streams +
+  return pl::fenced(setup_.where() + ": another host has claimed " + (moves_.size() == 1 ? "" : "one of ") + streams +
                     "; nothing of this write was stored");
 }
 
 void sink::delivered(const pl::batch_list& batches) {
   for (const auto& m : moves_) last_[{m.source, m.stream}] = {m.epoch, m.next, token_};
-  moves_.clear();  // an equal write that comes now is another one
+  moves_.clear();  // a later write with equal moves is a different write
   token_ = 0;
-  // Not before the transaction is through: a write that is tried again would bury a row twice.
+  // Reject rows only after the commit. Otherwise a retried write would dead-letter a row twice.
   for (const auto& r : writer_.rejected()) context_.reject(batches[batch_of_[r.portion]], r.row, writer_.why(r));
-  was_ready_ = true;
+  has_written_ = true;
   transactions_.add();
-  rows_.add(static_cast<double>(writer_.rows_written()));
+  rows_.add(static_cast<double>(writer_.rows_written() - writer_.rows_discarded()));
   refused_.add(static_cast<double>(writer_.rejected().size()));
+  if (writer_.rows_discarded() != 0) report_discarded();
+}
+
+// A trigger may do so on purpose, so this is not an error; but rows that nobody stored must be seen.
+void sink::report_discarded() {
+  discarded_.add(static_cast<double>(writer_.rows_discarded()));
+  const auto now = std::chrono::steady_clock::now();
+  if (now < next_discard_warning_) return;
+  next_discard_warning_ = now + 1min;
+  context_.warn(setup_.where() + " did not take " + std::to_string(writer_.rows_discarded()) + " of " +
+                std::to_string(writer_.rows_written()) +
+                " rows of a write, without an error: a trigger discarded them or moved them elsewhere");
 }
 
 std::optional<pl::failure> sink::explain(const write_failure& why, bool first_time) {
-  auto text = where() + ": " + described_with_advice(why.error);
+  auto text = setup_.where() + ": " + described_with_advice(why.error);
+  if (read_write_ && why.error.sqlstate == "0A000") {  // BEGIN READ WRITE: the server has become a standby
+    set_opening(false);
+    disconnect();
+    return pl::retry(text);
+  }
   switch (why.what) {
     case reaction::recheck_table:
-      forget_table();
+      reset_table();
       if (first_time) return std::nullopt;
       return pl::retry(text);
     case reaction::reconnect:
-      session_.disconnect();
+      if (why.error.sqlstate == "25006" && !read_write_ && setup_.is_writable()) {
+        set_opening(true);
+        if (first_time) return std::nullopt;
+        return pl::retry(text);
+      }
+      disconnect();
+      if (read_write_) set_opening(false);
       if (why.at_commit)
-        text += unsure_ ? "; whether the last transaction was committed is found out first"
-                        : "; whether the last transaction was committed is not known, so its rows are written again";
+        text += commit_unknown_
+                    ? "; the next attempt first checks whether the last transaction was committed"
+                    : "; it is not known whether the last transaction was committed, so its rows are written again";
       return pl::retry(text);
     case reaction::check_positions:
       if (first_time) return std::nullopt;
       return pl::retry(text);
     case reaction::reject_row:
       return pl::rejected(text);
-    case reaction::rows_named:  // told by write
-    case reaction::try_again:
+    case reaction::give_up:
+      reset_table();
+      if (first_time) return std::nullopt;  // the table may have changed
+      return has_written_ ? pl::retry(text) : pl::fatal(text);
+    case reaction::retry_in_parts:
+      context_.too_large();
+      return pl::retry(text);
+    case reaction::rows_identified:  // handled by `write`
+    case reaction::retry:
       break;
   }
   return pl::retry(text);
@@ -394,9 +425,9 @@ std::optional<pl::failure> sink::explain(const write_failure& why, bool first_ti
 namespace {
 
 template <class T>
-pl::result<T> placed(pl::result<T> answer, const std::string& where) {
-  if (answer.ok()) return answer;
-  auto why = answer.why();
+pl::result<T> with_location(pl::result<T> result, const std::string& where) {
+  if (result.ok()) return result;
+  auto why = result.why();
   why.message = where + ": " + why.message;
   return why;
 }
@@ -404,23 +435,30 @@ pl::result<T> placed(pl::result<T> answer, const std::string& where) {
 }  // namespace
 
 pl::result<pl_position> sink::position(std::string_view source, std::string_view stream) {
-  return placed(book_->position(source, stream), conninfo_.shown());
+  return with_location(positions_->position(source, stream), conninfo_.shown());
 }
 
 pl::result<bool> sink::claim(std::string_view source, std::string_view stream, pl_position seen, pl_position wanted,
-                             const pl_mark& mark) {
-  return placed(book_->claim(source, stream, seen, wanted, mark), conninfo_.shown());
+                             const pl_state_watermark& watermark) {
+  return with_location(positions_->claim(source, stream, seen, wanted, watermark), conninfo_.shown());
 }
 
 pl::result<void> sink::load(std::string_view source, std::string_view stream, const entry& each) {
-  return placed(book_->load(source, stream, each), conninfo_.shown());
+  return with_location(positions_->load(source, stream, each), conninfo_.shown());
+}
+
+pl::result<void> sink::streams(std::string_view source, const stream_entry& each) {
+  const auto found = with_location(positions_->streams(source), conninfo_.shown());
+  if (!found.ok()) return found.why();
+  for (const auto& stream : *found) each(stream);
+  return {};
 }
 
 pl::result<void> sink::may_rewrite() {
   if (options_.conflict != conflict_policy::error) return {};
   return pl::bad_option("conflict",
-                        "rows that are there already would be added once more; with 'conflict: ignore' and the 'key' "
-                        "by which rows are told apart (key: [device_id, time]) they are not");
+                        "existing rows would be added again; to prevent this, set 'conflict: ignore' and a 'key' that "
+                        "identifies rows, for example key: [device_id, time]");
 }
 
 }  // namespace timescale

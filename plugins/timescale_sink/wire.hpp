@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// The binary formats that this sink speaks. A type is known by the function that receives it (pg_type.typreceive),
-// because that function *is* its format: so domains, enums, citext and varchar need no list of their own.
+// The binary formats that this sink supports. A type is identified by its receive function (pg_type.typreceive),
+// because that function defines the format. Enums, citext and varchar therefore need no separate handling.
 #pragma once
 
 #include <array>
@@ -19,7 +19,7 @@ enum class wire : std::uint8_t {
   float4,
   float8,
   numeric,
-  timestamp,  // with and without time zone: the same eight bytes
+  timestamp,  // with and without time zone: both have the same eight bytes
   date,
   text,
   json,

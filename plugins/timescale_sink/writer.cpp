@@ -5,16 +5,18 @@
 
 #include <pipeline/failpoint.hpp>
 
+#include <poll.h>
+
 #include <algorithm>
 #include <tuple>
+#include <utility>
 
 namespace timescale {
 namespace {
 
-// Rows are handed to the connection in pieces of about this size: the database works on one while the next is encoded.
+// Rows are sent in pieces of about this size, so that the database processes one piece while the next is encoded.
 constexpr std::size_t piece_bytes = std::size_t{32} * 1024;
 constexpr std::size_t kept_bytes = 1 << 20;
-constexpr std::size_t longest_detail = 300;
 constexpr std::string_view division_by_zero = "22012";
 
 write_failure failed(sql_error e) {
@@ -22,135 +24,235 @@ write_failure failed(sql_error e) {
   return {std::move(e), what, false};
 }
 
-write_failure rows_named() { return {{"22000", "rows are refused", {}, {}, 0}, reaction::rows_named, false}; }
-
-std::string refusal(const sql_error& e) {
-  auto text = "the database refuses the row: " + described(e);
-  auto end = std::min(e.detail.size(), longest_detail);
-  while (end < e.detail.size() && end > 0 && (e.detail[end] & '\xC0') == '\x80') --end;  // not inside a character
-  if (end != 0) text += ": " + e.detail.substr(0, end) + (end < e.detail.size() ? "..." : "");
-  return text;
+// A failure that no row caused, but perhaps their number.
+write_failure not_of_a_row(write_failure failure) {
+  if (failure.what == reaction::reject_row)
+    failure.what = failure.error.sqlstate.starts_with("54") ? reaction::retry_in_parts : reaction::retry;
+  return failure;
 }
 
-// Moves rows on into the table, and makes room for others.
+write_failure rows_identified() {
+  return {{"22000", "rows were rejected", {}, {}, 0}, reaction::rows_identified, false};
+}
+
+std::string rejection_reason(const sql_error& e) { return "the database rejected the row: " + described(e); }
+
+// Return statements that copy the staged rows into the table and drop the staging table.
 std::string passed_on(const copy_plan& plan) {
   return plan.landing.empty() ? std::string{} : plan.landing + ';' + std::string(drop_staging);
 }
 
 }  // namespace
 
-std::optional<write_failure> writer::write(session& to, std::span<const portion> portions,
-                                           std::span<const closing_statement> closing, refused_rows refused) {
-  rejected_.clear();
-  reasons_.clear();
-  written_ = 0;
-  searched_ = false;
+std::optional<write_failure> writer::write(session& to, std::span<const portion> portions, const closing_part& closing,
+                                           rejection_policy policy, other_work* meanwhile) {
+  if (early_ == stage::none) reset();
 
-  // Rows that are left out may have to be somewhere else before the others are committed.
-  const auto stops = [&] { return refused == refused_rows::stop && !rejected_.empty(); };
+  // With rejection_policy::stop, rejected rows must be dead-lettered before the other rows are committed.
+  const auto stops = [&] { return policy == rejection_policy::stop && !rejected_.empty(); };
   auto tried = write_at_once(to, portions);
-  if (!tried.failure && stops()) tried.failure = rows_named();
-  if (!tried.failure) tried.failure = finish(to, {tried.landing, !portions.empty(), closing}, "COMMIT");
+  if (!tried.failure && stops()) tried.failure = stop_for_rejected(to, !portions.empty());
+  if (!tried.failure) tried.failure = finish(to, {tried.landing, !portions.empty(), closing}, "COMMIT", meanwhile);
   if (!tried.failure) return std::nullopt;
   to.roll_back();
   if (tried.failure->what != reaction::reject_row || !to.connected()) return tried.failure;
 
   searched_ = true;
   auto failure = write_searching(to, portions, closing, tried);
-  if (!failure && stops()) failure = rows_named();
+  if (!failure && stops()) failure = stop_for_rejected(to, true);
   if (!failure) failure = finish(to, {{}, true, {}}, "COMMIT");
   if (failure) to.roll_back();
   return failure;
 }
 
+write_failure writer::stop_for_rejected(session& to, bool check_table) {
+  if (check_table)
+    if (auto changed = finish(to, {{}, true, {}}, {})) return *std::move(changed);
+  return rows_identified();
+}
+
 writer::attempt writer::write_at_once(session& to, std::span<const portion> portions) {
   pl::failpoint("copy.before");
-  attempt a;
-  const copy_plan* copying = nullptr;
-  std::size_t sent = 0;
   maybe_error e;
-  for (std::uint32_t i = 0; i < portions.size() && !e; ++i) {
-    const auto& plan = portions[i].how->plan;
-    if (!copying || copying->sql != plan.sql) {
-      if (copying) e = end_copy(to);
+  if (std::exchange(early_, stage::none) == stage::opening) e = to.await_copy();
+  for (; at_.portion < portions.size() && !e; ++at_.portion, at_.row = 0) {
+    const auto& plan = portions[at_.portion].how->plan;
+    if (at_.copying == nullptr || at_.copying->sql != plan.sql) {
+      if (at_.copying != nullptr) e = end_copy(to);
       if (e) break;
-      e = begin_copy(to, (copying ? passed_on(*copying) : opening_) + plan.staging + plan.sql);
-      copying = &plan;
-      a.first_of_copy = sent;
+      e = begin_copy(to, (at_.copying != nullptr ? passed_on(*at_.copying) : opening_) + plan.staging + plan.sql);
+      at_.copying = &plan;
+      at_.first_of_copy = at_.encoded;
     }
-    if (!e) e = send_rows(to, portions[i], i, sent);
+    if (!e) e = send_rows(to, portions[at_.portion]);
   }
-  if (!e) e = copying ? end_copy(to) : to.run(opening_);
+  if (!e) e = at_.copying != nullptr ? end_copy(to) : to.run(opening_);
   pl::failpoint("copy.after");
-  written_ = sent;
-  if (copying) a.landing = copying->landing;
+  written_ = at_.encoded;
+  attempt a{{}, at_.first_of_copy, {}};
+  if (at_.copying != nullptr) a.landing = at_.copying->landing;
   if (e) a.failure = failed(*std::move(e));
   return a;
 }
 
-maybe_error writer::send_rows(session& to, const portion& p, std::uint32_t index, std::size_t& sent) {
+void writer::reset() {
+  rejected_.clear();
+  reasons_.clear();
+  written_ = discarded_ = 0;
+  searched_ = false;
+  at_ = {};
+}
+
+bool writer::encode(const portion& p) {
   auto& encoder = p.how->encoder;
   encoder.bind(p.batch);
-  for (const auto row : p.batch.selection()) {
+  for (const auto rows = p.batch.selection(); at_.row < rows.size();) {
+    const auto row = rows[at_.row++];
     if (!encoder.append(buffer_, row)) {
-      reject(index, row, encoder.why());
+      reject(at_.portion, row, encoder.why());
       continue;
     }
-    ++sent;
-    if (buffer_.size() < piece_bytes) continue;
+    ++at_.encoded;
+    ++in_copy_;
+    if (buffer_.size() >= piece_bytes) return true;
+  }
+  return false;
+}
+
+maybe_error writer::send_rows(session& to, const portion& p) {
+  while (encode(p)) {
     if (auto e = to.put(buffer_.bytes())) return e;
     buffer_.clear(kept_bytes);
   }
   return std::nullopt;
 }
 
+// --------------------------------------------------------------------------------------------------------- early ---
+
+maybe_error writer::begin_early(session& to, std::span<const portion> portions) {
+  reset();
+  begin_data();
+  const auto& plan = portions.front().how->plan;
+  at_.copying = &plan;
+  early_ = stage::opening;
+  unsent_ = true;
+  return to.start_copy(opening_ + plan.staging + plan.sql);
+}
+
+short writer::awaits() const noexcept {
+  if (early_ == stage::none || (early_ == stage::done && !unsent_)) return 0;
+  return early_ == stage::opening && !unsent_ ? POLLIN : POLLIN | POLLOUT;
+}
+
+// The COPY is ended by `write`.
+maybe_error writer::proceed(session& to, std::span<const portion> portions) {
+  bool sent = false, ready = false;
+  if (auto e = to.send_more(sent)) return e;
+  unsent_ = !sent;
+  if (early_ == stage::opening) {
+    if (auto e = to.look_for_copy(ready)) return e;
+    if (ready) early_ = stage::rows;
+    return std::nullopt;
+  }
+  if (unsent_ || early_ != stage::rows) return std::nullopt;
+  const auto same_copy = [&] {
+    return at_.portion < portions.size() && portions[at_.portion].how->plan.sql == at_.copying->sql;
+  };
+  bool full = false;
+  while (!full && same_copy()) {
+    full = encode(portions[at_.portion]);
+    if (!full) ++at_.portion, at_.row = 0;
+  }
+  if (!full) early_ = stage::done;
+  auto e = to.put_without_waiting(buffer_.bytes());
+  buffer_.clear(kept_bytes);
+  unsent_ = true;
+  pl::failpoint("early.rows");
+  return e;
+}
+
 maybe_error writer::begin_copy(session& to, const std::string& statements) {
+  begin_data();
+  return to.begin_copy(statements);
+}
+
+void writer::begin_data() {
   buffer_.clear(kept_bytes);
   buffer_.append(copy_header);
-  return to.begin_copy(statements);
+  in_copy_ = 0;
 }
 
 maybe_error writer::end_copy(session& to) {
   buffer_.append(copy_trailer);
   if (auto e = to.put(buffer_.bytes())) return e;
-  return to.end_copy();
+  if (auto e = to.end_copy()) return e;
+  const auto stored = to.affected().empty() ? in_copy_ : to.affected().front();
+  if (stored < in_copy_) discarded_ += in_copy_ - stored;
+  return std::nullopt;
 }
 
-std::optional<write_failure> writer::finish(session& to, const remainder& what, std::string_view end) {
-  std::string statements;
-  if (!what.landing.empty()) statements.append(what.landing) += ';';
-  if (what.check_table) statements += table_check_ + ';';
-  for (const auto& c : what.closing) statements += c.sql + ';';
+// State is copied before the last closing statement, which moves the positions: it runs in one string with COMMIT.
+std::optional<write_failure> writer::finish(session& to, const remainder& what, std::string_view end,
+                                            other_work* meanwhile) {
+  const auto closing = what.closing.statements;
+  if (const auto* state = what.closing.state; state != nullptr && state->copied() != 0) {
+    const remainder first{what.landing, what.check_table, {closing.first(closing.size() - 1)}};
+    if (auto e = begin_copy(to, text_of(first) + state->copy_sql())) return classify(*std::move(e), first, false);
+    if (auto e = send_state(to, *state)) return not_of_a_row(failed(*std::move(e)));
+    return finish(to, {{}, false, {closing.last(1)}}, end, meanwhile);
+  }
+  auto statements = text_of(what);
   maybe_error e;
   if (end.empty()) {
     e = to.run(statements);
   } else {
     pl::failpoint("commit.before");
-    e = to.run(statements.append(end), [] { pl::failpoint("commit.sent"); });
+    e = to.run(
+        statements.append(end), [] { pl::failpoint("commit.sent"); }, meanwhile);
     pl::failpoint("commit.after");
   }
   if (!e) return std::nullopt;
-  return blame(*std::move(e), what, !end.empty());
+  return classify(*std::move(e), what, !end.empty());
 }
 
-// Which statement it was says what follows.
-write_failure writer::blame(sql_error error, const remainder& what, bool committing) {
+std::string writer::text_of(const remainder& what) const {
+  std::string statements;
+  if (!what.landing.empty()) statements.append(what.landing) += ';';
+  if (what.check_table) statements += table_check_ + ';';
+  for (const auto& c : what.closing.statements) statements += c.sql + ';';
+  return statements;
+}
+
+maybe_error writer::send_state(session& to, const state_rows& state) {
+  for (std::size_t i = 0; i < state.copied(); ++i) {
+    state.append(buffer_, i);
+    if (buffer_.size() < piece_bytes) continue;
+    if (auto e = to.put(buffer_.bytes())) return e;
+    buffer_.clear(kept_bytes);
+  }
+  return end_copy(to);
+}
+
+// Derive the reaction from the statement that failed.
+write_failure writer::classify(sql_error error, const remainder& what, bool committing) {
   auto failure = failed(std::move(error));
   const bool lost = failure.error.connection_lost();
-  const std::size_t landed = what.landing.empty() ? 0 : 1, checked = landed + (what.check_table ? 1 : 0);
-  const auto n = failure.error.statement;
-  failure.at_commit = committing && (lost || n >= checked + what.closing.size());
-  if (lost || n < landed || n >= checked + what.closing.size()) return failure;
+  const std::size_t landing_count = what.landing.empty() ? 0 : 1;
+  const std::size_t checked = landing_count + (what.check_table ? 1 : 0);
+  const auto n = failure.error.statement, end = checked + what.closing.statements.size();
+  failure.at_commit = committing && (lost || n >= end);
+  if (lost || n < landing_count) return failure;
+  if (n >= end) return committing ? failure : not_of_a_row(std::move(failure));  // COMMIT, or COPY of state
   if (n < checked)
     failure.what = reaction::recheck_table;
   else if (failure.error.sqlstate == division_by_zero)
-    failure.what = what.closing[n - checked].on_check;
-  else if (failure.what == reaction::reject_row)
-    failure.what = reaction::try_again;  // no row of ours is to blame
+    failure.what = what.closing.statements[n - checked].on_check;
+  else
+    return not_of_a_row(std::move(failure));
   return failure;
 }
 
-// The rows that the encoder takes. It is asked again, since the first attempt may have ended before the last row.
+// Return the rows that the encoder accepts. Encode all rows again, because the first attempt may have ended early.
 std::vector<writer::row_ref> writer::rows_to_try(std::span<const portion> portions) {
   rejected_.clear();
   reasons_.clear();
@@ -170,13 +272,12 @@ std::vector<writer::row_ref> writer::rows_to_try(std::span<const portion> portio
 }
 
 std::optional<write_failure> writer::write_searching(session& to, std::span<const portion> portions,
-                                                     std::span<const closing_statement> closing,
-                                                     const attempt& before) {
-  written_ = 0;
-  // A deferred constraint would speak at COMMIT, when it is too late to tell which row it means.
+                                                     const closing_part& closing, const attempt& before) {
+  written_ = discarded_ = 0;
+  // Check deferred constraints immediately. At COMMIT the violating row could no longer be identified.
   if (auto e = to.run(opening_ + "SET CONSTRAINTS ALL IMMEDIATE")) return failed(*std::move(e));
-  // Rows are not to blame if the table is another one, nor if they are there already because an earlier try of this very
-  // write was committed.
+  // Do not reject rows if the table has changed, or if the rows exist because an earlier attempt of this write was
+  // committed.
   if (auto failure = finish(to, {{}, true, closing}, {})) return failure;
   const auto rows = rows_to_try(portions);
   const auto sql = [&](const row_ref& r) -> const std::string& { return portions[r.portion].how->plan.sql; };
@@ -203,12 +304,12 @@ std::optional<write_failure> writer::search_group(session& to, std::span<const p
     before = e ? "ROLLBACK TO SAVEPOINT piece;" : "RELEASE SAVEPOINT piece;SAVEPOINT piece;";
     if (!e) {
       written_ += piece.count;
-      search.landed();
+      search.accepted();
       continue;
     }
     if (reaction_to(*e) != reaction::reject_row) return failed(*std::move(e));
-    if (search.refused(copy_line(*e, plan.table)))
-      reject(rows[piece.first].portion, rows[piece.first].row, refusal(*e));
+    if (search.rejected(copy_line(*e, plan.table)))
+      reject(rows[piece.first].portion, rows[piece.first].row, rejection_reason(*e));
   }
   if (auto e = to.run(before.starts_with("ROLLBACK") ? "ROLLBACK TO SAVEPOINT piece;RELEASE SAVEPOINT piece"
                                                      : "RELEASE SAVEPOINT piece"))
@@ -227,7 +328,8 @@ maybe_error writer::copy_rows(session& to, std::span<const portion> portions, st
       encoder.bind(portions[r.portion].batch);
       bound = r.portion;
     }
-    (void)encoder.append(buffer_, r.row);  // it took this row once, so it takes it again
+    ++in_copy_;
+    (void)encoder.append(buffer_, r.row);  // cannot fail: the encoder has accepted this row before
     if (buffer_.size() < piece_bytes) continue;
     if (auto e = to.put(buffer_.bytes())) return e;
     buffer_.clear(kept_bytes);

@@ -1,12 +1,12 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""What many devices cost: the default pipeline, exactly once, with 1,000 and with 1,000,000 device ids.
+"""The cost of many devices: the default pipeline, exactly once, with 1,000 and with 1,000,000 device ids.
 
-    python3 tests/bench/devices.py                     2,000,000 messages for each
-    python3 tests/bench/devices.py --devices 100000
+    /usr/bin/python3 tests/bench/devices.py                     2,000,000 messages for each
+    /usr/bin/python3 tests/bench/devices.py --devices 100000
 
-The alert rules remember each device, and what they remember is written to the sink as snapshots, of what has changed. The last
-columns say how many entries that makes and what they take up in the database.
+The alert rules keep state for each device, and snapshots of changed state are written to the sink. The last columns show the
+number of entries and their size in the database.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import JVM, Bench, Kafka, Mosquitto, Result, Timescale
+from bench import Bench
+from common import JVM, Result
+
+from services import Kafka, Mosquitto, Timescale
 
 
 def measure(devices: int, count: int) -> Result:

@@ -1,12 +1,12 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 # SPDX-License-Identifier: Apache-2.0
-"""The whole way on private servers, under the load tester, and what each half of it cost.
+"""The default pipelines on private servers under the load tester, and the CPU time and memory of each.
 
-    python3 tests/bench/stack.py -- --users 30 --devices-per-user 3 --rate 200 --duration 5m --verify
-    python3 tests/bench/stack.py -- --find-limit
+    /usr/bin/python3 tests/bench/stack.py -- --users 30 --devices-per-user 3 --rate 200 --duration 5m --verify
+    /usr/bin/python3 tests/bench/stack.py -- --find-limit
 
-Mosquitto, Kafka, TimescaleDB behind PgBouncer; configs/bridge.yaml and configs/iot.yaml as they are. What follows `--` goes to
-load-tester, and its exit code is the answer.
+The servers are Mosquitto, Kafka and TimescaleDB behind PgBouncer; configs/bridge.yaml and configs/iot.yaml are unchanged. The
+arguments after `--` go to load-tester, whose exit code is returned.
 """
 
 from __future__ import annotations
@@ -65,10 +65,10 @@ def main() -> int:
                 [str(arguments.build / "bin/load-tester"), *tester], env={**os.environ, **environment}, check=False
             ).returncode
             messages = bridge.metric("pipeline_mqtt_source_messages_total")
-            print(f"\n{messages:,.0f} messages; of own CPU and memory, with the start left out:")
+            print(f"\n{messages:,.0f} messages; CPU time and memory of each process, without the start:")
             for name, host in (("bridge", bridge), ("iot", iot)):
                 used = host.cpu_seconds() - idle[name]
-                print(f"  {name:7} {used / max(messages, 1) * 1e6:8.1f} µs a message, {used:.1f} s; at most {host.peak_memory():.0f} MiB")
+                print(f"  {name:7} {used / max(messages, 1) * 1e6:8.1f} µs per message, {used:.1f} s; at most {host.peak_memory():.0f} MiB")
             for host in (bridge, iot):
                 host.stop()
     return code

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program as a user has it: installed, outside of the build tree."""
+"""Fixtures of the documentation tests: the program, installed outside of the build tree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def build_dir() -> Path:
 
 @pytest.fixture(scope="session")
 def prefix(build_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the build tree is installed for these tests."""
+    """The prefix under which the build tree is installed for these tests."""
     where = tmp_path_factory.mktemp("prefix")
     run("cmake", "--install", build_dir, "--prefix", where, cwd=where)
     return where

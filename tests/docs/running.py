@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Programs, run by the tests of the documentation."""
+"""A function that runs programs for the tests of the documentation."""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,7 +11,7 @@ SOURCE_DIR = Path(os.environ.get("PIPELINE_SOURCE_DIR", Path(__file__).resolve()
 
 
 def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None, timeout: float = 600) -> str:
-    """Runs a command, which must succeed; what it printed is part of the failure if it doesn't."""
+    """Run a command that must succeed, and return its output. If the command fails, the error contains the output."""
     done = subprocess.run(
         [str(part) for part in command],
         cwd=cwd,
@@ -26,10 +25,3 @@ def run(*command: str | Path, cwd: Path, env: dict[str, str] | None = None, time
     )
     assert done.returncode == 0, f"{' '.join(map(str, command))}: exit code {done.returncode}\n{done.stdout}"
     return done.stdout
-
-
-def first_tool(*names: str) -> str:
-    """The first of these programs that is installed."""
-    found = next((path for name in names if (path := shutil.which(name))), None)
-    assert found, f"none of {', '.join(names)} is installed: scripts/install-deps.sh build test"
-    return found

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the documentation says: commands are run, configurations validated, snippets and links looked up.
+"""Checks of the documentation: run commands, validate configurations, look up snippets and links.
 
 In README.md, docs/, examples/ and the plugins' READMEs:
-  ```sh       is run, block after block, in a folder of its own that looks like a fresh clone (configs/, examples/), with
+  ```sh       is run, block after block, in a separate folder like a fresh clone (configs/, examples/), with
               pipeline-host in PATH and its prefix in $PREFIX
-  ```console  is not run: commands behind "$ " must be of those in NOT_RUN
-  ```yaml     is validated where it is a whole pipeline
-  ```cpp, c, cmake   must stand in examples/ as they are
+  ```console  is not run; each command after "$ " must be listed in NOT_RUN
+  ```yaml     is validated if it is a complete pipeline
+  ```cpp, c, cmake   must be in examples/ unchanged
 """
 
 from __future__ import annotations
@@ -23,21 +23,22 @@ import pytest
 
 from running import SOURCE_DIR, run
 
-# What is shown without being run, and why.
+# Commands that are shown but not run, and the reason.
 NOT_RUN = {
-    "make": "builds this tree: what runs these tests has just done so",
+    "make": "builds this tree, which the caller of these tests has done",
     "git": "clones this tree",
     "sudo": "changes the machine",
     "systemctl": "needs a service manager",
     "export": "sets variables for commands that are not run",
     "source": "sets up an interactive shell; docs/cli.md runs it",
-    "tail": "shows a file of a host that runs for ever",
-    "curl": "asks a host that runs for ever",
-    "pipeline-host": "runs for ever, needs servers, or prints a help text that test_reference.py compares",
+    "tail": "shows a file of a running host",
+    "curl": "sends a request to a running host",
+    "pipeline-host": "does not end, needs servers, or prints a help text that test_reference.py compares",
     "load-tester": "needs a broker",
     "psql": "needs a database",
     "kafka-consumer-groups.sh": "needs Kafka",
     "ctest": "runs these tests",
+    "cd": "goes to the top of a clone; what runs these tests has its own folder",
     "cmake": "builds this tree",
 }
 
@@ -79,7 +80,7 @@ def blocks(*languages: str) -> list[Block]:
 
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
-    """A folder with what a reader has beside the documentation."""
+    """A folder with the configurations and examples that a reader has."""
     for folder in ("configs", "examples"):
         shutil.copytree(SOURCE_DIR / folder, tmp_path / folder)
     return tmp_path
@@ -87,7 +88,7 @@ def clone(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(prefix: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """PATH with a pipeline-host that takes any free port: the default one may be in use on this machine."""
+    """An environment whose pipeline-host listens on any free port, since the default port may be in use."""
     bin_dir = tmp_path_factory.mktemp("bin")
     program = bin_dir / "pipeline-host"
     program.write_text(
@@ -102,12 +103,16 @@ esac
     return {"PATH": f"{bin_dir}:{os.environ['PATH']}", "PREFIX": str(prefix)}
 
 
+# Pages whose commands a newcomer repeats in the same folder.
+REPEATED = {Path("README.md"), Path("docs/getting-started.md")}
+
+
 @pytest.mark.parametrize("page", sorted({block.page for block in blocks("sh")}), ids=str)
-def test_the_commands_of_a_page_do_what_it_says(page: Path, environment: dict[str, str], clone: Path) -> None:
-    for block in blocks("sh"):
+def test_the_commands_of_a_page_succeed(page: Path, environment: dict[str, str], clone: Path) -> None:
+    for block in blocks("sh") * (2 if page in REPEATED else 1):
         if block.page == page:
-            said = run("bash", "-euo", "pipefail", "-c", block.text, cwd=clone, env=environment, timeout=300)
-            print(f"--- {block}\n{block.text}\n{said}")
+            output = run("bash", "-euo", "pipefail", "-c", block.text, cwd=clone, env=environment)
+            print(f"--- {block}\n{block.text}\n{output}")
 
 
 def test_commands_that_are_not_run_have_a_reason() -> None:
@@ -120,8 +125,8 @@ def test_commands_that_are_not_run_have_a_reason() -> None:
     assert not unknown, f"tag them sh, so that they are run, or add a reason to NOT_RUN: {unknown}"
 
 
-# What a page leaves to the environment.
-SECRETS = {"KAFKA_PASSWORD": "k", "DATABASE_PASSWORD": "d", "MQTT_PASSWORD": "m"}
+# Variables that the pages expect in the environment.
+SECRETS = {"KAFKA_PASSWORD": "k", "DATABASE_PASSWORD": "d", "MQTT_PASSWORD": "m", "SLACK_WEBHOOK_URL": "https://h/s"}
 
 
 def whole_pipelines() -> list[Block]:
@@ -135,7 +140,7 @@ def test_a_pipeline_in_the_documentation_is_valid(block: Block, pipeline_host: P
 
 
 @pytest.mark.parametrize("block", blocks("cpp", "c", "cmake"), ids=str)
-def test_a_snippet_stands_in_the_examples(block: Block) -> None:
+def test_a_snippet_is_part_of_the_examples(block: Block) -> None:
     def lines(text: str) -> str:
         return "\n".join(line.strip() for line in text.splitlines() if line.strip())
 
@@ -152,7 +157,7 @@ def anchors_of(page: Path) -> set[str]:
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_links_have_existing_targets(page: Path) -> None:
     text = FENCE.sub("", (SOURCE_DIR / page).read_text())
     dead = []
     for target, anchor in LINK.findall(text):
@@ -164,7 +169,7 @@ def test_links_lead_somewhere(page: Path) -> None:
     assert not dead
 
 
-def test_the_exit_codes_in_the_documentation_are_those_of_the_program() -> None:
+def test_the_documented_exit_codes_are_those_of_the_program() -> None:
     code = dict(re.findall(r"exit_(\w+) = (\d+)", (SOURCE_DIR / "core/host/arguments.hpp").read_text()))
     documented = re.findall(r"^\| `(\d+)` \|", (SOURCE_DIR / "docs/cli.md").read_text(), re.MULTILINE)
     assert sorted(code.values(), key=int) == sorted(documented, key=int)

@@ -1,4 +1,4 @@
-"""docker/compose.yaml fits configs/iot.yaml. No engine runs here: this is what can be checked without one."""
+"""Check, without a container engine, that docker/compose.yaml matches configs/iot.yaml."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def test_images_are_pinned() -> None:
         assert re.search(r":v?\d+\.\d+", service["image"]), name
 
 
-def test_dependencies_are_there_and_can_be_healthy() -> None:
+def test_dependencies_exist_and_have_health_checks() -> None:
     for name, service in SERVICES.items():
         for other, how in service.get("depends_on", {}).items():
             assert other in SERVICES, name
@@ -30,7 +30,7 @@ def test_all_ports_are_on_loopback() -> None:
         assert all(port.startswith("127.0.0.1:") for port in service.get("ports", []))
 
 
-def test_the_defaults_of_the_pipeline_are_these_servers() -> None:
+def test_the_defaults_of_the_pipeline_are_the_published_ports() -> None:
     published = {
         port.split(":")[1] for service in SERVICES.values() for port in service.get("ports", [])
     }

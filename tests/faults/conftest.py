@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A stage for each test, and the seed of its randomness."""
+"""Fixtures of the fault tests: a stage for each test, and its seeded random numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stage import LONG, ROUNDS, SEED, Stage, own_timescale  # noqa: E402
 
 from services import Kafka, Timescale  # noqa: E402
 
-collect_ignore = [] if ROUNDS >= LONG else ["test_big_kill.py"]
+collect_ignore = [] if ROUNDS >= LONG else ["test_big_kill.py", "test_silence_long.py", "test_sink_outage_long.py"]
 
 
 def pytest_report_header() -> str:
@@ -24,15 +24,15 @@ def pytest_report_header() -> str:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    again = f"FAULT_SEED={SEED} ROUNDS={ROUNDS} python3 -m pytest"
+    again = f"FAULT_SEED={SEED} ROUNDS={ROUNDS} /usr/bin/python3 -m pytest"
     for report in [*terminalreporter.getreports("failed"), *terminalreporter.getreports("error")]:
-        terminalreporter.write_line(f"failed; again with the same dice: {again} '{report.nodeid}'")
-    terminalreporter.write_line(f"the same dice: {again} tests/faults")
+        terminalreporter.write_line(f"failed; run it again with the same seed: {again} '{report.nodeid}'")
+    terminalreporter.write_line(f"all tests with the same seed: {again} tests/faults")
 
 
 @pytest.fixture
 def rng(request: pytest.FixtureRequest) -> random.Random:
-    """The same for a test and a seed, whatever runs before it."""
+    """Random numbers that depend only on the seed and the name of the test."""
     print(f"FAULT_SEED={SEED}")
     return random.Random(f"{SEED} {request.node.name}")
 
@@ -45,7 +45,7 @@ def timescale() -> Iterator[Timescale]:
 
 @pytest.fixture
 def stage(kafka: Kafka, timescale: Timescale, unique_name: str, tmp_path: Path, rng: random.Random) -> Iterator[Stage]:
-    """On the servers that all tests share."""
+    """A stage on the servers that all tests share."""
     made = Stage(kafka, timescale, unique_name, tmp_path, rng)
     yield made
     timescale.drop_database(unique_name)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Between a client and PostgreSQL: passes messages on, and harms connections when it is told to."""
+"""A proxy between a client and PostgreSQL that forwards messages and injects connection faults."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from typing import Self
 from services import free_port, wait_until
 
 HOST = "127.0.0.1"
-_REQUESTS = {80877103: "SSL", 80877104: "GSS"}  # come before a connection's first message, and have no type
-# The sink's own last message of a write; positions are claimed in transactions of another form.
+_REQUESTS = {80877103: "SSL", 80877104: "GSS"}  # precede a connection's first message and have no type byte
+# The last message of a sink's write. Transactions that claim positions have another form.
 WRITE_COMMIT = rb"pipeline_positions.*COMMIT\0$"
 
 
 class Harm(enum.Enum):
-    """What becomes of the connection whose message is hit."""
+    """The fault of the connection whose message matches."""
 
-    CUT_BEFORE = "the message is not sent on, both sides are cut"
-    CUT_AFTER = "the message is sent on, then the client is cut, and the server when it has answered"
-    SWALLOW_ANSWER = "the message is sent on, its answer and all that follows are not"
-    LATE = "the client is cut, the message is sent on at `release`"
+    CUT_BEFORE = "the message is not forwarded, both sides are cut"
+    CUT_AFTER = "the message is forwarded, then the client is cut, and the server after its response"
+    SWALLOW_RESPONSE = "the message is forwarded, its response and all later bytes of the server are discarded"
+    LATE = "the client is cut, the message is forwarded at `release`"
     HOLD = "the message waits for `release`"
 
 
 class _Connection:
     def __init__(self, client: socket.socket, server: socket.socket) -> None:
         self.client, self.server = client, server
-        self.deaf = False  # the server's bytes are swallowed
-        self.mute = False  # the client's are, too: half-open
+        self.deaf = False  # the server's bytes are discarded
+        self.mute = False  # the client's bytes are discarded, too: half-open
         self.sent = 0
 
     def close(self) -> None:
@@ -50,12 +50,12 @@ def close(side: socket.socket) -> None:
 
 
 class Proxy:
-    """A port that leads to a server's port, until it is told to do harm."""
+    """Forwards a port to a server's port and injects faults on request."""
 
     def __init__(self, target: int) -> None:
         self.port, self._target = free_port(), target
-        self.delay = 0.0  # seconds, before each piece of an answer
-        self.cut_after: int | None = None  # bytes from a client, then its connection is cut, once
+        self.delay = 0.0  # seconds, before each piece of a response
+        self.cut_after: int | None = None  # cut one connection after this number of bytes from its client
         self.hits = 0
         self._refusing = self._swallowing = False
         self._aim: tuple[re.Pattern[bytes], Harm] | None = None
@@ -81,31 +81,31 @@ class Proxy:
         self.cut()
 
     def url(self, url: str) -> str:
-        """The same URL, through here."""
+        """Return the URL with the port of this proxy."""
         return url.replace(f":{self._target}/", f":{self.port}/")
 
-    # Harm
+    # Faults
 
     def aim(self, pattern: bytes, harm: Harm, times: int = 1) -> None:
-        """The next message(s) of any client that the pattern is found in."""
+        """Apply `harm` to the next `times` messages of any client that match the pattern."""
         with self._lock:
             self._released.clear()
             self._aim, self._times, self.hits = (re.compile(pattern, re.DOTALL), harm), times, 0
 
     def wait_for_hit(self, count: int = 1) -> None:
-        wait_until(lambda: self.hits >= count, f"message {count} that was aimed at")
+        wait_until(lambda: self.hits >= count, f"matching message {count}")
 
     def release(self) -> None:
         self._released.set()
 
     def refuse(self, on: bool = True) -> None:
-        """Cuts all connections, and new ones at once."""
+        """Cut all connections, and reject new ones."""
         self._refusing = on
         if on:
             self.cut()
 
     def swallow(self, on: bool = True) -> None:
-        """No byte comes through, nobody is told. Connections of that time stay half-open for good."""
+        """Discard all bytes without closing connections. Existing connections remain half-open permanently."""
         self._swallowing = on
         for connection in self._alive():
             connection.mute = connection.deaf = True
@@ -114,7 +114,7 @@ class Proxy:
         for connection in self._alive():
             connection.close()
 
-    # What goes on
+    # Forwarding
 
     def _alive(self) -> list[_Connection]:
         with self._lock:
@@ -160,7 +160,7 @@ class Proxy:
         harm = self._harm_to(message)
         if harm is Harm.CUT_BEFORE:
             return False
-        if harm in (Harm.CUT_AFTER, Harm.SWALLOW_ANSWER):
+        if harm in (Harm.CUT_AFTER, Harm.SWALLOW_RESPONSE):
             connection.deaf = True
         if harm is Harm.LATE:
             connection.deaf = True
@@ -172,7 +172,7 @@ class Proxy:
         if harm is Harm.CUT_AFTER:
             close(connection.client)
         if harm in (Harm.CUT_AFTER, Harm.LATE):
-            time.sleep(0.2)  # the server is to have read it before it sees the end of the connection
+            time.sleep(0.2)  # let the server read the message before it sees the end of the connection
             return False
         return True
 
@@ -201,7 +201,7 @@ class Proxy:
 
 
 def messages(client: socket.socket) -> Iterator[bytes]:
-    """The messages of a client of PostgreSQL, whole."""
+    """Yield the complete messages of a PostgreSQL client."""
     buffer, started = b"", False
     while data := client.recv(65536):
         buffer += data

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the fault tests share: a pipeline that promises exactly once, and the checker that holds it to its word."""
+"""The common parts of the fault tests: a pipeline with exactly-once delivery, and the checker that verifies the result."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from typing import Any
 
 from pipeline_host import BUILD, SOURCE, PipelineHost, configuration, dead_letters
 
-from services import PATIENCE, Kafka, KafkaError, PgBouncer, Record, SqlError, Timescale, wait_until
+from services import TIMEOUT, Kafka, KafkaError, PgBouncer, Record, SqlError, Timescale, wait_until
 
-ROUNDS = int(os.environ.get("ROUNDS", "1"))  # kills, records and durations grow with it
-LONG = 5  # from so many rounds on it takes its time
+ROUNDS = int(os.environ.get("ROUNDS", "1"))  # kills, records and durations are proportional to ROUNDS
+LONG = 5  # the number of rounds from which on the long tests run
 SEED = int(os.environ.get("FAULT_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 31)
 FAULT_BUILD = Path(os.environ.get("PIPELINE_FAULT_BUILD_DIR", SOURCE / "build" / "dev"))  # has failpoints
 
@@ -30,26 +30,26 @@ Place = tuple[int, int]  # partition, offset
 
 
 def own_timescale(**settings: str) -> Timescale:
-    """A server to be killed. What it wrote is in the system's cache and survives that, but not always in whole pages."""
+    """Return a server that a test may kill. Written data survives in the system's cache, but not always as whole pages."""
     return Timescale(fsync=False, settings={"full_page_writes": "on", **settings})
 
 
 @dataclass
 class Accepted:
-    """What a broker has accepted: numbers by place, and the places of records that nobody can read."""
+    """The records that a broker has accepted: numbers by place, and the places of records that cannot be parsed."""
 
     good: dict[Place, int] = field(default_factory=dict)
     broken: set[Place] = field(default_factory=set)
 
     def drop(self, lost: Iterable[Place]) -> None:
-        """These can't be had any more, and that is as it should be."""
+        """Remove records that are expected to be lost."""
         for place in lost:
             self.good.pop(place, None)
             self.broken.discard(place)
 
 
 class Load:
-    """Messages with a number each, over the partitions of one topic; one in `broken_every` can't be read."""
+    """Produces numbered messages to the partitions of one topic. One message in `broken_every` cannot be parsed."""
 
     def __init__(self, kafka: Kafka, topic: str, partitions: int = 4, broken_every: int = 997) -> None:
         self.kafka, self.topic, self.partitions, self.broken_every = kafka, topic, partitions, broken_every
@@ -74,7 +74,7 @@ class Load:
         self.kafka.produce(self.topic, records)
 
     def message(self, number: int) -> bytes:
-        """A device's messages are all in one partition."""
+        """Return a message. All messages of a device are in one partition."""
         partition, device = number % self.partitions, number // self.partitions % DEVICES
         return b'{"user_id":"u%d","device_id":"d%d.%d","timestamp":%d,"n":%d,"temperature":%.1f}' % (
             device % 7, partition, device, FIRST_TIME_MS + number, number, self.temperature(number),
@@ -84,11 +84,11 @@ class Load:
         return f"d{number % self.partitions}.{number // self.partitions % DEVICES}"
 
     def temperature(self, number: int) -> float:
-        """A device is cold and hot by turns."""
+        """Return a temperature; a device is alternately cold and hot."""
         return 20 + number % 10 / 2 + number // self.partitions // DEVICES % 2 * 30
 
 
-# `arrived` numbers the rows as they come in.
+# `arrived` numbers the rows in the order of their insertion.
 TABLE = """CREATE TABLE stored (arrived bigserial, time timestamptz NOT NULL, user_id text, device_id text, n bigint,
                                 temperature float8, partition int, "offset" bigint);
 SELECT create_hypertable('stored', 'time', chunk_time_interval => interval '5 minutes')"""
@@ -96,7 +96,7 @@ SELECT create_hypertable('stored', 'time', chunk_time_interval => interval '5 mi
 
 @dataclass
 class Verdict:
-    """What went wrong, by kind: examples as text, and how many there are."""
+    """The errors found: their number and examples, by kind."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)
@@ -122,7 +122,7 @@ OUT_OF_ORDER = """SELECT device_id || ': ' || before || ' before ' || n FROM (
 
 
 class Stage:
-    """One topic, one database, one table, hosts of one group; and what was accepted."""
+    """The setup of a fault test: one topic, one database with one table, the hosts of one group, and the accepted records."""
 
     def __init__(
         self, kafka: Kafka, database: Timescale, name: str, directory: Path, rng: random.Random, *,
@@ -131,7 +131,7 @@ class Stage:
         self.kafka, self.database, self.name, self.directory, self.rng = kafka, database, name, directory, rng
         self.load = Load(kafka, name, partitions, broken_every)
         self.hosts: dict[str, PipelineHost] = {}
-        if not database.query("SELECT 1 FROM pg_database WHERE datname = $1", name, database="postgres"):
+        if not database.query("SELECT 1 FROM pg_database WHERE datname = %s", name, database="postgres"):
             database.create_database(name)
         self.sql(TABLE)
         kafka.create_topic(name, partitions, {"retention.ms": -1})
@@ -152,7 +152,7 @@ class Stage:
         self, host: str, *, url: str | None = None, source: Mapping[str, object] = {}, parsed: Mapping[str, object] = {},
         store: Mapping[str, object] = {}, properties: Mapping[str, object] = {}, **more: object,
     ) -> dict[str, Any]:  # fmt: skip
-        """The sections of a host's configuration."""
+        """Return the sections of a host's configuration."""
         return {
             "delivery": "exactly_once",
             "sources": {"in": {"plugin": "kafka_source", "brokers": self.kafka.brokers, "topic": self.name,
@@ -164,14 +164,14 @@ class Stage:
                                 "table": "stored", "unmapped": "ignore", "retry": {"initial": "50ms", "max": "500ms"},
                                 "batch": {"rows": 1000, "delay": "20ms"}, **store}},
             "dead_letters": {"plugin": "file_sink", "path": "dead-letters/{pipeline}.ndjson",
-                             "unique_by": ["stream", "position", "node"]},
+                             "unique_by": ["stream", "position", "node"], "collapse": {"originals": 0}},
             **more,
         }  # fmt: skip
 
     def host(
         self, name: str = "host", *, build: Path = BUILD, environment: Mapping[str, str] | None = None, **parts: Any
     ) -> PipelineHost:
-        """A host with a directory and a place in the group of its own; see `parts`."""
+        """Return a host with its own directory and group instance; for the arguments see `parts`."""
         directory = self.directory / name
         config = configuration(directory, **self.parts(name, **parts))
         host = PipelineHost(config, directory, environment=environment, build=build)
@@ -181,19 +181,19 @@ class Stage:
     # Progress
 
     def positions(self, sink: str = "store") -> dict[str, int]:
-        """Where each stream stands in the database."""
+        """Return the position of each stream in the database."""
         try:
-            return dict(self.sql("SELECT stream, next FROM pipeline_positions WHERE sink = $1", sink))
+            return dict(self.sql("SELECT stream, next FROM pipeline_positions WHERE sink = %s", sink))
         except SqlError as error:
-            if error.sqlstate == "42P01":  # nobody has begun yet
+            if error.sqlstate == "42P01":  # no host has claimed a stream yet
                 return {}
             raise
 
     def progress(self) -> int:
         return sum(self.positions().values())
 
-    def wait_for_progress(self, beyond: int, timeout: float = PATIENCE) -> float:
-        """The seconds until rows are stored that were not."""
+    def wait_for_progress(self, beyond: int, timeout: float = TIMEOUT) -> float:
+        """Wait until new rows are stored, and return how many seconds that took."""
         started = time.monotonic()
         wait_until(lambda: self.progress() > beyond, f"rows beyond the first {beyond}", timeout)
         return time.monotonic() - started
@@ -201,47 +201,47 @@ class Stage:
     def rows(self) -> int:
         return int(self.sql("SELECT count(*) FROM stored")[0][0])
 
-    def letters(self) -> list[dict[str, Any]]:
+    def dead_letters(self) -> list[dict[str, Any]]:
         return [letter for host in self.hosts.values() for letter in dead_letters(host.directory)]
 
-    def buried(self) -> set[Place]:
-        return {(int(letter["stream"].rpartition("/")[2]), letter["position"]) for letter in self.letters()}
+    def dead_lettered(self) -> set[Place]:
+        return {(int(letter["stream"].rpartition("/")[2]), letter["position"]) for letter in self.dead_letters()}
 
-    def wait_for_all(self, timeout: float = PATIENCE) -> None:
-        """Until all that was produced is settled."""
+    def wait_for_all(self, timeout: float = TIMEOUT) -> None:
+        """Wait until all produced records are settled."""
         wait_until(lambda: self.progress() >= sum(self.load.ends.values()), "all records", timeout)
-        wait_until(lambda: self.accepted.broken <= self.buried(), "all dead letters", timeout)
+        wait_until(lambda: self.accepted.broken <= self.dead_lettered(), "all dead letters", timeout)
 
-    def feed_until_killed(self, host: PipelineHost) -> None:
-        """Enough records for the moment to come at which the host kills itself."""
-        deadline = time.monotonic() + PATIENCE
+    def produce_until_killed(self, host: PipelineHost, count: int = 200, every: float = 0.2) -> None:
+        """Produce `count` records again and again until the host reaches its failpoint and kills itself."""
+        deadline = time.monotonic() + TIMEOUT
         while host.process.poll() is None and time.monotonic() < deadline:
-            self.load.produce(200)
+            self.load.produce(count)
             with contextlib.suppress(TimeoutError):
-                wait_until(lambda: host.process.poll() is not None, "its death", 0.2)
-        assert host.process.poll() == -signal.SIGKILL, f"it was to die:\n{host.log()}"
+                wait_until(lambda: host.process.poll() is not None, "the end of the host", every)
+        assert host.process.poll() == -signal.SIGKILL, f"the host did not kill itself:\n{host.log()}"
 
-    # Judgement
+    # Checks
 
     def verdict(self, *, table: str = "stored") -> Verdict:
-        """Compares what was accepted with what is stored and with the dead letters, by place."""
+        """Compare the accepted records with the stored rows and the dead letters, by place."""
         good, verdict = self.accepted.good, Verdict()
         stored = collections.Counter[Place]()
-        strange = []
+        unexpected = []
         for partition, offset, n, count in self.sql(f'SELECT partition, "offset", n, count(*) FROM {table} GROUP BY 1, 2, 3'):
             stored[partition, offset] += count
             if good.get((partition, offset)) != n:
-                strange.append((partition, offset))
-        buried = self.buried()
+                unexpected.append((partition, offset))
+        dead_lettered = self.dead_lettered()
         verdict.note("lost", sorted(good.keys() - stored.keys()))
         verdict.note("duplicated", sorted(place for place, count in stored.items() if count > 1))
-        verdict.note("strange", sorted(strange))
+        verdict.note("unexpected", sorted(unexpected))
         verdict.note("out of order", (row[0] for row in self.sql(OUT_OF_ORDER.format(table=table))))
-        verdict.note("letters lost", sorted(self.accepted.broken - buried))
-        for host in self.hosts.values():  # each has a file of its own
+        verdict.note("dead letters lost", sorted(self.accepted.broken - dead_lettered))
+        for host in self.hosts.values():  # each host has its own file
             times = collections.Counter((letter["stream"], letter["position"]) for letter in dead_letters(host.directory))
-            verdict.note(f"letters duplicated by {host.directory.name}", sorted(p for p, n in times.items() if n > 1))
-        verdict.note("letters of good records", sorted(buried & stored.keys()))
+            verdict.note(f"dead letters duplicated by {host.directory.name}", sorted(p for p, n in times.items() if n > 1))
+        verdict.note("dead letters of good records", sorted(dead_lettered & stored.keys()))
         return verdict
 
     def check(self) -> None:
@@ -249,32 +249,32 @@ class Stage:
         print(f"{self.name}: {len(self.accepted.good)} records, {len(self.accepted.broken)} broken ones: {verdict}")
         assert verdict.good, str(verdict)
 
-    def finish(self, *hosts: PipelineHost, timeout: float = PATIENCE) -> None:
-        """Everything arrives, the hosts end well, nothing is lost, twice, or left behind."""
+    def finish(self, *hosts: PipelineHost, timeout: float = TIMEOUT) -> None:
+        """Check that all records arrive once, the hosts exit with 0, and no sessions or locks remain."""
         self.wait_for_all(timeout)
         for host in hosts:
-            host.wait_for_log("starts 1 pipeline")  # before that SIGTERM just ends it
+            host.wait_for_log("starts 1 pipeline")  # an earlier SIGTERM ends the host without a clean stop
             assert host.stop() == 0
         self.check()
         self.nothing_is_left()
 
     def nothing_is_left(self) -> None:
-        """No session of ours, and so no open transaction or lock; no prepared transaction."""
+        """Check that no session of a host (with a transaction or lock) and no prepared transaction remains."""
         ours = "application_name LIKE 'pipeline-host%' AND datname = current_database()"
-        wait_until(lambda: not self.sql(f"SELECT 1 FROM pg_stat_activity WHERE {ours}"), "our sessions to be gone")
+        wait_until(lambda: not self.sql(f"SELECT 1 FROM pg_stat_activity WHERE {ours}"), "the hosts' sessions to end")
         assert not self.sql("SELECT * FROM pg_prepared_xacts")
         assert not self.sql("SELECT * FROM pg_locks WHERE locktype = 'advisory' AND database ="
                             " (SELECT oid FROM pg_database WHERE datname = current_database())")  # fmt: skip
 
 
-def order(stage: Stage, *to: str) -> None:
-    """An operator's, as soon as the group has no members."""
+def reset_offsets(stage: Stage, *to: str) -> None:
+    """Reset the group's offsets as an operator does, when the group has no members."""
 
-    def obeyed() -> bool:
+    def accepted() -> bool:
         try:
             stage.kafka.reset_offsets(stage.name, stage.name, *to)
         except KafkaError:
             return False
         return True
 
-    wait_until(obeyed, "the group to be empty")
+    wait_until(accepted, "the group to be empty")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A million records, two hundred kills of the host, twenty of the database, ten of the broker, in one run."""
+"""One run with a million records, 200 kills of the host, 20 kills of the database and 10 kills of the broker."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from services import Kafka
 
 RECORDS = 1_000_000
 KILLS = {"host": 200, "database": 20, "broker": 10}
-AFTER_A_KILL = 100  # records that make sure that there is something to do
+AFTER_A_KILL = 100  # records produced after a kill, so that there is work
 
 
 def writes(stage: Stage) -> bool:
-    """A session of the host is within a transaction."""
+    """Return whether a session of the host is within a transaction."""
     return bool(stage.sql("SELECT 1 FROM pg_stat_activity WHERE application_name LIKE 'pipeline-host%'"
                           " AND xact_start IS NOT NULL AND datname = current_database()"))  # fmt: skip
 
 
 def test_a_million_records_and_230_kills(unique_name: str, tmp_path: Path, rng: random.Random) -> None:
-    print(f"ROUNDS={ROUNDS} FAULT_SEED={SEED} python3 -m pytest -s tests/faults/test_big_kill.py")
+    print(f"ROUNDS={ROUNDS} FAULT_SEED={SEED} /usr/bin/python3 -m pytest -s tests/faults/test_big_kill.py")
     victims = [victim for victim, times in KILLS.items() for _ in range(times)]
     rng.shuffle(victims)
     times: dict[str, list[float]] = {victim: [] for victim in KILLS}
@@ -37,7 +37,7 @@ def test_a_million_records_and_230_kills(unique_name: str, tmp_path: Path, rng: 
             for victim in victims:
                 produced = pool.submit(stage.load.produce, RECORDS // len(victims) - AFTER_A_KILL)
                 if victim == "broker":
-                    produced.result()  # a producer that sends again would make records that we don't know
+                    produced.result()  # a producer's retry would produce records that the checker does not expect
                 time.sleep(rng.uniform(0, 0.15))  # a random moment
                 if victim == "host":
                     host.signal(signal.SIGSTOP)
@@ -51,9 +51,9 @@ def test_a_million_records_and_230_kills(unique_name: str, tmp_path: Path, rng: 
                 before = stage.progress()
                 stage.load.produce(AFTER_A_KILL)
                 if victim == "host":
-                    before = stage.progress()  # the database may have had a COMMIT to end
+                    before = stage.progress()  # the database may have completed a COMMIT
                     host.start()
-                if victim != "host" or rng.random() < 0.7:  # else the next one strikes before it has recovered
+                if victim != "host" or rng.random() < 0.7:  # otherwise the next kill comes before the host has recovered
                     times[victim].append(stage.wait_for_progress(before))
             stage.load.produce(RECORDS - stage.load.next)
             stage.finish(host)
@@ -62,5 +62,5 @@ def test_a_million_records_and_230_kills(unique_name: str, tmp_path: Path, rng: 
     for victim, seconds in times.items():
         print(f"{victim} up again, to the first new row: {statistics.median(seconds):.2f} s, at most {max(seconds):.2f} s"
               f" (of {len(seconds)})")  # fmt: skip
-    # All but one in a hundred: the machine may be busy with something else just then.
+    # Allow one exception in a hundred, because the machine may be busy with other work.
     assert sorted(times["host"])[-1 - len(times["host"]) // 100] < 2

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The judge is judged: what is lost, twice, out of order or left behind is seen."""
+"""Tests of the checker: it finds lost, duplicated, unexpected and unordered records."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 from stage import Stage
 
 
-def test_the_checker_sees_what_is_wrong(stage: Stage) -> None:
+def test_the_checker_finds_all_kinds_of_errors(stage: Stage) -> None:
     stage.load.produce(4000)
     with stage.host() as host:
         stage.wait_for_all()
@@ -24,6 +24,6 @@ def test_the_checker_sees_what_is_wrong(stage: Stage) -> None:
         counts = stage.verdict().counts
         assert host.stop() == 0
     assert counts == {
-        "lost": 1, "duplicated": 1, "strange": 1, "out of order": 2, "letters lost": 1,
-        "letters duplicated by host": 1, "letters of good records": 1,
+        "lost": 1, "duplicated": 1, "unexpected": 1, "out of order": 2, "dead letters lost": 1,
+        "dead letters duplicated by host": 1, "dead letters of good records": 1,
     }  # fmt: skip

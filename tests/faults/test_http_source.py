@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""http_source, killed between the log on the disk and the answer: what was answered is there, what is sent again has its id."""
+"""http_source, killed around the write to its spool: acknowledged records are delivered, and retries keep their ids."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from stage import FAULT_BUILD, ROUNDS
 
 from services import free_port, wait_until
 
-RECORDS = 3  # of a request
+RECORDS = 3  # per request
 
 
 def make_host(folder: Path, port: int, build: Path, point: str = "") -> PipelineHost:
@@ -27,7 +27,7 @@ def make_host(folder: Path, port: int, build: Path, point: str = "") -> Pipeline
 
 
 def post(port: int, request: int, key: bool) -> bool:
-    """Whether it was answered with 200. False: the connection broke."""
+    """Post a request and return whether the response was 200. False: the connection broke."""
     numbers = [{"n": request * RECORDS + i} for i in range(RECORDS)]
     headers = {"Content-Type": "application/json"} | ({"Idempotency-Key": f"r{request}"} if key else {})
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
@@ -51,7 +51,7 @@ def test_13_http_source_is_killed_around_the_spool(tmp_path: Path, point: str, k
             for _ in range(at - 1):
                 assert post(port, sent, key)
                 sent += 1
-            assert not post(port, sent, key), "it is killed before it answers"
+            assert not post(port, sent, key), "the host is killed before it responds"
             assert host.wait() == -9
         with make_host(tmp_path, port, BUILD) as host:
             host.wait_for_log("listening on http")
@@ -62,9 +62,9 @@ def test_13_http_source_is_killed_around_the_spool(tmp_path: Path, point: str, k
         rows = ndjson(tmp_path / "out.ndjson")
         assert {json.loads(row["value"])["n"] for row in rows} == set(range(sent * RECORDS))
         pairs = collections.Counter((json.loads(row["value"])["n"], row["id"]) for row in rows)
-        assert len(pairs) == sent * RECORDS, "a record has one id, however often it is sent"
+        assert len(pairs) == sent * RECORDS, "a record keeps its id when it is sent again"
         last = [n for (number, _), n in pairs.items() if number >= (sent - 1) * RECORDS]
-        assert set(last) == ({2} if point == "spool.after" else {1}), "it was in the log, or it was not"
+        assert set(last) == ({2} if point == "spool.after" else {1}), "in the spool before the kill, or not"
 
 
 def _ids(folder: Path) -> set[str]:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Rows 28 and 29: exactly once from topic to topic, and from the bridge's spool into a topic."""
+"""Rows 28 and 29 of README.md: exactly once from topic to topic, and from the bridge's spool into a topic."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ import pytest
 from pipeline_host import BUILD, SOURCE, PipelineHost, configuration, dead_letters
 from stage import FAULT_BUILD, ROUNDS
 
-from services import PATIENCE, Kafka, Mosquitto, Record, wait_until
+from services import TIMEOUT, Kafka, Mosquitto, Record, wait_until
 
-QUICK = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "max.poll.interval.ms": 2000}  # given up soon
+QUICK = {"session.timeout.ms": 1500, "heartbeat.interval.ms": 300, "max.poll.interval.ms": 2000}  # quick removal of dead members
 KEEP = {"retention.ms": -1}
 PARTITIONS = 4
 KILLS = 1 if ROUNDS == 1 else 20
 
 
 class Chain:
-    """A topic with numbered records, hosts that bring them into another, and what is committed there."""
+    """A topic with numbered records, hosts that copy them to a second topic, and the committed records there."""
 
     def __init__(self, kafka: Kafka, name: str, directory: Path) -> None:
         self.kafka, self.directory = kafka, directory
@@ -51,7 +51,7 @@ class Chain:
                 "retry": {"initial": "50ms", "max": "500ms"}, **more}  # fmt: skip
 
     def produce(self, count: int) -> None:
-        """A device's records are all in one partition, in order."""
+        """Produce records. All records of a device are in one partition, in order."""
         numbers = range(self.sent, self.sent + count)
         self.kafka.produce(
             self.source, [Record(str(n).encode(), key=b"d%d" % (n % 40), partition=n % PARTITIONS) for n in numbers]
@@ -65,8 +65,8 @@ class Chain:
         return sum(self.kafka.end_offsets(self.target).values())
 
     def check(self) -> None:
-        """Each number once, in order for each device."""
-        wait_until(lambda: len(self.arrived()) >= self.sent, "all records", PATIENCE)
+        """Check that each number is in the target topic once, and in order for each device."""
+        wait_until(lambda: len(self.arrived()) >= self.sent, "all records", TIMEOUT)
         arrived = self.arrived()
         times = collections.Counter(n for _, n in arrived)
         lost = [n for n in range(self.sent) if n not in times]
@@ -75,17 +75,17 @@ class Chain:
         assert not lost, lost[:10]
         assert not twice, twice[:10]
         last: dict[bytes | None, int] = {}
-        for key, n in arrived:  # partition by partition, and a key is in one
+        for key, n in arrived:  # partition by partition; all records of a key are in one partition
             assert last.get(key, -1) < n, f"{key!r}: {n} after {last[key]}"
             last[key] = n
 
-    def feed_until_killed(self, host: PipelineHost) -> None:
-        deadline = time.monotonic() + PATIENCE
+    def produce_until_killed(self, host: PipelineHost) -> None:
+        deadline = time.monotonic() + TIMEOUT
         while host.process.poll() is None and time.monotonic() < deadline:
             self.produce(200)
             with contextlib.suppress(TimeoutError):
-                wait_until(lambda: host.process.poll() is not None, "its death", 0.2)
-        assert host.process.poll() == -signal.SIGKILL, f"it was to die:\n{host.log()}"
+                wait_until(lambda: host.process.poll() is not None, "the end of the host", 0.2)
+        assert host.process.poll() == -signal.SIGKILL, f"the host did not kill itself:\n{host.log()}"
 
 
 @pytest.fixture
@@ -109,18 +109,18 @@ def test_28_topic_to_topic_host_killed_at_random_moments(chain: Chain, rng: rand
 
 @pytest.mark.parametrize("point", ["claim.before", "kafka.claimed", "claim.after", "kafka.begun", "kafka.sent",
                                    "kafka.committed", "broker.before", "broker.after"])  # fmt: skip
-def test_28_topic_to_topic_killed_in_the_middle(chain: Chain, rng: random.Random, point: str) -> None:
+def test_28_topic_to_topic_host_killed_at_failpoints(chain: Chain, rng: random.Random, point: str) -> None:
     for _ in range(KILLS):
         failpoint = f"{point}:{rng.randint(1, 4)}"
         with chain.host(build=FAULT_BUILD, environment={"PIPELINE_FAILPOINT": failpoint}) as host:
-            chain.feed_until_killed(host)
+            chain.produce_until_killed(host)
     with chain.host() as host:
         chain.check()
         assert host.stop() == 0
 
 
 def test_28_zombies_and_rebalances(chain: Chain, rng: random.Random) -> None:
-    """Two hosts; one is frozen for longer than its session, wakes up in the middle of a write, and is shut out."""
+    """One of two hosts is frozen for longer than its session, resumes in the middle of a write, and is fenced."""
     with chain.host("one") as one, chain.host("two") as two:
         hosts = [one, two]
         for _ in range(4 * ROUNDS):
@@ -133,7 +133,7 @@ def test_28_zombies_and_rebalances(chain: Chain, rng: random.Random) -> None:
                 awake.kill()
                 awake.start()
             chain.produce(1000)
-            wait_until(lambda: len(chain.arrived()) >= chain.sent, "the other to take over", PATIENCE)
+            wait_until(lambda: len(chain.arrived()) >= chain.sent, "the other host to take over", TIMEOUT)
             frozen.signal(signal.SIGCONT)
         chain.produce(1000)
         chain.check()
@@ -158,8 +158,8 @@ def test_28_the_broker_is_killed_under_load(unique_name: str, tmp_path: Path, rn
 RULE = {"name": "high", "metric": "n", "above": 50, "clear_below": 10, "severity": "warning"}
 
 
-def test_28_alerts_into_a_topic_each_once(chain: Chain, rng: random.Random) -> None:
-    """What the rules remember is in the positions topic: no alert is raised twice or forgotten, whatever is killed."""
+def test_28_each_alert_is_in_the_topic_once(chain: Chain, rng: random.Random) -> None:
+    """The state of the rules is in the positions topic: no alert is duplicated or lost when the host is killed."""
     devices, steps = 8, 400 * ROUNDS
 
     def value(device: int, step: int) -> bytes:
@@ -197,17 +197,17 @@ def test_28_alerts_into_a_topic_each_once(chain: Chain, rng: random.Random) -> N
         def got() -> list[dict[str, Any]]:
             return [json.loads(m.value or b"{}") for m in chain.kafka.consume(chain.target)]
 
-        wait_until(lambda: len(got()) >= want.total(), "all alerts", PATIENCE)
+        wait_until(lambda: len(got()) >= want.total(), "all alerts", TIMEOUT)
         assert collections.Counter((a["device_id"], a["state"]) for a in got()) == want
         assert host.stop() == 0
 
 
-def test_28_a_record_that_no_broker_takes_is_one_letter(chain: Chain) -> None:
+def test_28_a_record_that_the_broker_rejects_is_one_dead_letter(chain: Chain) -> None:
     with chain.host(sinks={"out": chain.sink("in", properties={"message.max.bytes": 5000})}) as host:
         chain.produce(500)
         chain.kafka.produce(chain.source, [Record(b"1" * 6000, key=b"large", partition=1)])
         chain.produce(500)
-        wait_until(lambda: len(dead_letters(host.directory)) == 1, "the letter")
+        wait_until(lambda: len(dead_letters(host.directory)) == 1, "the dead letter")
         chain.check()
         assert "too large" in dead_letters(host.directory)[0]["reason"]
         host.kill()
@@ -218,8 +218,8 @@ def test_28_a_record_that_no_broker_takes_is_one_letter(chain: Chain) -> None:
         assert len(dead_letters(host.directory)) == 1
 
 
-def test_29_from_the_spool_into_a_topic_each_once(kafka: Kafka, unique_name: str, tmp_path: Path, rng: random.Random) -> None:
-    """What lies in the bridge's spool is in the topic once, however often the bridge is killed while it brings it there."""
+def test_29_spool_to_topic(kafka: Kafka, unique_name: str, tmp_path: Path, rng: random.Random) -> None:
+    """Each message of the bridge's spool is in the topic once, even if the bridge is killed repeatedly."""
     kafka.create_topic(unique_name, PARTITIONS, KEEP)
     with Mosquitto() as broker:
         bridge = PipelineHost(
@@ -230,10 +230,10 @@ def test_29_from_the_spool_into_a_topic_each_once(kafka: Kafka, unique_name: str
         )  # fmt: skip
         with bridge:
             bridge.wait_for_log("connected to MQTT broker")
-            kafka.pause()  # so that all of it is in the spool, and acknowledged, before the first kill
+            kafka.pause()  # all messages are in the spool and acknowledged before the first kill
             sent = 3000 * ROUNDS
             broker.publish_all([(f"users/u/devices/d{n % 20}/telemetry", b'{"n":%d}' % n) for n in range(sent)])
-            wait_until(lambda: bridge.metric("pipeline_mqtt_source_messages_total") >= sent, "all of it to be spooled")
+            wait_until(lambda: bridge.metric("pipeline_mqtt_source_messages_total") >= sent, "all messages in the spool")
             bridge.kill()
             kafka.resume()
             for _ in range(10 * ROUNDS):
@@ -248,7 +248,7 @@ def test_29_from_the_spool_into_a_topic_each_once(kafka: Kafka, unique_name: str
                 numbers = collections.Counter(json.loads(m.value or b"")["n"] for m in kafka.consume(unique_name))
                 return len(numbers) >= sent
 
-            wait_until(all_there, "all of it in the topic", PATIENCE)
-            assert numbers.most_common(1)[0][1] == 1, "none twice"
+            wait_until(all_there, "all messages in the topic", TIMEOUT)
+            assert numbers.most_common(1)[0][1] == 1, "no duplicates"
             assert bridge.stop() == 0
     kafka.delete_topic(unique_name)

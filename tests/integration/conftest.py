@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the integration tests share beyond the servers of ../conftest.py."""
+"""Fixtures of the integration tests, in addition to the servers of ../conftest.py."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Servers:
         return self.timescale.query(sql, database=self.database)
 
     def stored(self) -> int:
-        """Rows in raw_telemetry; 0 while there is no table yet."""
+        """Return the number of rows in raw_telemetry, or 0 if the table does not exist yet."""
         if not self.query("SELECT 1 FROM pg_tables WHERE tablename = 'raw_telemetry'"):
             return 0
         return int(str(self.query("SELECT count(*) FROM raw_telemetry")[0][0]))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""tools/load-tester for tests: the program, and stand-ins for what lies between broker and database."""
+"""The load tester (tools/load-tester) for tests, and a stand-in for the pipeline between broker and database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Reading = dict[str, Any]
 
 
 class Outcome:
-    """What a run of the program said."""
+    """The exit code and the report of a run."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -50,7 +50,7 @@ class LoadTester:
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
-    def wait(self, timeout: float = 120) -> Outcome:
+    def wait(self, timeout: float = 600) -> Outcome:
         try:
             out, err = self.process.communicate(timeout=timeout)
         finally:
@@ -58,12 +58,12 @@ class LoadTester:
         return Outcome(self.process.returncode, out, err)
 
 
-def run(*arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 120) -> Outcome:
+def run(*arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 600) -> Outcome:
     return LoadTester(*arguments, environment=environment).wait(timeout)
 
 
 class _Background:
-    """Handles what comes in on the devices' topics, in a thread."""
+    """Handles the messages of the devices' topics in a thread."""
 
     def __init__(self, mosquitto: Mosquitto) -> None:
         self._mosquitto = mosquitto
@@ -106,9 +106,9 @@ def _utc(ms: int) -> str:
 
 
 class Pipeline(_Background):
-    """A stand-in for the whole pipeline: rows, alerts, dead letters, with mistakes as a test wants them.
+    """A stand-in for the whole pipeline that stores rows, raises alerts, writes dead letters, and can make errors.
 
-    `change` gets each reading and answers with what is to be stored of it: nothing, it, or it twice.
+    `change` is called with each reading and returns the readings to store: none, the same, or several.
     """
 
     def __init__(
@@ -177,7 +177,7 @@ class Pipeline(_Background):
             "INSERT INTO raw_telemetry SELECT to_timestamp((r->>'time')::numeric / 1000), r->>'user_id',"
             " r->>'device_id', (r->>'temperature')::float, (r->>'humidity')::float, (r->>'battery')::float,"
             " r - '{time,user_id,device_id,temperature,humidity,battery}'::text[]"
-            " FROM jsonb_array_elements($1::jsonb) AS r"
+            " FROM jsonb_array_elements(%s::jsonb) AS r"
         )
         self._session.query(sql, json.dumps(rows))
 

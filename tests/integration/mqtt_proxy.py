@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Stands between a client and an MQTT broker, and counts what is on its way to the client unacknowledged."""
+"""A proxy between a client and an MQTT broker that counts the unacknowledged messages to the client."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PUBLISH, PUBACK = 3, 4
 
 
 class MqttProxy:
-    """One listener; passes all bytes on, and reads the packets' headers as they go by (QoS 1)."""
+    """Forwards all bytes of a port to the broker and reads the headers of the packets (QoS 1)."""
 
     def __init__(self, broker: MqttBroker) -> None:
         self._broker = broker
@@ -59,7 +59,7 @@ class MqttProxy:
             pass
 
     def _look(self, buffer: bytes) -> bytes:
-        """Takes the whole packets off the front."""
+        """Remove the complete packets from the front of the buffer."""
         while len(buffer) >= 2:
             size = shift = 0
             for at in range(1, min(5, len(buffer))):

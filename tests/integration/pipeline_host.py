@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The program under test, as a process: started, asked, signalled, and what it said."""
+"""The program under test as a process: start, requests, signals, and its log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from services import PATIENCE, wait_until
+from crash_report import allow_core_files, backtrace, crash
+
+from services import TIMEOUT, wait_until
 
 SOURCE = Path(os.environ.get("PIPELINE_SOURCE_DIR", Path(__file__).parents[2]))
 BUILD = Path(os.environ.get("PIPELINE_BUILD_DIR", SOURCE / "build" / "release"))
@@ -24,7 +26,7 @@ PLUGINS = BUILD / "lib" / "pipeline-host" / "plugins"
 
 
 def configuration(directory: Path, **parts: object) -> Path:
-    """A configuration file for `sources`, `transforms`, `sinks`, ...: JSON is YAML."""
+    """Write a configuration file with `sources`, `transforms`, `sinks`, ..., as JSON, which is valid YAML."""
     directory.mkdir(exist_ok=True)
     file = directory / "pipeline.yaml"
     file.write_text(json.dumps({"name": "test", **parts}))
@@ -32,7 +34,7 @@ def configuration(directory: Path, **parts: object) -> Path:
 
 
 def ndjson(file: Path) -> list[dict[str, Any]]:
-    """What file_sink wrote; a last line that is just being written doesn't count."""
+    """Return the rows that file_sink has written, without an incomplete last line."""
     lines = file.read_bytes().split(b"\n")[:-1] if file.exists() else []
     return [json.loads(line) for line in lines]
 
@@ -62,13 +64,17 @@ class PipelineHost:
             str(build / "bin" / "pipeline-host"), "run", str(config), "--log-format", "json", *options, *arguments
         ]  # fmt: skip
         self._process: subprocess.Popen[bytes] | None = None
+        self._report = ""
+        self.may_crash = False  # for tests of crashes: a crash does not fail the test
 
     def start(self) -> Self:
+        self._check_for_a_crash()
         with self.log_file.open("ab") as log:
             self._begin = log.tell()
             self._process = subprocess.Popen(
-                self._command, cwd=self.directory, env=self._environment, stdout=log, stderr=log
-            )
+                self._command, cwd=self.directory, env=self._environment, stdout=log, stderr=log,
+                preexec_fn=allow_core_files,
+            )  # fmt: skip
         return self
 
     def __enter__(self) -> Self:
@@ -80,10 +86,15 @@ class PipelineHost:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        report = self.crash_report()
         if self._process and self._process.poll() is None:
             self.kill()
         if error is not None:
             print(self.log()[-8000:])
+        if report:
+            print(report)
+            if error is None:
+                raise AssertionError(report)
 
     @property
     def process(self) -> subprocess.Popen[bytes]:
@@ -93,32 +104,47 @@ class PipelineHost:
     def signal(self, which: signal.Signals) -> None:
         self.process.send_signal(which)
 
-    def wait(self, timeout: float = PATIENCE) -> int:
-        """The exit code."""
+    def wait(self, timeout: float = TIMEOUT) -> int:
+        """Wait until the process ends, and return its exit code."""
         return self.process.wait(timeout)
 
-    def stop(self, timeout: float = PATIENCE) -> int:
-        """SIGTERM, as systemd and Kubernetes send it, and the exit code."""
+    def stop(self, timeout: float = TIMEOUT) -> int:
+        """Send SIGTERM, as systemd and Kubernetes do, and return the exit code."""
         self.signal(signal.SIGTERM)
         return self.wait(timeout)
 
     def kill(self) -> None:
+        self._check_for_a_crash()
         self.process.kill()
         self.process.wait()
 
+    def crash_report(self) -> str:
+        """Return how the process died and the backtrace, if a signal ended it that no test sends; otherwise nothing."""
+        name = crash(self._process.poll()) if self._process and not self.may_crash else ""
+        if name and not self._report:
+            trace = backtrace(Path(self._command[0]), self.directory)
+            self._report = f"the host died by {name}; the end of its log:\n{self.log()[-4000:]}\n{trace}"
+        return self._report if name else ""
+
+    def _check_for_a_crash(self) -> None:
+        """Fail before a crash is covered by a kill or a restart."""
+        report = self.crash_report()
+        self._report = ""
+        assert not report, report
+
     def log(self) -> str:
-        """All that this run said."""
+        """Return the log of this run."""
         with self.log_file.open("rb") as log:
             log.seek(self._begin)
             return log.read().decode(errors="replace")
 
     def messages(self) -> list[dict[str, str]]:
-        lines = self.log().splitlines()
+        lines = self.log().split("\n")[:-1]  # without an incomplete last line
         return [json.loads(line) for line in lines if line.startswith("{")]
 
-    def wait_for_log(self, text: str, timeout: float = PATIENCE) -> None:
+    def wait_for_log(self, text: str, timeout: float = TIMEOUT) -> None:
         wait_until(lambda: text in self.log() or self._dead(), f"'{text}' in the log", timeout)
-        assert text in self.log(), f"the host ended without saying '{text}':\n{self.log()}"
+        assert text in self.log(), f"the host ended without logging '{text}':\n{self.log()}"
 
     def _dead(self) -> bool:
         return self.process.poll() is not None
@@ -128,31 +154,31 @@ class PipelineHost:
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     def peak_memory(self) -> float:
-        """The most that was ever resident, in MiB."""
+        """Return the peak of the resident memory, in MiB."""
         found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{self.process.pid}/status").read_text())
         assert found
         return int(found[1]) / 1024
 
-    # Its endpoint
+    # The HTTP endpoint
 
     def get(self, path: str) -> tuple[int, str]:
         self.wait_for_log("metrics and health")
         found = re.search(r"http://([\d.:]+)/", self.log())
         assert found
         try:
-            with urllib.request.urlopen(f"http://{found[1]}{path}", timeout=30) as answer:
-                return answer.status, answer.read().decode()
+            with urllib.request.urlopen(f"http://{found[1]}{path}", timeout=TIMEOUT) as response:
+                return response.status, response.read().decode()
         except urllib.error.HTTPError as error:
             return error.code, error.read().decode()
 
     def wait_ready(self, ready: bool = True) -> None:
-        """Until it calls itself ready, or not ready."""
+        """Wait until the host reports that it is ready, or not ready."""
         status = 200 if ready else 503
         wait_until(lambda: self._dead() or self.get("/health/ready")[0] == status, f"{status} for /health/ready")
         assert not self._dead(), self.log()
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of all series of that name with these labels."""
+        """Return the sum of all series with this name and these labels."""
         total = 0.0
         for line in self.get("/metrics")[1].splitlines():
             found = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
@@ -165,9 +191,13 @@ class PipelineHost:
 
 
 def run(*arguments: str, cwd: Path | None = None, environment: Mapping[str, str] | None = None,
-        timeout: float = PATIENCE) -> subprocess.CompletedProcess[str]:
-    """The program with other verbs: what it printed, and its exit code."""
-    return subprocess.run(
+        timeout: float = TIMEOUT) -> subprocess.CompletedProcess[str]:
+    """Run the program with another verb, and return its output and exit code."""
+    done = subprocess.run(
         [str(PROGRAM), *arguments], cwd=cwd, env={**os.environ, "NO_COLOR": "1", **(environment or {})},
-        capture_output=True, text=True, timeout=timeout, check=False,
+        capture_output=True, text=True, timeout=timeout, check=False, preexec_fn=allow_core_files,
     )  # fmt: skip
+    if name := crash(done.returncode):
+        trace = backtrace(PROGRAM, cwd or Path.cwd())
+        raise AssertionError(f"{' '.join(arguments)} died by {name}:\n{done.stdout}{done.stderr}\n{trace}")
+    return done

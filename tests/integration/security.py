@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Servers that let in by TLS alone, and whoever has a certificate and a password."""
+"""Servers that require TLS, a client certificate and a password."""
 
 from __future__ import annotations
 
-import ctypes
 from contextlib import ExitStack
 from types import TracebackType
 from typing import Self
+
+import confluent_kafka
 
 from services import Authority, Certificate, Kafka, Mosquitto, PgBouncer, Timescale, Tls
 
@@ -14,16 +15,15 @@ USER = "iot"
 PASSWORD = "s3cret-0f-the-test"
 
 def mechanism() -> str:
-    """What this machine's librdkafka can log in to Kafka 4 with: before 2.6.1 it can't by SCRAM."""
-    version = ctypes.CDLL("librdkafka.so.1").rd_kafka_version()
+    """Return the SASL mechanism with which this machine's librdkafka can log in to Kafka 4; before 2.6.1 not SCRAM."""
+    _, version = confluent_kafka.libversion()
     return "SCRAM-SHA-512" if version >= 0x020601FF else "PLAIN"
 
 
 class SecureServers:
-    """All servers of the default way, each with a certificate for 127.0.0.1 and for no other name.
+    """All servers of the default pipeline, each with a certificate that is valid only for 127.0.0.1.
 
-    `certificate` is the one that the pipeline shows to Kafka and MQTT, `database_certificate` its
-    user's in the database.
+    `certificate` is the client certificate for Kafka and MQTT, `database_certificate` that of the database user.
     """
 
     def __init__(self, authority: Authority) -> None:
@@ -36,7 +36,7 @@ class SecureServers:
         self.database = Timescale(tls=to_database, password=PASSWORD)
         self.pool = PgBouncer(self.database, tls=to_database)
         self.broker = Mosquitto(tls=mutual)
-        # Another one, as mutual TLS takes the place of user and password.
+        # A second broker, because mutual TLS replaces user and password.
         self.login_broker = Mosquitto(tls=Tls(authority, offered=self.good()), user=USER, password=PASSWORD)
         self._running = ExitStack()
 
@@ -53,7 +53,7 @@ class SecureServers:
     ) -> None:
         self._running.close()
 
-    # The options with which a pipeline gets in.
+    # The options that a pipeline needs to connect.
 
     @property
     def tls(self) -> dict[str, object]:
@@ -72,7 +72,7 @@ class SecureServers:
 
 
 def sets(path: str, options: object) -> list[str]:
-    """Options as --set takes them."""
+    """Return the options in the form of --set."""
     if not isinstance(options, dict):
         return [f"{path}={options}"]
     return [item for key, value in options.items() for item in sets(f"{path}.{key}", value)]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is in the topic twice is in the table once, whatever is killed and when; and two honest readings stay two."""
+"""Duplicates in the topic are stored once, even if processes are killed; distinct readings with equal values are kept."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 from conftest import Servers
 from pipeline_host import SOURCE, PipelineHost
 
-from services import Mosquitto, Record, wait_until
+from services import KafkaError, Mosquitto, Record, wait_until
 
 IOT = SOURCE / "configs" / "iot.yaml"
 START = 1_763_000_000_000
@@ -22,14 +22,14 @@ DEVICES = 20
 
 
 def message(n: int, **more: object) -> Record:
-    """As the bridge puts it into the topic."""
+    """Return a record as the bridge writes it to the topic."""
     device = f"d{n % DEVICES}"
     value = json.dumps({"user_id": "u", "device_id": device, "time": START + n, "temperature": n % 40, "n": n} | more).encode()
     return Record(value, f"users/u/devices/{device}".encode(), headers=[("message_id", hashlib.md5(value).hexdigest().encode())])
 
 
 def deduplicated(directory: Path) -> Path:
-    """configs/iot.yaml with what plugins/deduplicate/README.md says to add."""
+    """Return configs/iot.yaml with the additions that plugins/deduplicate/README.md describes."""
     before, alerts, behind = IOT.read_text().partition("  alerts:\n")
     assert alerts
     before = before.replace("    group: iot-backend\n", "    group: iot-backend\n    header_columns: [message_id]\n")
@@ -46,12 +46,12 @@ def host(servers: Servers, directory: Path, *sets: str) -> PipelineHost:
 
 
 def numbers(servers: Servers) -> Counter[int]:
-    """How often each is in the table."""
+    """Return how often each reading is in the table."""
     return Counter(int(str(n)) for (n,) in servers.query("SELECT extra->>'n' FROM raw_telemetry"))
 
 
 def settled(servers: Servers, pipeline: PipelineHost) -> None:
-    """Until every record of the topic is through."""
+    """Wait until all records of the topic are processed."""
     ends = sum(servers.kafka.end_offsets(servers.topic).values())
 
     def through() -> bool:
@@ -60,17 +60,26 @@ def settled(servers: Servers, pipeline: PipelineHost) -> None:
             return False
         return int(str(servers.query("SELECT coalesce(sum(next), 0) FROM pipeline_positions")[0][0])) >= ends
 
-    wait_until(through, "all of it", 90)
+    wait_until(through, "all records")
+
+
+def is_reset(servers: Servers) -> bool:
+    """Reset the group's offsets. Return False if the group still has members."""
+    try:
+        servers.kafka.reset_offsets(servers.group, servers.topic, "--to-earliest")
+    except KafkaError:
+        return False
+    return True
 
 
 def each_once(servers: Servers, count: int) -> None:
     found = numbers(servers)
     assert [n for n in range(count) if found[n] == 0] == [], "lost"
-    assert {n: times for n, times in found.items() if times > 1} == {}, "there more than once"
+    assert {n: times for n, times in found.items() if times > 1} == {}, "stored more than once"
     assert len(found) == count
 
 
-def test_what_is_there_twice_is_stored_once_and_counted(servers: Servers, tmp_path: Path) -> None:
+def test_duplicates_are_stored_once_and_counted(servers: Servers, tmp_path: Path) -> None:
     count = 5_000
     servers.kafka.produce(servers.topic, [message(n) for n in range(count)])
     servers.kafka.produce(servers.topic, [message(n) for n in range(0, count, 2)])
@@ -81,10 +90,10 @@ def test_what_is_there_twice_is_stored_once_and_counted(servers: Servers, tmp_pa
         assert pipeline.metric("pipeline_deduplicate_remembered") == count
         assert pipeline.stop() == 0
     (columns,) = servers.query("SELECT count(*) FROM information_schema.columns WHERE table_name = 'raw_telemetry' AND column_name = 'message_id'")
-    assert columns == (0,), "it ends before the sink"
+    assert columns == (0,), "the column is dropped before the sink"
 
 
-def test_records_that_nothing_identifies_and_equal_values_at_other_times_are_all_stored(servers: Servers, tmp_path: Path) -> None:
+def test_records_without_an_id_and_equal_values_at_different_times_are_all_stored(servers: Servers, tmp_path: Path) -> None:
     same = [message(n, temperature=20) for n in range(0, 10 * DEVICES, DEVICES)]  # one device, one value, ten times
     servers.kafka.produce(servers.topic, same)
     without_id = [Record(r.value, r.key) for r in same]
@@ -97,8 +106,8 @@ def test_records_that_nothing_identifies_and_equal_values_at_other_times_are_all
         assert pipeline.stop() == 0
 
 
-def test_messages_without_a_time_of_their_own_are_all_stored(servers: Servers, tmp_path: Path) -> None:
-    """Even two of one millisecond: `by` names the time that the record itself carries, which they don't have."""
+def test_messages_without_their_own_time_are_all_stored(servers: Servers, tmp_path: Path) -> None:
+    """Two messages of the same millisecond are kept, because `by` names the record's own time, which they do not have."""
     value = b'{"user_id":"u","device_id":"d","temperature":20}'
     timeless = Record(value, b"k", headers=[("message_id", b"same")], timestamp_ms=int(time.time() * 1000))
     servers.kafka.produce(servers.topic, [timeless] * 5)
@@ -118,8 +127,8 @@ def test_messages_without_a_time_of_their_own_are_all_stored(servers: Servers, t
         assert pipeline.stop() == 0
 
 
-def test_the_host_is_killed_again_and_again_while_duplicates_come(servers: Servers, tmp_path: Path) -> None:
-    """Duplicates of what came before a kill, after it, before and after snapshots (each two seconds), and of duplicates."""
+def test_duplicates_are_dropped_while_the_host_is_killed_repeatedly(servers: Servers, tmp_path: Path) -> None:
+    """Duplicates arrive of records before and after a kill, before and after snapshots (every two seconds), and repeatedly."""
     rng = random.Random(7)
     sent, kills = 0, 12
     with host(servers, tmp_path) as pipeline:
@@ -140,11 +149,11 @@ def test_the_host_is_killed_again_and_again_while_duplicates_come(servers: Serve
         settled(servers, pipeline)
         each_once(servers, sent)
         ends = sum(servers.kafka.end_offsets(servers.topic).values())
-        print(f"{kills} kills, {sent:,} messages, {ends - sent:,} of them again: each stored once")
+        print(f"{kills} kills, {sent:,} messages, {ends - sent:,} duplicates: each stored once")
         assert pipeline.stop() == 0
 
 
-def test_an_order_to_the_past_stores_again_what_it_is_told_to_once(servers: Servers, tmp_path: Path) -> None:
+def test_records_after_an_offset_reset_are_stored_again_once(servers: Servers, tmp_path: Path) -> None:
     count = 2_000
     servers.kafka.produce(servers.topic, [message(n) for n in range(count)])
     servers.kafka.produce(servers.topic, [message(n) for n in range(count)])
@@ -155,14 +164,14 @@ def test_an_order_to_the_past_stores_again_what_it_is_told_to_once(servers: Serv
         time.sleep(2.5)  # a snapshot
         assert pipeline.stop() == 0
     servers.query("DELETE FROM raw_telemetry RETURNING 1")
-    servers.kafka.reset_offsets(servers.group, servers.topic, "--to-earliest")
+    wait_until(lambda: is_reset(servers), "the group to be empty")
     with host(servers, tmp_path, dynamic) as pipeline:
         pipeline.wait_for_log("the group's offset was reset")
-        wait_until(lambda: servers.stored() >= count, "all of it again")
+        wait_until(lambda: servers.stored() >= count, "all records stored again")
         settled(servers, pipeline)
         each_once(servers, count)
         pipeline.kill()
-        # And a crash after the order changes nothing.
+        # A crash after the reset changes nothing.
         pipeline.start()
         settled(servers, pipeline)
         servers.kafka.produce(servers.topic, [message(n) for n in range(count + 100)])
@@ -171,7 +180,7 @@ def test_an_order_to_the_past_stores_again_what_it_is_told_to_once(servers: Serv
         assert pipeline.stop() == 0
 
 
-def test_streams_move_between_hosts_with_what_is_remembered_of_them(servers: Servers, tmp_path: Path) -> None:
+def test_streams_move_between_hosts_with_their_state(servers: Servers, tmp_path: Path) -> None:
     rng = random.Random(11)
     sent = 0
 
@@ -189,7 +198,7 @@ def test_streams_move_between_hosts_with_what_is_remembered_of_them(servers: Ser
         for turn in range(3):
             with host(servers, tmp_path / f"two{turn}", dynamic) as two:
                 two.wait_ready()
-                wait_until(lambda two=two: two.metric("pipeline_kafka_assigned_partitions") > 0, "a share of the partitions", 60)
+                wait_until(lambda two=two: two.metric("pipeline_kafka_assigned_partitions") > 0, "a share of the partitions")
                 produce()
                 time.sleep(rng.uniform(0, 3))
                 if turn == 1:
@@ -202,8 +211,8 @@ def test_streams_move_between_hosts_with_what_is_remembered_of_them(servers: Ser
         assert one.stop() == 0
 
 
-def test_the_bridge_is_killed_and_its_duplicates_are_dropped(servers: Servers, tmp_path: Path) -> None:
-    """From the devices on: what devices send again is in the topic twice."""
+def test_duplicates_of_a_killed_bridge_are_dropped(servers: Servers, tmp_path: Path) -> None:
+    """Devices send messages again, which are then in the topic twice."""
     rng = random.Random(3)
     bridge_sets = [f"sinks.topic.topic={servers.topic}", f"dead_letters.topic={servers.topic}"]
     (tmp_path / "bridge").mkdir()
@@ -220,7 +229,7 @@ def test_the_bridge_is_killed_and_its_duplicates_are_dropped(servers: Servers, t
         for _ in range(10):
             fresh = range(sent, sent + 1_000)
             broker.publish_all([("users/u/devices/d%d/telemetry" % (n % DEVICES), message(n).value) for n in fresh])
-            again = rng.sample(fresh, 50)  # a device that did not hear that it had arrived
+            again = rng.sample(fresh, 50)  # the device received no acknowledgement
             broker.publish_all([("users/u/devices/d%d/telemetry" % (n % DEVICES), message(n).value) for n in again])
             sent = fresh.stop
             time.sleep(rng.uniform(0, 0.3))
@@ -230,22 +239,22 @@ def test_the_bridge_is_killed_and_its_duplicates_are_dropped(servers: Servers, t
         def all_there() -> bool:
             return servers.stored() > 0 and len(numbers(servers)) >= sent
 
-        wait_until(all_there, "every message in the table", 90)
+        wait_until(all_there, "every message in the table")
         settled(servers, pipeline)
-        in_topic = len(servers.kafka.consume(servers.topic))  # offsets count the ends of transactions, too
+        in_topic = len(servers.kafka.consume(servers.topic))  # offsets include the ends of transactions
         dropped = pipeline.metric("pipeline_deduplicated_total")
-        print(f"{sent:,} messages, {in_topic - sent:,} of them again in the topic, {dropped:,.0f} dropped")
+        print(f"{sent:,} messages, {in_topic - sent:,} duplicates in the topic, {dropped:,.0f} dropped")
         each_once(servers, sent)
         assert in_topic - sent >= 500 and dropped == in_topic - sent
         assert (bridge.stop(), pipeline.stop()) == (0, 0)
 
 
 @pytest.mark.parametrize("state", ["kept", "lost"])
-def test_without_a_sink_that_keeps_state_it_is_kept_in_the_state_directory(servers: Servers, tmp_path: Path, state: str) -> None:
+def test_state_is_kept_in_the_state_directory_if_no_sink_keeps_it(servers: Servers, tmp_path: Path, state: str) -> None:
     servers.kafka.produce(servers.topic, [message(n) for n in range(500)])
     sets = ["sinks.store.delivery=at_least_once", "sources.telemetry.instance=dynamic"]
     with host(servers, tmp_path, *sets) as pipeline:
-        wait_until(lambda: servers.stored() == 500, "the first ones")
+        wait_until(lambda: servers.stored() == 500, "the first records")
         assert pipeline.stop() == 0
     if state == "lost":
         for file in (tmp_path / "state").rglob("*.state*"):

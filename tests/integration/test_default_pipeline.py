@@ -39,7 +39,7 @@ def host(servers: Servers, directory: Path, *sets: str) -> PipelineHost:
     return PipelineHost(IOT, directory, environment=servers.environment, sets=[*servers.sets, *sets])
 
 
-def test_every_good_message_is_stored_exactly_and_every_broken_one_is_a_dead_letter(
+def test_every_good_message_is_stored_unchanged_and_every_broken_one_is_a_dead_letter(
     servers: Servers, tmp_path: Path
 ) -> None:
     good = 50_000
@@ -54,7 +54,7 @@ def test_every_good_message_is_stored_exactly_and_every_broken_one_is_a_dead_let
     servers.kafka.produce(servers.topic, broken)
     with host(servers, tmp_path) as pipeline:
         wait_until(lambda: servers.stored() == good, "all good messages in the table")
-        wait_until(lambda: len(dead_letters(tmp_path, "iot")) == len(broken), "all broken ones outside")
+        wait_until(lambda: len(dead_letters(tmp_path, "iot")) == len(broken), "all dead letters")
         assert pipeline.stop() == 0
     assert servers.stored() == good
 
@@ -85,7 +85,7 @@ def test_alerts_fire_and_resolve_on_the_topic_of_their_device(servers: Servers, 
             servers.kafka.produce(
                 servers.topic, [message(90 * n + 5, temperature=temperature)], partition=0
             )
-        wait_until(lambda: len(alerts.messages) >= 2, "an alert and its end")
+        wait_until(lambda: len(alerts.messages) >= 2, "an alert that fires and resolves")
         assert pipeline.stop() == 0
         got = [(m.topic, json.loads(m.payload)) for m in alerts.messages]
     assert [topic for topic, _ in got] == [device, device]
@@ -96,10 +96,10 @@ def test_alerts_fire_and_resolve_on_the_topic_of_their_device(servers: Servers, 
     assert (fired["user_id"], fired["device_id"]) == ("user-1", "device-5")
 
 
-def test_a_restart_goes_on_where_the_last_one_stopped(servers: Servers, tmp_path: Path) -> None:
+def test_a_restart_continues_at_the_committed_position(servers: Servers, tmp_path: Path) -> None:
     servers.kafka.produce(servers.topic, [message(n) for n in range(10_000)])
     with host(servers, tmp_path) as pipeline:
-        wait_until(lambda: servers.stored() > 2_000, "a part of it")
+        wait_until(lambda: servers.stored() > 2_000, "some of the records")
         assert pipeline.stop() == 0
     servers.kafka.produce(servers.topic, [message(n) for n in range(10_000, 15_000)])
     with host(servers, tmp_path) as pipeline:
@@ -115,7 +115,7 @@ def test_a_restart_goes_on_where_the_last_one_stopped(servers: Servers, tmp_path
     }
 
 
-def test_nothing_is_lost_and_nothing_stored_twice_when_it_is_killed(servers: Servers, tmp_path: Path) -> None:
+def test_nothing_is_lost_or_duplicated_when_the_host_is_killed(servers: Servers, tmp_path: Path) -> None:
     total = 40_000
     servers.kafka.produce(servers.topic, [message(n) for n in range(total)])
     for _ in range(4):
@@ -130,38 +130,39 @@ def test_nothing_is_lost_and_nothing_stored_twice_when_it_is_killed(servers: Ser
         assert servers.query(count) == [(total, total)]
 
 
-def test_servers_that_are_down_are_waited_for(servers: Servers, tmp_path: Path) -> None:
+def test_the_host_waits_for_servers_that_are_down(servers: Servers, tmp_path: Path) -> None:
     servers.kafka.produce(servers.topic, [message(n) for n in range(1000)])
     servers.pgbouncer.terminate()
     try:
         with host(servers, tmp_path) as pipeline:
-            pipeline.wait_for_log("try 2 in")
+            pipeline.wait_for_log("attempt 2 in")
             status, body = pipeline.get("/health/ready")
             assert status == 503
             assert "store" in body
             assert pipeline.get("/health/live")[0] == 200
             servers.pgbouncer.start()
-            wait_until(lambda: servers.stored() == 1000, "all of it once the database is back")
+            wait_until(lambda: servers.stored() == 1000, "all records when the database runs again")
             pipeline.wait_ready()
             assert pipeline.stop() == 0
     finally:
         servers.pgbouncer.start()
 
 
-def test_metrics_tell_records_lag_and_rejects(servers: Servers, tmp_path: Path) -> None:
+def test_metrics_report_records_lag_and_rejects(servers: Servers, tmp_path: Path) -> None:
     servers.kafka.produce(servers.topic, [message(n) for n in range(5000)])
     servers.kafka.produce(servers.topic, [b"broken"])
     with host(servers, tmp_path) as pipeline:
-        wait_until(lambda: servers.stored() == 5000, "all of it")
+        wait_until(lambda: servers.stored() == 5000, "all records")
         wait_until(lambda: pipeline.metric("pipeline_rejected_total", node="parsed") == 1, "the reject")
         assert pipeline.metric("pipeline_records_out_total", node="telemetry") == 5001
-        assert pipeline.metric("pipeline_records_out_total", node="store") == 5000
+        # The rows are visible before the host has read the response to its COMMIT.
+        wait_until(lambda: pipeline.metric("pipeline_records_out_total", node="store") == 5000, "the stored rows")
         wait_until(lambda: pipeline.metric("pipeline_lag_records", node="telemetry") == 0, "no lag")
         assert pipeline.metric("pipeline_write_seconds_count", node="store") > 0
         assert pipeline.stop() == 0
 
 
-def test_a_reload_under_load_neither_loses_nor_doubles(servers: Servers, tmp_path: Path) -> None:
+def test_a_reload_under_load_neither_loses_nor_duplicates_records(servers: Servers, tmp_path: Path) -> None:
     config = tmp_path / "iot.yaml"
     config.write_text(IOT.read_text())
     total = 60_000
@@ -177,12 +178,12 @@ def test_a_reload_under_load_neither_loses_nor_doubles(servers: Servers, tmp_pat
         servers.kafka.produce(servers.topic, [message(n) for n in range(total // 2, total)])
         pipeline.signal(signal.SIGHUP)
         pipeline.wait_for_log("configuration reloaded")
-        wait_until(lambda: servers.stored() >= total, "all of it")
+        wait_until(lambda: servers.stored() >= total, "all records")
         assert pipeline.stop() == 0
     assert servers.query("SELECT count(*), count(DISTINCT (device_id, time)) FROM raw_telemetry") == [(total, total)]
 
 
-def test_a_second_signal_stops_at_once(servers: Servers, tmp_path: Path) -> None:
+def test_a_second_signal_stops_the_host_immediately(servers: Servers, tmp_path: Path) -> None:
     servers.kafka.produce(servers.topic, [message(n) for n in range(1000)])
     servers.pgbouncer.pause()
     try:
@@ -191,24 +192,24 @@ def test_a_second_signal_stops_at_once(servers: Servers, tmp_path: Path) -> None
             pipeline.signal(signal.SIGTERM)
             pipeline.wait_for_log("a second signal stops at once")
             pipeline.signal(signal.SIGTERM)
-            assert pipeline.wait(20) == 130
+            assert pipeline.wait() == 130
     finally:
         servers.pgbouncer.resume()
 
 
 @pytest.mark.parametrize("sink", ["sqlite_sink, path: other.db, table: raw_telemetry", "file_sink, path: out.ndjson"])
-def test_another_sink_is_another_line(servers: Servers, tmp_path: Path, sink: str) -> None:
+def test_the_sink_can_be_replaced(servers: Servers, tmp_path: Path, sink: str) -> None:
     text = IOT.read_text()
     begin, end = text.index("  store:"), text.index("  notify:")
     config = tmp_path / "iot.yaml"
     config.write_text(text[:begin] + f"  store: {{plugin: {sink}, from: parsed}}\n\n" + text[end:])
     servers.kafka.produce(servers.topic, [message(n) for n in range(1000)])
     with PipelineHost(config, tmp_path, environment=servers.environment, sets=servers.sets) as pipeline:
-        wait_until(lambda: pipeline.metric("pipeline_records_out_total", node="store") == 1000, "all of it")
+        wait_until(lambda: pipeline.metric("pipeline_records_out_total", node="store") == 1000, "all records")
         assert pipeline.stop() == 0
 
 
-def test_validate_connect_tells_what_does_not_fit(servers: Servers, tmp_path: Path) -> None:
+def test_validate_connect_reports_a_table_that_does_not_match(servers: Servers, tmp_path: Path) -> None:
     sets = [f"--set={item}" for item in servers.sets]
     fine = run("validate", str(IOT), "--connect", *sets, cwd=tmp_path, environment=servers.environment)
     assert (fine.returncode, fine.stderr) == (0, "")

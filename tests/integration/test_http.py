@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""http_source and http_sink as processes: killed, refused, cut off, encrypted, chained."""
+"""http_source and http_sink in complete hosts: kills, rejections, broken connections, TLS, and both in sequence."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import json
 import os
 import random
 import re
+import select
 import socket
 import ssl
 import subprocess
@@ -56,7 +57,7 @@ def wait_listening(host: PipelineHost) -> None:
 
 
 class Client:
-    """One connection, made when it is needed."""
+    """A client with one connection, which it opens on demand."""
 
     def __init__(self, port: int, tls: ssl.SSLContext | None = None) -> None:
         self._make: Callable[[], http.client.HTTPConnection] = (
@@ -68,14 +69,14 @@ class Client:
 
     def send(self, body: bytes, path: str = "/users/u/devices/d/telemetry", method: str = "POST",
              **headers: str) -> tuple[int, dict[str, Any], dict[str, str]]:
-        """Status, answer, headers. Raises OSError or HTTPException where the connection breaks."""
+        """Send a request and return status, body and headers. Raise OSError or HTTPException if the connection breaks."""
         self._connection = self._connection or self._make()
         try:
             named = {"Content-Type": "application/json"} | {k.replace("_", "-"): v for k, v in headers.items()}
             self._connection.request(method, path, body, named)
-            answer = self._connection.getresponse()
-            text = answer.read()
-            return answer.status, json.loads(text) if text else {}, dict(answer.getheaders())
+            response = self._connection.getresponse()
+            text = response.read()
+            return response.status, json.loads(text) if text else {}, dict(response.getheaders())
         except (OSError, http.client.HTTPException):
             self.close()
             raise
@@ -87,7 +88,7 @@ class Client:
 
 
 class Devices:
-    """Posts numbered readings, each until it is answered with 200; knows what was acknowledged, and what was sent again."""
+    """Posts numbered readings, each until the response is 200, and records the acknowledged ones and the retries."""
 
     def __init__(self, port: int, *, batch: int = 20, key: bool = False, threads: int = 3, tls: ssl.SSLContext | None = None,
                  pace: float = 0) -> None:
@@ -98,6 +99,7 @@ class Devices:
         self.acknowledged: set[int] = set()
         self.again = 0
         self.statuses: dict[int, int] = collections.Counter()
+        self.refusals = [0] * threads  # by thread
 
     def __enter__(self) -> Devices:
         for thread in self._threads:
@@ -131,6 +133,7 @@ class Devices:
                         self.acknowledged.update(numbers)
                         break
                     self.again += 1
+                    self.refusals[k] += 1
                 time.sleep(0.02)
             first += self._batch
             if self._pace:
@@ -149,7 +152,7 @@ def numbers_in(file: Path) -> dict[int, int]:
 # ------------------------------------------------------------------------------------------------------- http_source
 
 
-def test_what_is_sent_is_what_arrives(tmp_path: Path) -> None:
+def test_records_arrive_unchanged(tmp_path: Path) -> None:
     port = free_port()
     with host_with(tmp_path, port, headers={"tenant": "X-Tenant"}) as host:
         wait_listening(host)
@@ -161,8 +164,8 @@ def test_what_is_sent_is_what_arrives(tmp_path: Path) -> None:
             (b"any text", "text/plain", [b"any text"]),
         ]
         for body, kind, records in sent:
-            status, answer, _ = client.send(body, Content_Type=kind, X_Tenant="acme")
-            assert (status, answer) == (200, {"taken": len(records)})
+            status, response, _ = client.send(body, Content_Type=kind, X_Tenant="acme")
+            assert (status, response) == (200, {"taken": len(records)})
         assert client.send(gzip.compress(b"[6,7]"), Content_Encoding="gzip")[1] == {"taken": 2}
         assert client.send(b"8", "/users/M%C3%BCller/devices/a%2Fb/telemetry", "PUT")[0] == 200
         wanted = [record.decode() for _, _, records in sent for record in records] + ["6", "7", "8"]
@@ -173,18 +176,18 @@ def test_what_is_sent_is_what_arrives(tmp_path: Path) -> None:
         assert rows[0]["tenant"] == "acme" and "tenant" not in rows[-1]
         assert (rows[-1]["user_id"], rows[-1]["device_id"]) == ("Müller", "a/b")
         assert rows[-1]["topic"] == "/users/M%C3%BCller/devices/a%2Fb/telemetry"
-        assert host.metric("pipeline_http_source_records_total") == len(wanted)
-        assert host.metric("pipeline_http_source_requests_total", status="200") == 6
+        wait_until(lambda: host.metric("pipeline_http_source_records_total") == len(wanted), "the counted records")
+        wait_until(lambda: host.metric("pipeline_http_source_requests_total", status="200") == 6, "the counted requests")
         assert host.stop() == 0
 
 
-def test_what_is_refused_is_told_and_not_taken(tmp_path: Path) -> None:
+def test_rejected_requests_get_a_status_and_are_not_stored(tmp_path: Path) -> None:
     port = free_port()
     with host_with(tmp_path, port, token=TOKEN, max_body="10KB") as host:
         wait_listening(host)
         client = Client(port)
         right = {"Authorization": f"Bearer {TOKEN}"}
-        status, answer, headers = client.send(b"1")
+        status, response, headers = client.send(b"1")
         assert (status, headers["WWW-Authenticate"]) == (401, "Bearer")
         assert client.send(b"1", Authorization="Bearer wrong")[0] == 401
         assert client.send(b"1", "/elsewhere", **right)[0] == 404
@@ -195,8 +198,8 @@ def test_what_is_refused_is_told_and_not_taken(tmp_path: Path) -> None:
         assert client.send(b"1" * 20_000, **right)[0] == 413
         assert client.send(gzip.compress(b'"' + b"x" * 50_000_000 + b'"'), Content_Encoding="gzip", **right)[0] == 413
         assert client.send(b"no gzip", Content_Encoding="gzip", **right)[0] == 400
-        status, answer, _ = client.send(b'[{"a":1},\n{"a":}]', **right)
-        assert (status, answer["taken"], answer["line"], answer["column"]) == (400, 0, 2, 6)
+        status, response, _ = client.send(b'[{"a":1},\n{"a":}]', **right)
+        assert (status, response["taken"], response["line"], response["column"]) == (400, 0, 2, 6)
         for broken in (b"", b"{", b"{} {}", b"\xff", b"[1,", b'{"a":1,}', b"nul"):
             assert client.send(broken, **right)[0] == 400, broken
         assert client.send(b"1", **right)[0] == 200
@@ -206,7 +209,7 @@ def test_what_is_refused_is_told_and_not_taken(tmp_path: Path) -> None:
         assert host.stop() == 0
 
 
-def test_bytes_that_are_no_http_harm_nobody(tmp_path: Path, rng: random.Random) -> None:
+def test_bytes_that_are_not_http_do_not_affect_other_clients(tmp_path: Path, rng: random.Random) -> None:
     port = free_port()
     with host_with(tmp_path, port, timeout="2s") as host:
         wait_listening(host)
@@ -215,7 +218,7 @@ def test_bytes_that_are_no_http_harm_nobody(tmp_path: Path, rng: random.Random) 
             bytes_ = bytearray(good)
             for _ in range(rng.randint(1, 5)):
                 bytes_[rng.randrange(len(bytes_))] = rng.randrange(256)
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=20) as raw:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=60) as raw:
                 raw.sendall(bytes_[: rng.randint(1, len(bytes_))])
                 raw.shutdown(socket.SHUT_WR)
                 while raw.recv(4096):
@@ -224,27 +227,27 @@ def test_bytes_that_are_no_http_harm_nobody(tmp_path: Path, rng: random.Random) 
         assert host.stop() == 0
 
 
-def test_slow_clients_hold_up_nobody(tmp_path: Path) -> None:
+def test_slow_clients_do_not_delay_others(tmp_path: Path) -> None:
     port = free_port()
-    with host_with(tmp_path, port, timeout="3s", max_connections=50) as host:
+    with host_with(tmp_path, port, timeout="8s", max_connections=50) as host:
         wait_listening(host)
         slow = [socket.create_connection(("127.0.0.1", port), timeout=60) for _ in range(40)]
         for raw in slow:
             raw.sendall(b"POST /users/u/devices/d/telemetry HTTP/1.1\r\nHost: h\r\n")
-        began = time.monotonic()
         client = Client(port)
         for n in range(100):
             assert client.send(json.dumps(reading(n)).encode())[0] == 200
-        assert time.monotonic() - began < 3, "the others are served meanwhile"
+            assert n > 0 or not select.select(slow, [], [], 0)[0], "others are served before the slow clients time out"
         assert all(raw.recv(100).startswith(b"HTTP/1.1 408") for raw in slow)
-        assert host.metric("pipeline_http_source_requests_total", status="408") == len(slow)
+        timed_out = lambda: host.metric("pipeline_http_source_requests_total", status="408")  # noqa: E731
+        wait_until(lambda: timed_out() == len(slow), "the counted time-outs")
         for raw in slow:
             raw.close()
         assert host.stop() == 0
 
 
 @pytest.mark.parametrize("key", [False, True], ids=["by-content", "by-key"])
-def test_a_killed_host_has_lost_nothing_that_it_acknowledged(
+def test_a_killed_host_loses_no_acknowledged_record(
     tmp_path: Path, timescale: Timescale, database: str, rng: random.Random, key: bool
 ) -> None:
     port = free_port()
@@ -278,16 +281,16 @@ def test_a_killed_host_has_lost_nothing_that_it_acknowledged(
         assert host.stop() == 0
     rows = [(json.loads(str(v))["n"], i) for v, i in
             timescale.query("SELECT encode(value, 'escape'), id FROM posted", database=database)]  # fmt: skip
-    assert len({n for n, _ in rows}) == len(set(rows)) == len({i for _, i in rows}), "a record has one id"
+    assert len({n for n, _ in rows}) == len(set(rows)) == len({i for _, i in rows}), "each record has one id"
     twice = len(rows) - len(set(rows))
-    assert twice <= devices.again * 20, "nothing is there twice but what was sent twice"
-    print(f"{len(acknowledged):,} acknowledged, {len(rows):,} stored, {twice:,} of them sent again: lost 0")
+    assert twice <= devices.again * 20, "only records that were sent twice are stored twice"
+    print(f"{len(acknowledged):,} acknowledged, {len(rows):,} stored, {twice:,} duplicates: lost 0")
 
 
-def test_records_of_one_spool_are_stored_once_each_however_often_the_host_is_killed(
+def test_each_record_of_the_spool_is_stored_once_if_the_host_is_killed(
     tmp_path: Path, timescale: Timescale, database: str, rng: random.Random
 ) -> None:
-    """Nothing is sent again here: so nothing may be there twice."""
+    """The client never sends a record again, so no record may be stored twice."""
     port = free_port()
     store = {
         "plugin": "timescale_sink", "from": "posted", "url": timescale.url(database), "table": "posted",
@@ -308,22 +311,24 @@ def test_records_of_one_spool_are_stored_once_each_however_often_the_host_is_kil
             wait_listening(host)
 
         def stored() -> object:
+            if not timescale.query("SELECT 1 FROM pg_tables WHERE tablename = 'posted'", database=database):
+                return None  # every host so far was killed before it created the table
             return timescale.query("SELECT count(*), count(DISTINCT id) FROM posted", database=database)[0]
 
         wait_until(lambda: stored() == (count, count), "each record once")
         assert host.stop() == 0
 
 
-def test_a_full_spool_is_told_and_has_room_again_when_the_sink_is_back(tmp_path: Path) -> None:
+def test_a_full_spool_is_reported_and_drained_when_the_sink_recovers(tmp_path: Path) -> None:
     port, there = free_port(), free_port()
     sink = {"plugin": "http_sink", "from": "posted", "url": f"http://127.0.0.1:{there}/", "payload": "{value}",
             "idempotency_key": False, "retry": {"max": "200ms"}}  # fmt: skip
-    # The queue before the sink holds records, too: small ones leave the spool to fill.
+    # The queue of the sink holds records, too; with a small queue the spool fills.
     with Receiver(port=there) as receiver, host_with(
         tmp_path, port, sink=sink, spool={"max_bytes": "1MiB"}, sets=["memory_limit=32MiB"]
     ) as host:
         wait_listening(host)
-        receiver.answer_with(lambda request: (503, {}, b"not now"))
+        receiver.respond_with(lambda request: (503, {}, b"not now"))
         client = Client(port)
         sent, status, headers = 0, 200, {}
         big = "x" * 10_000
@@ -332,8 +337,9 @@ def test_a_full_spool_is_told_and_has_room_again_when_the_sink_is_back(tmp_path:
             status, _, headers = client.send(json.dumps({"n": sent, "big": big}).encode())
             sent += status == 200
         assert (status, headers["Retry-After"]) == (429, "2")
-        assert host.metric("pipeline_http_source_requests_total", status="429") == 1
-        receiver.answer_with(None)
+        refused = lambda: host.metric("pipeline_http_source_requests_total", status="429")  # noqa: E731
+        wait_until(lambda: refused() == 1, "the counted refusal")
+        receiver.respond_with(None)
 
         def accepted() -> bool:
             return client.send(json.dumps({"n": sent, "big": ""}).encode())[0] == 200
@@ -345,7 +351,7 @@ def test_a_full_spool_is_told_and_has_room_again_when_the_sink_is_back(tmp_path:
         assert host.stop() == 0
 
 
-def test_a_stop_answers_what_has_begun_and_loses_nothing(tmp_path: Path) -> None:
+def test_a_stop_completes_open_requests_and_loses_nothing(tmp_path: Path) -> None:
     port = free_port()
     with host_with(tmp_path, port) as host:
         wait_listening(host)
@@ -374,9 +380,18 @@ def test_several_lanes_share_the_port(tmp_path: Path) -> None:
     assert len(list((tmp_path / "state").rglob("*.spool"))) >= 3
 
 
-def test_a_port_that_somebody_has_is_told(tmp_path: Path) -> None:
+def test_a_port_in_use_is_reported(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, host_with(tmp_path, taken.getsockname()[1]) as host:
         host.wait_for_log("another program listens there")
+
+
+def test_two_sources_cannot_listen_on_one_address(tmp_path: Path) -> None:
+    port = free_port()
+    sources = {"one": source(port), "two": source(port, path="/other", lanes=2)}
+    sinks = {f"{name}_out": {"plugin": "file_sink", "from": name, "path": f"{name}.ndjson"} for name in sources}
+    found = run("validate", str(configuration(tmp_path, sources=sources, sinks=sinks)))
+    assert found.returncode == 2
+    assert f"the HTTP address 127.0.0.1:{port} is used twice: by test/one and by test/two" in found.stderr
 
 
 # --------------------------------------------------------------------------------------------------------- http_sink
@@ -386,7 +401,10 @@ class Request:
     def __init__(self, handler: http.server.BaseHTTPRequestHandler) -> None:
         self.method, self.path = handler.command, handler.path
         self.headers = {name.lower(): value for name, value in handler.headers.items()}
-        self.body = handler.rfile.read(int(self.headers.get("content-length", 0)))
+        length = int(self.headers.get("content-length", 0))
+        self.body = handler.rfile.read(length)
+        if len(self.body) < length:
+            raise ConnectionError("the sender was killed in the middle of the body")
         if self.headers.get("content-encoding") == "gzip":
             self.body = gzip.decompress(self.body)
 
@@ -401,7 +419,7 @@ Answer = tuple[int, dict[str, str], bytes]
 
 
 class Receiver:
-    """A real HTTP server, which answers as it is told to and keeps what it has answered with 2xx."""
+    """An HTTP server with configurable responses that keeps the requests to which it has responded with 2xx."""
 
     def __init__(self, *, port: int = 0, tls: ssl.SSLContext | None = None) -> None:
         receiver = self
@@ -409,10 +427,10 @@ class Receiver:
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
 
-            def _answer(self) -> None:
+            def _respond(self) -> None:
                 receiver._serve(self)
 
-            do_POST = do_PUT = do_OPTIONS = _answer
+            do_POST = do_PUT = do_OPTIONS = _respond
 
             def log_message(self, *_: object) -> None:
                 pass
@@ -420,7 +438,7 @@ class Receiver:
         class Server(http.server.ThreadingHTTPServer):
             daemon_threads = True
 
-            def handle_error(self, *_: object) -> None:  # connections that are cut are what this is for
+            def handle_error(self, *_: object) -> None:  # cut connections are expected
                 pass
 
         self._server = Server(("127.0.0.1", port), Handler)
@@ -442,8 +460,8 @@ class Receiver:
         self._server.server_close()
         self._thread.join()
 
-    def answer_with(self, how: Callable[[Request], Answer | None] | None) -> None:
-        """None as the answer: the connection is cut."""
+    def respond_with(self, how: Callable[[Request], Answer | None] | None) -> None:
+        """Set the responses; the connection is cut where the function returns None."""
         self._how = how
 
     def numbers(self) -> dict[int, int]:
@@ -455,12 +473,12 @@ class Receiver:
         with self._lock:
             self.requests.append(request)
             how = self._how
-        answer = how(request) if how else (204, {}, b"")
-        if answer is None:
+        response = how(request) if how else (204, {}, b"")
+        if response is None:
             handler.close_connection = True
             handler.connection.shutdown(socket.SHUT_RDWR)
             return
-        status, headers, body = answer
+        status, headers, body = response
         if 200 <= status < 300 and request.method != "OPTIONS":
             with self._lock:
                 self.taken.append(request)
@@ -475,7 +493,7 @@ class Receiver:
 
 
 def sender(folder: Path, url: str, rows: int, **options: object) -> PipelineHost:
-    """Sends the rows of a file, n = 0, 1, ..."""
+    """Configure a host that sends the rows of a file, n = 0, 1, ..."""
     folder.mkdir(exist_ok=True)
     (folder / "in.ndjson").write_text("".join(f'{{"n":{n}}}\n' for n in range(rows)))
     config = configuration(
@@ -493,7 +511,7 @@ def sender(folder: Path, url: str, rows: int, **options: object) -> PipelineHost
 
 @pytest.mark.parametrize("how", ["json_array", "ndjson", "json"])
 @pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_rows_arrive_once_each(tmp_path: Path, how: str, compression: str) -> None:
+def test_each_row_arrives_once(tmp_path: Path, how: str, compression: str) -> None:
     rows = 300 if how == "json" else 5000
     with Receiver() as receiver, sender(
         tmp_path, f"http://127.0.0.1:{receiver.port}/in", rows, format=how, compression=compression, token=TOKEN
@@ -503,28 +521,28 @@ def test_rows_arrive_once_each(tmp_path: Path, how: str, compression: str) -> No
         assert all(request.headers["authorization"] == f"Bearer {TOKEN}" for request in receiver.requests)
         keys = {request.headers["idempotency-key"] for request in receiver.requests}
         assert len(keys) == len(receiver.requests)
-        assert host.metric("pipeline_http_sink_rows_total") == rows
-        assert host.metric("pipeline_http_sink_connects_total") == 1, "the connection is kept"
+        wait_until(lambda: host.metric("pipeline_http_sink_rows_total") == rows, "the counted rows")
+        assert host.metric("pipeline_http_sink_connects_total") == 1, "the connection is reused"
         assert host.stop() == 0
 
 
-def test_answers_that_may_change_are_waited_for(tmp_path: Path, rng: random.Random) -> None:
+def test_retryable_responses_are_retried(tmp_path: Path, rng: random.Random) -> None:
     rows = 5000
 
-    def moody(request: Request) -> Answer | None:
+    def next_response(request: Request) -> Answer | None:
         return rng.choice([
-            None, (500, {}, b"oops"), (503, {"Retry-After": "1"}, b""), (429, {}, b"slowly"), (401, {}, b"who are you"),
+            None, (500, {}, b"oops"), (503, {"Retry-After": "1"}, b""), (429, {}, b"slow down"), (401, {}, b"unauthorized"),
             (301, {"Location": "http://127.0.0.1:1/"}, b""), (204, {}, b""), (204, {}, b""), (204, {}, b""),
         ])  # fmt: skip
 
     with Receiver() as receiver:
-        receiver.answer_with(moody)
+        receiver.respond_with(next_response)
         with sender(tmp_path, f"http://127.0.0.1:{receiver.port}/in", rows) as host:
             wait_until(lambda: len(receiver.numbers()) == rows, "all rows")
-            assert all(n == 1 for n in receiver.numbers().values()), "what was answered is not sent again"
+            assert all(n == 1 for n in receiver.numbers().values()), "acknowledged requests are not sent again"
             assert not dead_letters(tmp_path)
             assert host.stop() == 0
-        # What was tried again was the same request, under the same key.
+        # Retries are the same request with the same key.
         bodies: dict[str, set[bytes]] = collections.defaultdict(set)
         for request in receiver.requests:
             bodies[request.headers["idempotency-key"]].add(request.body)
@@ -532,29 +550,49 @@ def test_answers_that_may_change_are_waited_for(tmp_path: Path, rng: random.Rand
         assert len(bodies) < len(receiver.requests)
 
 
-def test_bad_rows_become_dead_letters_with_the_servers_answer(tmp_path: Path) -> None:
+def test_rejected_rows_become_dead_letters_with_the_servers_response(tmp_path: Path) -> None:
     rows, bad = 2000, {7, 512, 513, 1999}
 
-    def picky(request: Request) -> Answer:
+    def reject_some(request: Request) -> Answer:
         found = [row["n"] for row in request.rows() if row["n"] in bad]
-        return (422, {}, f"I do not like {found[0]}".encode()) if found else (200, {}, b"{}")
+        return (422, {}, f"value {found[0]} is not allowed".encode()) if found else (200, {}, b"{}")
 
     with Receiver() as receiver:
-        receiver.answer_with(picky)
+        receiver.respond_with(reject_some)
         with sender(tmp_path, f"http://127.0.0.1:{receiver.port}/in", rows) as host:
-            wait_until(lambda: len(dead_letters(tmp_path)) == len(bad), "the bad rows outside")
-            wait_until(lambda: len(receiver.numbers()) == rows - len(bad), "the good ones at the receiver")
+            wait_until(lambda: len(dead_letters(tmp_path)) == len(bad), "the dead letters")
+            wait_until(lambda: len(receiver.numbers()) == rows - len(bad), "the good rows at the receiver")
             assert all(n == 1 for n in receiver.numbers().values())
             assert host.stop() == 0
         letters = dead_letters(tmp_path)
         assert {json.loads(letter["value"])["n"] for letter in letters} == bad
         for letter in letters:
-            assert f"status 422: I do not like {json.loads(letter['value'])['n']}" in letter["reason"]
+            assert f"status 422: value {json.loads(letter['value'])['n']} is not allowed" in letter["reason"]
 
 
-def test_requests_that_are_too_large_go_in_parts(tmp_path: Path) -> None:
+def test_a_rejected_row_does_not_wait_for_the_rest_of_its_write(tmp_path: Path) -> None:
+    rows, bad = 50, {3, 30}
+
+    def respond(request: Request) -> Answer:
+        (n,) = (row["n"] for row in request.rows())
+        if n in bad:
+            return 422, {}, b"not allowed"
+        held = n == rows - 1 and len(dead_letters(tmp_path)) < len(bad)
+        return (503, {}, b"later") if held else (204, {}, b"")
+
     with Receiver() as receiver:
-        receiver.answer_with(lambda r: (413, {}, b"") if len(r.body) > 1000 else (204, {}, b""))
+        receiver.respond_with(respond)
+        with sender(tmp_path, f"http://127.0.0.1:{receiver.port}/in", rows, format="json") as host:
+            wait_until(lambda: len(receiver.numbers()) == rows - len(bad), "the good rows")
+            assert all(n == 1 for n in receiver.numbers().values())
+            wait_until(lambda: host.metric("pipeline_rejected_total", node="api") == len(bad), "the counted rejects")
+            assert host.stop() == 0
+        assert {json.loads(letter["value"])["n"] for letter in dead_letters(tmp_path)} == bad
+
+
+def test_requests_that_are_too_large_are_split(tmp_path: Path) -> None:
+    with Receiver() as receiver:
+        receiver.respond_with(lambda r: (413, {}, b"") if len(r.body) > 1000 else (204, {}, b""))
         with sender(tmp_path, f"http://127.0.0.1:{receiver.port}/in", 3000) as host:
             wait_until(lambda: len(receiver.numbers()) == 3000, "all rows")
             assert all(n == 1 for n in receiver.numbers().values())
@@ -563,7 +601,7 @@ def test_requests_that_are_too_large_go_in_parts(tmp_path: Path) -> None:
         assert not dead_letters(tmp_path)
 
 
-def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
+def test_a_server_that_stops_and_starts_again(tmp_path: Path) -> None:
     port = free_port()
     with sender(tmp_path, f"http://127.0.0.1:{port}/in", 1000) as host:
         host.wait_for_log("Failed to connect")
@@ -574,7 +612,7 @@ def test_a_server_that_goes_and_comes_back(tmp_path: Path) -> None:
             assert host.stop() == 0
 
 
-def test_a_killed_sender_sends_everything_and_row_ids_tell_what_came_twice(tmp_path: Path, rng: random.Random) -> None:
+def test_a_killed_sender_sends_all_rows_and_row_ids_identify_duplicates(tmp_path: Path, rng: random.Random) -> None:
     rows = 20_000
     with Receiver() as receiver:
         def row_ids() -> dict[str, int]:
@@ -585,7 +623,7 @@ def test_a_killed_sender_sends_everything_and_row_ids_tell_what_came_twice(tmp_p
         del text["sinks"]["api"]["payload"]
         text["sinks"]["api"]["id_field"] = "row_id"
         (tmp_path / "pipeline.yaml").write_text(json.dumps(text))
-        receiver.answer_with(lambda _: (time.sleep(0.01), (200, {}, b""))[1])
+        receiver.respond_with(lambda _: (time.sleep(0.01), (200, {}, b""))[1])
         with host:
             for _ in range(5):
                 seen = len(receiver.taken)
@@ -594,7 +632,7 @@ def test_a_killed_sender_sends_everything_and_row_ids_tell_what_came_twice(tmp_p
                 host.kill()
                 host.start()
             wait_until(lambda: len(row_ids()) >= rows, "every row")
-            assert len(row_ids()) == rows, "a row has one id, in whatever request it comes"
+            assert len(row_ids()) == rows, "a row has the same id in all requests"
             assert host.stop() == 0
 
 
@@ -603,7 +641,7 @@ def test_validate_asks_the_server(tmp_path: Path) -> None:
         sender(tmp_path, f"http://127.0.0.1:{receiver.port}/in", 1, token=TOKEN)
         checked = run("validate", "--connect", "pipeline.yaml", cwd=tmp_path)
         assert checked.returncode == 0, checked.stderr
-        receiver.answer_with(lambda _: (401, {}, f"not {TOKEN}".encode()))
+        receiver.respond_with(lambda _: (401, {}, f"not {TOKEN}".encode()))
         checked = run("validate", "--connect", "pipeline.yaml", cwd=tmp_path)
         assert checked.returncode != 0 and "`token`" in checked.stderr
         assert TOKEN not in checked.stderr
@@ -616,8 +654,8 @@ def test_validate_asks_the_server(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("killed", ["sender", "receiver", "both"])
-def test_from_host_to_host_nothing_is_lost_whoever_is_killed(tmp_path: Path, rng: random.Random, killed: str) -> None:
-    """Devices -> http_source -> http_sink -> http_source -> file: ids at the end are those of path and bytes."""
+def test_from_host_to_host_nothing_is_lost_if_either_is_killed(tmp_path: Path, rng: random.Random, killed: str) -> None:
+    """Devices -> http_source -> http_sink -> http_source -> file: the ids in the file are derived from path and bytes."""
     first, second = free_port(), free_port()
     near, far = tmp_path / "near", tmp_path / "far"
     sink = {
@@ -638,15 +676,15 @@ def test_from_host_to_host_nothing_is_lost_whoever_is_killed(tmp_path: Path, rng
                     process.kill()
                     process.start()
             acknowledged = devices.stop()
-        wait_until(lambda: acknowledged <= numbers_in(out).keys(), "every acknowledged record at the end")
+        wait_until(lambda: acknowledged <= numbers_in(out).keys(), "every acknowledged record in the file")
         assert host.stop() == receiver.stop() == 0
     ids = {(json.loads(row["value"])["n"], row["id"]) for row in ndjson(out)}
-    assert len({n for n, _ in ids}) == len(ids), "what came twice has the same id"
+    assert len({n for n, _ in ids}) == len(ids), "duplicates have the same id"
     assert not dead_letters(near)
 
 
 class Certificates:
-    """An authority, a server's and a client's certificate, made by openssl."""
+    """A certificate authority, a server certificate and a client certificate, made with openssl."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
@@ -699,7 +737,7 @@ def test_tls(tmp_path: Path, certificates: Certificates) -> None:
         assert host.stop() == 0
 
 
-def test_clients_without_a_certificate_are_sent_away(tmp_path: Path, certificates: Certificates) -> None:
+def test_clients_without_a_certificate_are_rejected(tmp_path: Path, certificates: Certificates) -> None:
     port = free_port()
     tls = {"cert": certificates.server[0], "key": certificates.server[1], "ca": certificates.ca}
     near, far = tmp_path / "near", tmp_path / "far"
@@ -714,7 +752,7 @@ def test_clients_without_a_certificate_are_sent_away(tmp_path: Path, certificate
         with sender(near, url, 1000, **sink) as host:
             wait_until(lambda: len(numbers_in(far / "out.ndjson")) == 1001, "all rows by mutual TLS")
             assert host.stop() == 0
-        # Without its certificate the sink gets nowhere, and says why.
+        # Without its certificate the sink cannot connect and logs the reason.
         del sink["tls"]["cert"], sink["tls"]["key"]  # type: ignore[attr-defined]
         with sender(tmp_path / "nobody", url, 10, **sink) as host:
             host.wait_for_log("certificate")
@@ -726,7 +764,7 @@ def test_clients_without_a_certificate_are_sent_away(tmp_path: Path, certificate
 def test_a_renewed_certificate_needs_no_restart(tmp_path: Path, certificates: Certificates) -> None:
     port = free_port()
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    old, new = certificates.client, certificates.server  # the client's names no host: clients refuse it
+    old, new = certificates.client, certificates.server  # the client certificate names no host, so clients reject it
 
     def put(pair: tuple[str, str]) -> None:
         key.write_bytes(Path(pair[1]).read_bytes())

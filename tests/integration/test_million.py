@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A million records through configs/iot.yaml, one in a hundred broken: every one accounted for, every value exact."""
+"""A million records through configs/iot.yaml, one in a hundred broken. Each is accounted for, and all values are exact."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from services import wait_until
 
 TOTAL = 1_000_000
 DEVICES, PARTITIONS = 90, 4
-START = 1_763_000_000_000  # the devices' clock; 200 ms from record to record make several chunks
-MEMORY = 512  # MiB that the host may take: the default memory_limit
+START = 1_763_000_000_000  # the devices' clock; 200 ms between records lead to several chunks
+MEMORY = 512  # upper bound on the host's memory in MiB: the default memory_limit
 
-# All that a test of a million can compare is in these functions of a record's number, here and again in SQL: doubles with
-# every digit, and every thousandth reading of some devices too hot.
+# The values of a record are functions of its number, defined here and again in SQL, so that the database can compare them:
+# doubles with all digits; some devices are too hot in every thousandth reading.
 
 
 def temperature(n: int) -> float:
@@ -56,7 +56,7 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 def metric(value: bytes) -> Callable[[bytes], bytes]:
-    """The temperature is something else."""
+    """Return a function that replaces the temperature."""
     return lambda message: message.split(b'"temperature":')[0] + b'"temperature":' + value + b',"humidity":40}'
 
 
@@ -64,7 +64,7 @@ def time(value: bytes) -> Callable[[bytes], bytes]:
     return lambda message: message.split(b'"timestamp":')[0] + b'"timestamp":' + value + b',"temperature":20}'
 
 
-# What is wrong, how to make it of a good message, and a word that the reason must have.
+# Kinds of broken messages: name, function that makes one of a good message, and text that the reason must contain.
 BROKEN: list[tuple[str, Callable[[bytes], bytes | None], str]] = [
     ("tombstone", lambda m: None, "no payload"),
     ("empty", lambda m: b"", "payload is empty"),
@@ -73,13 +73,13 @@ BROKEN: list[tuple[str, Callable[[bytes], bytes | None], str]] = [
     ("truncated", lambda m: m[: len(m) // 2], "ends too early"),
     ("last byte gone", lambda m: m[:-1], "ends too early"),
     ("two documents", lambda m: m + m, "the end of the document"),
-    ("trailing comma", replaced(b"}", b",}"), "a comma too many"),
+    ("trailing comma", replaced(b"}", b",}"), "an extra comma"),
     ("comment", replaced(b"{", b"{/* hi */"), "no comments"),
     ("single quotes", lambda m: m.replace(b'"', b"'"), "double quotes"),
     ("UTF-16", lambda m: m.decode().encode("utf-16"), "UTF-16"),
     ("invalid UTF-8", replaced(b"user-", b"user-\xff"), "not valid UTF-8"),
     ("lone surrogate", replaced(b"user-", b"user-\\ud800"), "surrogate"),
-    ("NUL", replaced(b"user-", b"user-\\u0000"), "PostgreSQL can't store"),
+    ("NUL", replaced(b"user-", b"user-\\u0000"), "PostgreSQL cannot store"),
     ("raw control character", replaced(b"user-", b"user-\n"), "control character"),
     ("deep", lambda m: b"[" * 10_000 + m + b"]" * 10_000, "max_depth"),
     ("key twice", replaced(b'"humidity"', b'"temperature"'), "twice"),
@@ -119,12 +119,12 @@ def message(n: int) -> bytes | None:
 
 
 def of_partition(partition: int) -> Iterator[int]:
-    """A device's records are in one partition, in order; their offsets are their places here."""
+    """Return the records of a partition in the order of their offsets. All records of a device are in one partition."""
     return (n for n in range(TOTAL) if n % DEVICES % PARTITIONS == partition)
 
 
 def alerts_of(device: int) -> list[tuple[str, float]]:
-    """What configs/iot.yaml's rule makes of a device's readings: above 80 fires, below 75 resolves."""
+    """Return the alerts of a device by the rule of configs/iot.yaml: above 80 fires, below 75 resolves."""
     alerts: list[tuple[str, float]] = []
     for n in range(device, TOTAL, DEVICES):
         firing = bool(alerts) and alerts[-1][0] == "firing"
@@ -165,12 +165,12 @@ def test_a_million_records_are_all_accounted_for(servers: Servers, tmp_path: Pat
 
     print(f"peak memory: {early:.0f} MiB at 300,000 records, {peak:.0f} MiB at {TOTAL:,}")
     assert peak < MEMORY
-    # How much waits in queues depends on how busy the machine is; 700,000 records that stayed would be more than this.
+    # The number of queued records varies with the load of the machine, but 700,000 records would need more than this.
     assert peak - early < 128, "memory grows with the number of records"
 
 
 def check_sample(servers: Servers) -> None:
-    """What was sent, read from the very bytes that were sent, is what is stored: a thousand records of all."""
+    """Compare the stored values of a thousand random records with those parsed from the sent bytes."""
     sample = [n for n in random.Random(8).sample(range(TOTAL), 1000) if not broken(n)]
     times = ",".join(f"to_timestamp({START + 200 * n} / 1000.0)" for n in sample)
     rows = servers.query(
@@ -196,5 +196,5 @@ def check_dead_letters(servers: Servers, directory: Path, bad: list[int]) -> Non
         what, _, word = fault(n)
         assert letter["node"] == "parsed"
         assert word in letter["reason"], f"{what}: {letter['reason']}"
-        original = letter.get("value")  # an object with base64 where it is no text
+        original = letter.get("value")  # an object with base64 if the value is not text
         assert isinstance(original, dict) or original == (None if sent is None else sent.decode()), what

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""mqtt_source, mqtt_sink and the bridge on two real brokers: Mosquitto, and HiveMQ's community edition."""
+"""mqtt_source, mqtt_sink and the bridge on two real brokers: Mosquitto and the HiveMQ community edition."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Rows = list[dict[str, Any]]
 
 @pytest.fixture(scope="module", params=["mosquitto", "hivemq"])
 def broker(request: pytest.FixtureRequest) -> Iterator[MqttBroker]:
-    # Mosquitto would write all that waits into its file at each message.
+    # Otherwise Mosquitto would write all queued messages to its file at each message.
     lazy = {"autosave_on_changes": "false"}
     made = Mosquitto(persistence=True, settings=lazy) if request.param == "mosquitto" else HiveMq()
     with made as service:
@@ -37,7 +37,7 @@ def source(broker: MqttBroker, topic: str, **options: object) -> dict[str, objec
 
 
 def host_of(directory: Path, sources: dict[str, dict[str, object]]) -> PipelineHost:
-    """A pipeline with a file for each source."""
+    """Return a host whose pipeline writes each source to a file."""
     sinks = {f"{name}_file": {"plugin": "file_sink", "from": name, "path": f"{name}.ndjson"} for name in sources}
     return PipelineHost(configuration(directory, sources=sources, sinks=sinks), directory)
 
@@ -59,11 +59,11 @@ def numbered(topic: str, count: int, begin: int = 0) -> list[tuple[str, bytes]]:
     return [(topic, str(n).encode()) for n in range(begin, begin + count)]
 
 
-# What comes in
+# The source
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_each_quality_of_service_brings_every_message_in_order(
+def test_every_message_of_each_quality_of_service_arrives_in_order(
     broker: MqttBroker, unique_name: str, tmp_path: Path, version: str
 ) -> None:
     sources = {f"q{qos}": source(broker, f"{unique_name}/t", qos=qos, version=version) for qos in range(3)}
@@ -95,7 +95,7 @@ def test_wildcards_segments_and_any_text_in_topics(broker: MqttBroker, unique_na
         host.wait_ready()
         broker.publish_all([(topic, b"x") for topic in topics])
         broker.publish(f"{unique_name}/sites/last", b"x")
-        wait_until(lambda: any(row["topic"].endswith("/last") for row in rows(tmp_path)), "the last one")
+        wait_until(lambda: any(row["topic"].endswith("/last") for row in rows(tmp_path)), "the last message")
         got = {row["topic"]: (row.get("user"), row.get("device")) for row in rows(tmp_path)}
         del got[f"{unique_name}/sites/last"]
         assert got == {topic: columns for topic, columns in topics.items() if columns}
@@ -103,7 +103,7 @@ def test_wildcards_segments_and_any_text_in_topics(broker: MqttBroker, unique_na
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_was_retained_is_taken_or_skipped(
+def test_retained_messages_are_read_or_skipped(
     broker: MqttBroker, unique_name: str, tmp_path: Path, version: str
 ) -> None:
     broker.publish(f"{unique_name}/a", b"kept", retain=True)
@@ -121,7 +121,7 @@ def test_what_was_retained_is_taken_or_skipped(
         assert host.stop() == 0
 
 
-def test_a_message_may_be_as_large_as_a_megabyte(broker: MqttBroker, unique_name: str, tmp_path: Path) -> None:
+def test_a_message_may_have_a_megabyte(broker: MqttBroker, unique_name: str, tmp_path: Path) -> None:
     texts = ["x" * size for size in (0, 1, 255 * 1024, 256 * 1024 + 1, 1_000_000)]
     with host_of(tmp_path, {"in": source(broker, f"{unique_name}/t", version="5")}) as host:
         host.wait_ready()
@@ -136,7 +136,7 @@ def test_a_message_may_be_as_large_as_a_megabyte(broker: MqttBroker, unique_name
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_what_is_published_while_the_host_is_away_comes_when_it_is_back(
+def test_messages_published_while_the_host_is_down_arrive_after_its_restart(
     broker: MqttBroker, unique_name: str, tmp_path: Path, version: str
 ) -> None:
     sources = {
@@ -152,7 +152,7 @@ def test_what_is_published_while_the_host_is_away_comes_when_it_is_back(
     broker.publish_all(numbered(f"{unique_name}/t", 1000, 100))
     with host:
         host.wait_ready()
-        assert host.log().count("which has kept our session") == 1
+        assert host.log().count("(session resumed)") == 1
         broker.publish_all(numbered(f"{unique_name}/t", 100, 1100))
         assert sorted(int(row["value"]) for row in wait_for_rows(tmp_path, 1200)) == list(range(1200))
         wait_for_rows(tmp_path, 200, "clean")
@@ -160,22 +160,22 @@ def test_what_is_published_while_the_host_is_away_comes_when_it_is_back(
         assert host.stop() == 0
 
 
-def test_a_session_ends_when_its_time_is_over(broker: MqttBroker, unique_name: str, tmp_path: Path) -> None:
+def test_a_session_ends_when_it_expires(broker: MqttBroker, unique_name: str, tmp_path: Path) -> None:
     options = {"version": "5", "session_expiry": "1s"}
     host = host_of(tmp_path, {"in": source(broker, f"{unique_name}/t", **options)})
     with host:
         host.wait_ready()
         assert host.stop() == 0
-    time.sleep(2.5)  # it is time itself that is waited for
+    time.sleep(4)  # wait for the expiry
     with host:
         host.wait_ready()
-        assert "which has kept our session" not in host.log()
+        assert "(session resumed)" not in host.log()
         broker.publish(f"{unique_name}/t", b"new")
         assert [row["value"] for row in wait_for_rows(tmp_path, 1)] == ["new"]
         assert host.stop() == 0
 
 
-def test_a_broker_sends_no_more_at_once_than_max_in_flight(
+def test_a_broker_sends_at_most_max_in_flight_unacknowledged_messages(
     broker: MqttBroker, unique_name: str, tmp_path: Path
 ) -> None:
     with MqttProxy(broker) as proxy:
@@ -189,32 +189,33 @@ def test_a_broker_sends_no_more_at_once_than_max_in_flight(
             wait_for_rows(tmp_path, 1000)
             assert host.stop() == 0
         assert proxy.passed == 1000
-        # Mosquitto 2.0.11 keeps to it until the first acknowledgement, and forgets it then.
+        # Mosquitto 2.0.11 respects the limit only until the first acknowledgement.
         assert proxy.most > 1
         assert broker.name == "mosquitto" or proxy.most <= 7
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_two_hosts_with_one_client_id_are_told_and_do_not_chase_each_other(
+def test_two_hosts_with_one_client_id_log_the_conflict_and_back_off(
     broker: MqttBroker, unique_name: str, tmp_path: Path, version: str
 ) -> None:
     options = source(broker, f"{unique_name}/t", version=version, client_id=unique_name)
     first, second = (host_of(tmp_path / name, {"in": options}) for name in "ab")
     with first, second:
-        # Mosquitto 2.0.11 only hangs up, with MQTT 5 too; brokers that say why are believed at once.
+        # Mosquitto 2.0.11 closes the connection without a reason, even with MQTT 5; HiveMQ sends the reason.
         certain = version == "5" and broker.name == "hivemq"
-        said = "another client uses the same client_id" if certain else "does another client use the same client_id?"
-        wait_until(lambda: said in first.log() + second.log(), "one of them to say why")
+        logged = "another client uses the same client_id"
+        logged = f"; {logged}" if certain else f"; check whether {logged}"
+        wait_until(lambda: logged in first.log() + second.log(), "a host to log the cause")
         assert unique_name in first.log() + second.log()
         connects = first.metric("pipeline_mqtt_source_connects_total") + second.metric(
             "pipeline_mqtt_source_connects_total"
         )
         assert connects <= 10
         first.kill()
-        # Whoever is left goes on.
-        wait_until(lambda: second.metric("pipeline_mqtt_source_connected") == 1, "the other one")
+        # The other host continues.
+        wait_until(lambda: second.metric("pipeline_mqtt_source_connected") == 1, "the other host to connect")
         broker.publish(f"{unique_name}/t", b"x")
-        wait_until(lambda: "x" in values(tmp_path / "b"), "a message for the other one", 60)
+        wait_until(lambda: "x" in values(tmp_path / "b"), "a message at the other host")
         assert second.stop() == 0
 
 
@@ -222,7 +223,7 @@ def test_two_hosts_with_one_client_id_are_told_and_do_not_chase_each_other(
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_hosts_of_a_group_share_the_messages_and_one_that_dies_loses_none(
+def test_hosts_of_a_group_share_the_messages_and_a_killed_one_loses_none(
     broker: MqttBroker, unique_name: str, tmp_path: Path, version: str
 ) -> None:
     options = source(broker, f"$share/{unique_name}/{unique_name}/#", version=version)
@@ -236,33 +237,38 @@ def test_hosts_of_a_group_share_the_messages_and_one_that_dies_loses_none(
         for host in (first, second):
             host.wait_ready()
         broker.publish_all(numbered(f"{unique_name}/t", 2000))
-        wait_until(lambda: got().total() >= 2000, "all of them")
+        wait_until(lambda: got().total() >= 2000, "all messages")
         assert got() == collections.Counter(range(2000))
         shares = [len(rows(folder)) for folder in folders]
-        # Mosquitto takes turns. HiveMQ gives all to one member as long as that keeps up.
+        # Mosquitto alternates between the members. HiveMQ sends all messages to one member while that keeps up.
         assert broker.name == "hivemq" or min(shares) > 900, shares
 
-        # One of them hangs, with messages on their way to it, and then dies.
+        # Freeze one host with messages in flight to it, then kill it.
         busiest = shares.index(max(shares))
         victim, survivor = ((first, second), (second, first))[busiest]
         before = len(rows(folders[1 - busiest]))
         victim.signal(signal.SIGSTOP)
         broker.publish_all(numbered(f"{unique_name}/t", 2000, 2000))
-        hung = _until_quiet(folders[1 - busiest]) - before
+        others = folders[1 - busiest]
+        if broker.name == "mosquitto":
+            wait_until(lambda: len(rows(others)) - before >= 1000, "the half of the messages")
+        hung = _until_quiet(others) - before
         victim.kill()
-        alone = _until_quiet(folders[1 - busiest]) - before
-        print(f"{broker.name}, {version}: {hung} of 2000 went to the other host, {alone} once one was dead")
-        if broker.name == "mosquitto":  # it goes on giving the dead one its turn: its session keeps them
+        if broker.name == "hivemq":
+            wait_until(lambda: len(rows(others)) - before >= 2000, "the messages that were in flight to the killed host")
+        alone = _until_quiet(others) - before
+        print(f"{broker.name}, {version}: {hung} of 2000 went to the other host, {alone} after the kill")
+        if broker.name == "mosquitto":  # it still sends every second message to the killed host, whose session keeps them
             assert hung == alone == 1000
-        else:  # what was on its way to the dead one goes to the other
+        else:  # messages in flight to the killed host go to the other
             assert alone == 2000
         victim.start()
-        wait_until(lambda: set(got()) == set(range(4000)), "all of them")
+        wait_until(lambda: set(got()) == set(range(4000)), "all messages")
         assert (victim.stop(), survivor.stop()) == (0, 0)
 
 
 def _until_quiet(folder: Path) -> int:
-    """How many rows there are, once none has come for a second."""
+    """Return the number of rows when none has arrived for a second."""
     count, since = len(rows(folder)), time.monotonic()
     while time.monotonic() - since < 1:
         time.sleep(0.05)
@@ -271,11 +277,11 @@ def _until_quiet(folder: Path) -> int:
     return count
 
 
-# What goes out
+# The sink
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-def test_each_quality_of_service_takes_every_message_out(
+def test_every_message_of_each_quality_of_service_is_published(
     broker: MqttBroker, unique_name: str, tmp_path: Path, version: str
 ) -> None:
     sinks = {
@@ -287,19 +293,19 @@ def test_each_quality_of_service_takes_every_message_out(
     }  # fmt: skip
     config = configuration(
         tmp_path,
-        sources={"made": {"plugin": "simulator_source", "count": 1000, "rate": 5000}},
+        sources={"made": {"plugin": "simulator_source", "count": 1000, "rate": 1000}},
         transforms={"in": {"plugin": "json_telemetry", "from": "made"}},
         sinks=sinks,
     )
     with broker.subscribe(f"{unique_name}/#", qos=2) as out, PipelineHost(config, tmp_path) as host:
         assert host.wait() == 0
-        wait_until(lambda: _of(out, 1) >= 1000 and _of(out, 2) >= 1000, "all of them")
+        wait_until(lambda: _of(out, 1) >= 1000 and _of(out, 2) >= 1000, "all messages")
         got = out.messages
     by_quality = collections.defaultdict(list)
     for message in got:
         by_quality[message.qos].append((message.topic.split("/")[-1], message.payload))
     assert len(by_quality[1]) == len(by_quality[2]) == len(set(by_quality[1])) == len(set(by_quality[2])) == 1000
-    # Brokers drop messages of QoS 0 where a subscriber is behind.
+    # Brokers drop messages of QoS 0 if a subscriber is too slow.
     assert 300 < len(by_quality[0]) <= 1000
 
 
@@ -307,7 +313,7 @@ def _of(subscription: Subscription, qos: int) -> int:
     return sum(message.qos == qos for message in subscription.messages)
 
 
-def test_alerts_get_through_a_restart_of_the_broker(broker: MqttBroker, unique_name: str, tmp_path: Path) -> None:
+def test_alerts_survive_a_restart_of_the_broker(broker: MqttBroker, unique_name: str, tmp_path: Path) -> None:
     config = configuration(
         tmp_path,
         sources={"made": {"plugin": "simulator_source", "count": 3000, "rate": 1500}},
@@ -319,7 +325,7 @@ def test_alerts_get_through_a_restart_of_the_broker(broker: MqttBroker, unique_n
     )  # fmt: skip
     broker.subscribe(f"{unique_name}/#", client_id=unique_name, clean=False).close()
     with PipelineHost(config, tmp_path) as host:
-        wait_until(lambda: host.metric("pipeline_records_out_total", node="out") > 500, "some of them")
+        wait_until(lambda: host.metric("pipeline_records_out_total", node="out") > 500, "some alerts")
         broker.restart()
         assert host.wait() == 0
     with broker.subscribe(f"{unique_name}/#", client_id=unique_name, clean=False) as out:
@@ -331,7 +337,7 @@ def test_alerts_get_through_a_restart_of_the_broker(broker: MqttBroker, unique_n
 
 
 class Devices:
-    """Publishes numbered readings until told to stop; knows what the broker has acknowledged."""
+    """Publishes numbered readings until `stop`; `acknowledged` counts those that the broker has acknowledged."""
 
     def __init__(self, broker: MqttBroker, user: str) -> None:
         self._broker, self._user = broker, user
@@ -356,14 +362,14 @@ class Devices:
             numbers = range(self.acknowledged, self.acknowledged + 50)
             batch = [(f"users/{self._user}/devices/d{n % 20}/telemetry", json.dumps({"n": n}).encode()) for n in numbers]
             try:
-                self._broker.publish_all(batch, timeout=10)
-            except Exception:  # noqa: BLE001 - the broker is down: the same once more, as devices do
+                self._broker.publish_all(batch)
+            except Exception:  # noqa: BLE001 - the broker is down: send again, as devices do
                 self._stop.wait(0.1)
                 continue
             self.acknowledged += len(batch)
 
 
-def test_the_bridge_loses_nothing_while_it_is_killed_and_the_broker_restarted(
+def test_the_bridge_loses_nothing_when_it_is_killed_and_the_broker_restarts(
     broker: MqttBroker, kafka: Kafka, unique_name: str, tmp_path: Path
 ) -> None:
     kafka.create_topic(unique_name, partitions=4)
@@ -398,4 +404,4 @@ def test_the_bridge_loses_nothing_while_it_is_killed_and_the_broker_restarted(
 
         wait_until(lambda: not missing(), "every acknowledged message")
         assert bridge.stop() == 0
-    print(f"{broker.name}: {acknowledged} acknowledged, {progress() - acknowledged} of them again, lost 0")
+    print(f"{broker.name}: {acknowledged} acknowledged, {progress() - acknowledged} duplicates, lost 0")

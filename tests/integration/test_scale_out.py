@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One topic over 1, 2, 3 hosts of a group, which come and go under load: each record is stored once."""
+"""One topic, read by 1, 2 and 3 hosts of a group that start and stop under load: each record is stored once."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from test_default_pipeline import host, message
 from services import wait_until
 
 PARTITIONS = 6
-QUICK = "sources.telemetry.properties={session.timeout.ms: 3000, heartbeat.interval.ms: 300}"
+QUICK = "sources.telemetry.properties={session.timeout.ms: 6000, heartbeat.interval.ms: 300}"
 
 
 class Load:
-    """Messages, one after the other, until it is told to stop."""
+    """Produces messages until the end of the `with` block."""
 
     def __init__(self, servers: Servers) -> None:
         self._servers, self._stop = servers, threading.Event()
@@ -40,7 +40,7 @@ class Load:
             self._stop.wait(0.1)
 
 
-def test_partitions_move_as_hosts_come_and_go(servers: Servers, tmp_path: Path) -> None:
+def test_partitions_move_when_hosts_start_and_stop(servers: Servers, tmp_path: Path) -> None:
     servers.kafka.delete_topic(servers.topic)
     servers.kafka.create_topic(servers.topic, PARTITIONS)
     hosts: list[PipelineHost] = []
@@ -84,7 +84,7 @@ def test_partitions_move_as_hosts_come_and_go(servers: Servers, tmp_path: Path) 
             each_host_stores()
             hosts[0].start()
             hosts[0].wait_ready()
-            settle_to([2, 2, 2], "when it is back")
+            settle_to([2, 2, 2], "after it started again")
             assert hosts[1].stop() == 0
             settle_to([3, 3], "after one was stopped")
             assert hosts[2].stop() == 0

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""timescale_sink on real servers: its own program of tests, and whole hosts that meet at one table."""
+"""timescale_sink on real servers: its own test program, and several hosts that write to one table."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ CREATE = {
 }  # fmt: skip
 
 
-def passes(url: str, direct: str) -> None:
-    """All test cases of timescale_sink_it, at that server."""
+def passes(url: str, direct: str, *arguments: str) -> None:
+    """Run the test cases of timescale_sink_it with this server, by default all."""
     environment = {"DATABASE_URL": url, "DATABASE_DIRECT_URL": direct, "PIPELINE_PLUGIN_DIR": str(PLUGINS)}
     done = subprocess.run(
-        [BUILD / "bin" / "timescale_sink_it"], env={**os.environ, **environment},
+        [BUILD / "bin" / "timescale_sink_it", *arguments], env={**os.environ, **environment},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
@@ -42,13 +42,20 @@ def test_its_own_tests_pass_on_timescaledb_behind_pgbouncer(
     passes(pgbouncer.url(database), timescale.url(database))
 
 
+def test_a_transaction_that_began_early_does_not_keep_the_only_connection_of_a_pool(
+    timescale: Timescale, database: str
+) -> None:
+    with PgBouncer(timescale, pool_size=1) as pool:
+        passes(pool.url(database), timescale.url(database), "--test-case=what has begun early is rolled back*")
+
+
 def test_its_own_tests_pass_on_plain_postgresql(postgres: Postgres, unique_name: str) -> None:
     url = postgres.create_database(unique_name)
     passes(url, url)
 
 
 class Telemetry:
-    """Files of readings, and hosts that store them into one table."""
+    """Files of readings, and hosts that store them in one table."""
 
     def __init__(self, server: Timescale | PgBouncer, timescale: Timescale, database: str, folder: Path) -> None:
         self.url, self.folder = server.url(database), folder
@@ -71,7 +78,7 @@ class Telemetry:
         return json.dumps({"user_id": "u", "device_id": f"d{n % 9}", "time": START + n, "temperature": n / 4})
 
     def catalog(self) -> list[tuple[object, ...]]:
-        """All that is known about all tables: columns, indexes, constraints, triggers, rights, hypertables."""
+        """Return the definitions of all tables: columns, indexes, constraints, triggers, rights, hypertables."""
         relation = "FROM pg_class c JOIN pg_namespace s ON s.oid = relnamespace WHERE nspname = 'public'"
         return self.query(
             f"SELECT 'table', relname, concat_ws(' ', relfilenode, relkind, relacl, relhastriggers) {relation}"
@@ -88,26 +95,26 @@ def telemetry(timescale: Timescale, pgbouncer: PgBouncer, database: str, tmp_pat
     return Telemetry(pgbouncer, timescale, database, tmp_path)
 
 
-def test_hosts_that_start_at_once_make_one_table(telemetry: Telemetry) -> None:
+def test_hosts_that_start_together_create_one_table(telemetry: Telemetry) -> None:
     with contextlib.ExitStack() as running:
         hosts = [telemetry.host(f"host{i}", 1000 * i, 1000, create=CREATE) for i in range(4)]
         for host in hosts:
             running.enter_context(host)
         assert [host.wait() for host in hosts] == [0] * 4
-        assert sum("created " in host.log() for host in hosts) == 1, "one creates, the others find the table there"
+        assert sum("created " in host.log() for host in hosts) == 1, "one host creates the table, the others use it"
     assert telemetry.query("SELECT count(*), count(DISTINCT time) FROM telemetry") == [(4000, 4000)]
     assert telemetry.query("SELECT hypertable_name FROM timescaledb_information.hypertables") == [("telemetry",)]
     assert telemetry.query("SELECT count(*) FROM pg_indexes WHERE indexdef LIKE '%(device_id, \"time\" DESC)'"
                            " AND tablename = 'telemetry'") == [(1,)]  # fmt: skip
 
 
-def test_a_table_of_somebody_else_is_never_altered(telemetry: Telemetry) -> None:
+def test_an_existing_table_is_never_altered(telemetry: Telemetry) -> None:
     telemetry.query("CREATE TABLE telemetry (time timestamptz, device_id text, temperature real CHECK (temperature > -300))")
     telemetry.query("CREATE TABLE neighbour (n int PRIMARY KEY)")
     before = telemetry.catalog()
     with telemetry.host("wrong", 0, 100, create=CREATE) as host:
         assert host.wait() == 1
-        assert "no column for the incoming field 'user_id'" in host.log()
+        assert "no column for the input field 'user_id'" in host.log()
     assert telemetry.catalog() == before
     with telemetry.host("right", 0, 100, create=CREATE, unmapped="ignore") as host:
         assert host.wait() == 0
@@ -116,8 +123,8 @@ def test_a_table_of_somebody_else_is_never_altered(telemetry: Telemetry) -> None
 
 
 @pytest.mark.parametrize("speaks", ["at the row", "at the end"])
-def test_rows_that_the_database_refuses_are_found(telemetry: Telemetry, speaks: str) -> None:
-    """A deferred constraint speaks at COMMIT, and names no row: only bisection finds it."""
+def test_rows_that_the_database_rejects_are_found(telemetry: Telemetry, speaks: str) -> None:
+    """A deferred constraint fails at COMMIT and does not name the row, so only bisection finds the row."""
     bad = [1000, 1001, 4321]
     refused = ", ".join(str(n / 4) for n in bad)
     if speaks == "at the row":

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Breadth-first search through all states of a model: the first that breaks a promise is reached by a shortest way. It
-// keeps a fingerprint of 64 bits of each state, where its steps lead, and from where it was reached first. One thread.
+// Breadth-first search through all states of a model, so that the trace to a violation is a shortest one. It keeps
+// a 64-bit fingerprint, the successors and the first predecessor of each state. One thread.
 #pragma once
 
 #include <algorithm>
@@ -14,20 +14,20 @@
 
 namespace model {
 
-// What a search found.
+// The result of a search.
 struct findings {
   std::size_t states = 0;
-  std::string broken;              // which promise; empty: none
-  std::vector<std::string> trace;  // how, in words
+  std::string violation;           // the violation that was found; empty: none
+  std::vector<std::string> trace;  // the steps to the violation, as text
   std::size_t finished = 0, stuck = 0;
-  bool too_many = false;  // it ended before it was through
+  bool too_large = false;  // the limit of states was reached
 };
 
-// State to index.
+// Maps the fingerprint of a state to its index.
 class fingerprint_table {
  public:
   fingerprint_table() : slots_(std::size_t{1} << 16, slot{0, 0}) {}
-  // The index of a fingerprint, and whether it is new; then it becomes `fresh`.
+  // Return the index of a fingerprint, and whether it is new; a new one gets the index `fresh`.
   std::pair<std::uint32_t, bool> find_or_add(std::uint64_t print, std::uint32_t fresh) {
     if (2 * used_ > slots_.size()) grow();
     auto& s = place(slots_, print);
@@ -72,9 +72,9 @@ std::uint64_t fingerprint(const State& s) {
   return h == 0 ? 1 : h;
 }
 
-// A model has: `state` (bytes, without gaps); first(); steps(state, take(state, words)); tidy(state): without what can
-// make no difference any more; same(state): the one that stands for all that differ in names alone; broken(state): the
-// promise that it breaks, or null; finished(state).
+// A model has: `state` (bytes, without gaps); first(); steps(state, take(state, words)); tidy(state), which resets
+// values that no longer matter; same(state), which returns one representative of all states that differ only in names;
+// violation(state), which describes a violated property, or null; finished(state).
 template <class Model>
 class search {
  public:
@@ -84,25 +84,25 @@ class search {
   findings run() {
     std::vector<state> level{model_.same(model_.tidy(model_.first()))};
     add(level.front(), no_parent);
-    bool broke = false;
-    for (std::uint32_t number = 0; !level.empty() && !broke && !out_.too_many;) {
+    bool found = false;
+    for (std::uint32_t number = 0; !level.empty() && !found && !out_.too_large;) {
       std::vector<state> next;
       for (const auto& from : level) {
-        if (const char* why = model_.broken(from)) {
-          out_.broken = why;
-          out_.trace = way_to(number);
-          broke = true;
+        if (const char* why = model_.violation(from)) {
+          out_.violation = why;
+          out_.trace = path_to(number);
+          found = true;
           break;
         }
         if (model_.finished(from)) finished_.push_back(number);
         expand(from, number++, next);
       }
       level = std::move(next);
-      out_.too_many = parents_.size() > at_most_;
+      out_.too_large = parents_.size() > at_most_;
     }
     out_.states = parents_.size();
     out_.finished = finished_.size();
-    if (!broke && !out_.too_many) look_for_stuck();
+    if (!found && !out_.too_large) look_for_stuck();
     return std::move(out_);
   }
 
@@ -123,8 +123,8 @@ class search {
       if (fresh) next.push_back(same);
     });
   }
-  // The states on the way are computed again: names stay as they were in the first one.
-  std::vector<std::string> way_to(std::uint32_t last) {
+  // Return the steps to a state. Compute the states on the path again, so that names remain those of the first state.
+  std::vector<std::string> path_to(std::uint32_t last) {
     std::vector<std::uint32_t> way;
     for (auto at = last; at != no_parent; at = parents_[at]) way.push_back(at);
     std::vector<std::string> words;
@@ -143,7 +143,7 @@ class search {
     }
     return words;
   }
-  // States from which no finished one can be reached any more.
+  // Find states from which no finished state can be reached.
   void look_for_stuck() {
     const auto n = parents_.size();
     begins_.push_back(targets_.size());
@@ -166,8 +166,8 @@ class search {
     const auto bad = std::find(can.begin(), can.end(), false);
     out_.stuck = static_cast<std::size_t>(std::count(can.begin(), can.end(), false));
     if (bad == can.end()) return;
-    out_.broken = "it can't come to an end any more";
-    out_.trace = way_to(static_cast<std::uint32_t>(bad - can.begin()));
+    out_.violation = "the run can no longer finish";
+    out_.trace = path_to(static_cast<std::uint32_t>(bad - can.begin()));
   }
 
   const Model& model_;

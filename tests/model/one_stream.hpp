@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The protocol of docs/decisions/0007-exactly-once.md as the code runs it, for one stream: two hosts, up to two sinks
-// that keep positions, a branch that keeps none (MQTT), a transform that remembers, the offset of the group, and an
-// operator. Each step is one act that others can see; the name of the function that does it stands beside it.
+// The protocol of docs/decisions/0007-exactly-once.md for one stream: two hosts, up to two position stores, a branch
+// without positions (MQTT), a transform with state, the group's offset, and an operator. Each step is one externally
+// visible action; a comment names the function of the code that performs it.
 #pragma once
 
 #include <algorithm>
@@ -18,81 +18,94 @@ using byte = std::uint8_t;
 
 constexpr byte max_records = 4, nothing = 15, many_claims = 50;
 
-// What is explored.
+// The bounds of the exploration.
 struct bounds {
   byte records = 2, sinks = 1;
   bool mqtt = false, state = false, timer = false;
-  byte devices = 1;  // of which the transform counts the records, each for itself: 1 or 2
-  byte window = 2;   // records that are read ahead of the slowest branch
-  byte kills = 1, rebalances = 2, orders = 0, lost = 1, duels = 1;
-  bool new_sink = false;   // the second sink was added to a pipeline that has run
+  byte devices = 1;       // 1 or 2; the transform counts the records of each device
+  byte window = 2;        // upper bound on records read ahead of the slowest branch
+  byte batch = 1;         // 1 or 2: most records of one source batch
+  bool unplaced = false;  // the rows of the transform have no positions: they are at the end of their source batch
+  byte kills = 1, rebalances = 2, resets = 0, lost = 1, duels = 1;
+  bool new_sink = false;   // the second sink is added to a pipeline with stored records
   bool new_topic = false;  // the topic is deleted, and created anew with fewer records
   byte first_commit = nothing;
+  byte damages = 0, reloads = 0;  // of the queue of a sink, on disk; and reloads that replace a sink
+  bool early = false;             // a sink receives the rows of the next write before it has replied to the last one
 };
 
-enum class claim_check : byte { full, none, epoch_with_order, next_alone };
+enum class claim_check : byte { full, none, epoch_with_reset, next_alone };
 enum class lost_reply : byte { looked_up, taken_for_committed, taken_for_not_committed };
 
-// How it is done. As it stands here: as the code does it.
+// The rules of the protocol. The defaults are what the code does.
 struct rules {
   claim_check claim = claim_check::full;
   lost_reply reply = lost_reply::looked_up;
   bool epoch_in_write = true, next_in_write = true;
-  bool commit_first = false;       // offsets go to the broker as soon as they are read
-  bool order_marked_first = true;  // the mark is acknowledged before the first record
+  bool commit_first = false;       // offsets are committed as soon as records are read
+  bool reset_marked_first = true;  // the mark is acknowledged before the first record
   bool read_from_group = true;     // reading begins at the group's offset too, if that is lower
   bool snapshot_settled = true;    // a snapshot waits until all before it is settled
-  bool first_marker = true;        // seen_until goes with the very first records
-  bool one_epoch = true;           // for all sinks of a claim
+  bool first_watermark = true;     // seen_until is written with the first records
+  bool one_epoch = true;           // one epoch for all sinks of a claim
   bool start_marked_first = true;  // where the group had no offset, the start is marked before the first record
-  bool changes_dropped = true;     // what waits in changes_ goes when its stream goes
+  bool changes_dropped = true;     // pending changes are discarded when the stream is revoked
   bool serial_in_write = true;     // a write that moves no position is compared with the one before it
   bool state_in_one = true;        // the first sink keeps the state for all, and its claim writes seen_until
-  bool begins_at_state = true;     // all below seen_until is settled: reading begins there
-  bool new_sink_at_lowest = true;  // a new sink begins where the furthest behind of the others stands
+  bool begins_at_state = true;     // all records below seen_until are settled: reading begins there
+  bool new_sink_at_lowest = true;  // a new sink begins at the lowest position of the other sinks
   bool back_under_claim = true;    // go_back compares with the epoch that the lane holds
+  bool cut = true;                 // a write may end inside a source batch
+  bool settled_whole = true;       // a source batch is settled when all its parts are
+  bool damage_reread = true;       // records that are damaged in a queue are read again
+  bool reload_rewrites = true;     // a new sink writes again what its predecessor has no reply for
+  bool early_matched = true;       // rows that were sent early are committed only with their own positions
 };
 
 enum class phase : byte { idle, dead, look, fetch, claim, load, mark, run };
-enum class reason : byte { progress, order, policy };
+enum class reason : byte { progress, reset, policy };
 enum class item : byte { none, snapshot_waits, snapshot, timer_row };
 
-// A row of pipeline_positions, the state, and (for the promises) what was stored.
+// A row of pipeline_positions, the state, and (for the properties) the number of stored rows.
 struct sink_row {
-  byte next = 0, epoch = 0, token = 0;              // token: host + 1 whose last try this was; 0: another one's
-  byte seen_until = nothing;                        // the marker
-  byte odd = 0, told = 0;                           // state: records, modulo two, by device; the timer
-  std::array<byte, 2> until{};                      // by device: behind its last record
-  std::array<byte, max_records> stored{}, given{};  // how often: a record, what the transform made of it
-  byte serial = 0;                                  // writes since the claim; only where it is compared
-  byte ordered_to = nothing, ordered_odd = 0;       // the last order that was obeyed, and the state as it found it
-  byte timer_rows = 0, owed = 0;                    // owed: records that have to be stored since they were last due
+  byte next = 0, epoch = 0, token = 0;              // token: host + 1 of the last attempt; 0: any other
+  byte seen_until = nothing;                        // state watermark
+  byte odd = 0, timer_ran = 0;                      // state: number of records modulo two, by device; timer
+  std::array<byte, 2> until{};                      // by device: the position after its last record
+  std::array<byte, max_records> stored{}, given{};  // how often a record and the transform's row for it were stored
+  byte serial = 0;                                  // writes since the claim, if they are compared
+  byte reset_to = nothing, reset_odd = 0;           // the last applied offset reset, and the state at that time
+  byte timer_rows = 0, owed = 0;                    // owed: records that still have to be stored
 };
 
-// What a transaction does.
+// The contents of a transaction.
 struct transaction {
   byte sink = nothing, token = 0, first = 0, next = 0, epoch = 0, serial = 0;
   byte given = 0, seen_until = nothing, odd = 0, changed = 0;
+  byte rows_first = 0, rows_next = 0;  // the rows: as first and next, unless others were sent early
   std::array<byte, 2> until{};
   item with = item::none;
 };
 
 struct host {
   phase now = phase::idle;
-  byte at = 0;  // the sink that is asked next
+  byte at = 0;  // the next sink of the current phase
   reason why = reason::progress;
   byte proposed = 0, going_back = 0;
-  std::array<byte, 2> seen_next{}, seen_epoch{};                   // ledger::look
-  std::array<byte, 2> epoch{}, has{}, written{};                   // claimed_stream; up to where the writer is through
-  std::array<byte, 2> serial{}, trying{}, try_next{}, try_item{};  // 1: again, 2: after it was found out
+  std::array<byte, 2> seen_next{}, seen_epoch{};                   // position_stores::look
+  std::array<byte, 2> epoch{}, has{}, written{};                   // claimed_stream; `written`: by the writer
+  std::array<byte, 2> serial{}, trying{}, try_next{}, try_item{};  // 1: write again, 2: outcome unknown
+  std::array<byte, 2> early_first{}, early_next{};                 // rows of an open transaction; early_next 0: none
   byte fenced = 0;                                                 // sinks
-  byte position = 0, sent = 0, settled = 0;                        // stream_state; to MQTT
-  byte to_commit = nothing;                                        // partition::settled
-  byte odd = 0, changed = 0, told = 0, given = 0;
+  byte lost = 0;  // stream_state::lost: what is queued is not written, and the stream is claimed again
+  byte position = 0, sent = 0, settled = 0;  // stream_state; `sent`: to MQTT
+  byte to_commit = nothing;                  // partition::settled
+  byte odd = 0, changed = 0, timer_ran = 0, given = 0;
+  byte joined = 0;  // records that are in one source batch with the next record
   std::array<byte, 2> until{}, guard{};
-  byte change = nothing;                 // the marker, in lane::changes_
-  byte marker = nothing, marker_at = 0;  // with the batch at marker_at
-  byte seen_until = nothing;             // tracked::seen_until
+  byte change = nothing;                       // state watermark, in state_keeper::changes_
+  byte watermark = nothing, watermark_at = 0;  // written with the batch at watermark_at
+  byte seen_until = nothing;                   // tracked::seen_until
   item with = item::none;
   byte item_seen = 0, item_odd = 0, item_changed = 0, item_at = 0, item_done = 0;
   std::array<byte, 2> item_until{};
@@ -101,10 +114,11 @@ struct host {
 struct world {
   std::array<sink_row, 2> sinks{};
   std::array<host, 2> hosts{};
-  transaction under_way{};  // the client knows no answer; the database may still commit it
+  transaction under_way{};  // the client got no response; the database may still commit it
   byte committed = nothing, marked = 1, owner = nothing;
-  byte owed_to_mqtt = 0, due_twice = 0, end = 0, passed = 0;  // passed: the group's offset, what MQTT did not have
-  byte kills = 0, rebalances = 0, orders = 0, lost = 0, new_topics = 0, duels = 0;
+  byte owed_to_mqtt = 0, due_twice = 0, end = 0, passed = 0;  // passed: see violation()
+  byte kills = 0, rebalances = 0, resets = 0, lost = 0, new_topics = 0, duels = 0;
+  byte damages = 0, reloads = 0;
   std::array<byte, 4> filler{};
 };
 
@@ -117,13 +131,14 @@ class one_stream {
     world w;
     w.end = bounds_.records;
     w.committed = bounds_.first_commit;
-    w.kills = bounds_.kills, w.rebalances = bounds_.rebalances, w.orders = bounds_.orders, w.lost = bounds_.lost;
+    w.kills = bounds_.kills, w.rebalances = bounds_.rebalances, w.resets = bounds_.resets, w.lost = bounds_.lost;
     w.duels = bounds_.sinks == 2 || bounds_.new_topic ? bounds_.duels : 0;
     w.new_topics = bounds_.new_topic ? 1 : 0;
+    w.damages = bounds_.damages, w.reloads = bounds_.reloads;
     for (byte s = 0; s < bounds_.sinks; ++s) w.sinks[s].owed = below(w.end);
     for (byte r = 0; r < w.end && bounds_.mqtt; ++r)
       if (!bounds_.state || given_once(r)) w.owed_to_mqtt |= bit(r);
-    if (bounds_.new_sink) {  // two records are through, the group's offset knows of one
+    if (bounds_.new_sink) {  // two records are stored, the group's offset includes one
       auto& old = w.sinks[0];
       old.next = old.seen_until = old.until[0] = 2;
       old.epoch = old.stored[0] = old.stored[1] = old.given[1] = 1;
@@ -133,12 +148,12 @@ class one_stream {
     return w;
   }
 
-  // Without what nobody will ask for any more.
+  // Return the state without values that no longer matter.
   [[nodiscard]] world tidy(world w) const {
     for (byte i = 0; i < 2; ++i) clean(w, i);
     return w;
   }
-  // Of two tidy states that differ only in the names of the hosts, one.
+  // Return one of the two tidy states that differ only in the names of the hosts.
   [[nodiscard]] world same(const world& w) const {
     world other = w;
     std::swap(other.hosts[0], other.hosts[1]);
@@ -148,27 +163,29 @@ class one_stream {
     return std::memcmp(&w, &other, sizeof w) <= 0 ? w : other;
   }
 
-  [[nodiscard]] const char* broken(const world& w) const {
+  [[nodiscard]] const char* violation(const world& w) const {
     for (byte s = 0; s < bounds_.sinks; ++s)
       for (byte r = 0; r < max_records; ++r) {
         const auto due = 1 + (w.due_twice >> r & 1);
-        if (w.sinks[s].stored[r] > due) return "a record is stored more often than it was due";
-        const bool passes = bounds_.orders != 0 || given_once(r);
-        if (w.sinks[s].given[r] > (passes ? 1 : 0)) return "the transform gave what one uninterrupted run does not";
-        if (w.sinks[s].timer_rows > 1) return "what the timer made is stored twice";
+        if (w.sinks[s].stored[r] > due) return "a record is stored more often than expected";
+        const bool passes = bounds_.resets != 0 || given_once(r);
+        if (w.sinks[s].given[r] > (passes ? 1 : 0))
+          return "the transform emitted a row that an uninterrupted run does not emit";
+        if (w.sinks[s].timer_rows > 1) return "the row of the timer is stored twice";
       }
     for (byte s = 0; s < bounds_.sinks; ++s)
-      if (w.sinks[s].epoch > many_claims) return "it is claimed anew for ever";
-    if (w.passed != 0) return "the group's offset has passed a message that MQTT never got";
+      if (w.sinks[s].epoch > many_claims) return "the stream is claimed endlessly";
+    if (w.passed != 0) return "the group's offset has passed a message that MQTT did not get";
     return finished(w) ? lost_at_the_end(w) : nullptr;
   }
 
   [[nodiscard]] bool finished(const world& w) const {
     if (w.owner == nothing || w.marked == 0 || w.under_way.sink != nothing) return false;
-    // Behind a new topic's end the old offset stays until there is a record.
+    // The old offset, beyond the end of a new topic, remains until there is a record.
     if (w.committed != w.end && (!bounds_.new_topic || w.committed == nothing)) return false;
     const auto& h = w.hosts[w.owner];
-    return h.now == phase::run && h.position == w.end && h.fenced == 0 && quiet(h) && (!bounds_.timer || h.told != 0);
+    return h.now == phase::run && h.position == w.end && h.fenced == 0 && h.lost == 0 && quiet(h) &&
+           (!bounds_.timer || h.timer_ran != 0);
   }
 
   template <class Take>
@@ -204,12 +221,12 @@ class one_stream {
   static constexpr byte swapped(byte token) { return token == 1 ? 2 : token == 2 ? 1 : token; }
   static constexpr byte old_token = 3;
 
-  // What one run without interruption gives: the second record of each two of a device.
+  // Return whether an uninterrupted run emits a row for this record: every second record of a device.
   [[nodiscard]] bool given_once(byte r) const { return r / bounds_.devices % 2 == 1; }
 
-  [[nodiscard]] bool given_as_ordered(const sink_row& row, byte end) const {
-    byte odd = row.ordered_odd;
-    for (byte r = row.ordered_to; r < end; ++r) {
+  [[nodiscard]] bool given_after_reset(const sink_row& row, byte end) const {
+    byte odd = row.reset_odd;
+    for (byte r = row.reset_to; r < end; ++r) {
       const auto device = bit(r % bounds_.devices);
       odd ^= device;
       if ((row.given[r] != 0) != ((odd & device) == 0)) return false;
@@ -219,21 +236,21 @@ class one_stream {
 
   [[nodiscard]] const char* lost_at_the_end(const world& w) const {
     for (byte s = 0; s < bounds_.sinks; ++s)
-      if (w.sinks[s].owed != 0) return "a run is at its end, and a sink lacks a record";
-    if (w.owed_to_mqtt != 0) return "a run is at its end, and MQTT lacks a message";
+      if (w.sinks[s].owed != 0) return "the run has finished, but a sink lacks a record";
+    if (w.owed_to_mqtt != 0) return "the run has finished, but MQTT lacks a message";
     if (!bounds_.state) return nullptr;
     for (byte r = bounds_.new_sink ? 2 : 0; r < w.end; ++r) {
       if (bounds_.sinks == 2 && w.sinks[0].given[r] != w.sinks[1].given[r])
-        return "what the transform gave differs between the sinks";
+        return "the rows of the transform differ between the sinks";
       for (byte s = 0; s < bounds_.sinks; ++s)
-        if (bounds_.orders == 0 && (w.sinks[s].given[r] != 0) != given_once(r))
-          return "a run is at its end, and a sink lacks what the transform gives";
+        if (bounds_.resets == 0 && (w.sinks[s].given[r] != 0) != given_once(r))
+          return "the run has finished, but a sink lacks a row of the transform";
     }
-    if (bounds_.sinks == 1 && !given_as_ordered(w.sinks[0], w.end))
-      return "after an order, the transform gave what one uninterrupted run does not";
+    if (bounds_.sinks == 1 && !given_after_reset(w.sinks[0], w.end))
+      return "after an offset reset, the transform emitted a row that an uninterrupted run does not emit";
     if (bounds_.timer)
       for (byte s = 0; s < bounds_.sinks; ++s)
-        if (w.sinks[s].timer_rows == 0) return "a run is at its end, and a sink lacks what the timer made";
+        if (w.sinks[s].timer_rows == 0) return "the run has finished, but a sink lacks the row of the timer";
     return nullptr;
   }
 
@@ -263,14 +280,16 @@ class one_stream {
       slowest = std::min(slowest, h.written[s]);
     }
     if (h.now != phase::run) return;
-    h.given &= static_cast<byte>(~below(bounds_.mqtt ? std::min(slowest, h.sent) : slowest));
-    if (h.marker != nothing && slowest > h.marker_at) h.marker = nothing, h.marker_at = 0;
+    const auto begun = batch_start(h, bounds_.mqtt ? std::min(slowest, h.sent) : slowest);
+    h.given &= static_cast<byte>(~below(bounds_.unplaced || !bounds_.mqtt ? begun : std::min(slowest, h.sent)));
+    h.joined &= static_cast<byte>(~below(begun));
+    if (h.watermark != nothing && slowest > h.watermark_at) h.watermark = nothing, h.watermark_at = 0;
     if (h.to_commit == w.committed && w.marked != 0 && w.owner == i) h.to_commit = nothing;
   }
 
   // ------------------------------------------------------------------------------------------------ the database ---
 
-  // timescale_sink: move_sql. Rows, state and position, or nothing.
+  // timescale_sink: move_sql. A transaction writes rows, state and position, or nothing.
   [[nodiscard]] bool goes_through(const world& w, const transaction& t) const {
     const auto& row = w.sinks[t.sink];
     return (!rules_.epoch_in_write || row.epoch == t.epoch) && (!rules_.next_in_write || row.next == t.first) &&
@@ -281,17 +300,17 @@ class one_stream {
     row.next = t.next;
     if (rules_.serial_in_write) ++row.serial;
     row.token = t.token == old_token ? 0 : t.token;
-    for (byte r = t.first; r < t.next; ++r) {
+    for (byte r = 0; r < max_records; ++r) row.given[r] = static_cast<byte>(row.given[r] + (t.given >> r & 1));
+    for (byte r = t.rows_first; r < t.rows_next; ++r) {
       ++row.stored[r];
-      row.given[r] = static_cast<byte>(row.given[r] + (t.given >> r & 1));
       row.owed &= static_cast<byte>(~bit(r));
     }
     if (t.seen_until != nothing) row.seen_until = t.seen_until;
-    if (t.with == item::snapshot)  // change_sql: what changed since the last one
+    if (t.with == item::snapshot)  // state_rows: changes since the last snapshot
       for (byte d = 0; d < 2; ++d)
         if ((t.changed >> d & 1) != 0)
           row.odd = static_cast<byte>((row.odd & ~bit(d)) | (t.odd & bit(d))), row.until[d] = t.until[d];
-    if (t.with == item::timer_row) ++row.timer_rows, row.told = 1;
+    if (t.with == item::timer_row) ++row.timer_rows, row.timer_ran = 1;
   }
   template <class Take>
   void the_database(const world& w, Take&& take) const {
@@ -299,21 +318,21 @@ class one_stream {
     const auto drop = [](world& t) { t.under_way = {}; };
     if (goes_through(w, w.under_way))
       give(
-          w, take, nothing, "the transaction whose connection is gone commits, late, in sink",
+          w, take, nothing, "the transaction whose connection was lost commits late in sink",
           [&](world& t) { commit(t, w.under_way), drop(t); }, w.under_way.sink);
-    give(w, take, nothing, "the transaction whose connection is gone is rolled back in sink", drop, w.under_way.sink);
+    give(w, take, nothing, "the transaction whose connection was lost is rolled back in sink", drop, w.under_way.sink);
   }
 
-  // kafka-consumer-groups --reset-offsets: only while the group is empty; our mark is gone.
+  // kafka-consumer-groups --reset-offsets: works only while the group is empty, and removes our mark.
   template <class Take>
   void the_operator(const world& w, Take&& take) const {
-    if (w.owner == nothing && w.orders != 0)
+    if (w.owner == nothing && w.resets != 0)
       for (byte to = 0; to < w.end; ++to)
         give(
             w, take, nothing, "the operator resets the group to",
             [&](world& t) {
               t.committed = to, t.marked = 0;
-              --t.orders;
+              --t.resets;
               t.due_twice |= static_cast<byte>(below(w.end) & ~below(to));
               for (byte s = 0; s < bounds_.sinks; ++s) t.sinks[s].owed = below(w.end) & static_cast<byte>(~below(to));
               if (bounds_.mqtt) t.owed_to_mqtt = below(w.end) & static_cast<byte>(~below(to));
@@ -327,7 +346,7 @@ class one_stream {
       give(w, take, nothing, "the topic is deleted, and created anew with fewer records", [&](world& t) {
         --t.new_topics;
         --t.end;
-        t.committed = nothing, t.marked = 1;  // the coordinator drops them with the topic
+        t.committed = nothing, t.marked = 1;  // the coordinator deletes the offsets with the topic
         for (byte s = 0; s < bounds_.sinks; ++s) t.sinks[s].stored = {}, t.sinks[s].owed = below(t.end);
       });
   }
@@ -340,7 +359,7 @@ class one_stream {
     h.now = phase::look;
     h.change = change;
   }
-  void forget(host& h) const {  // lane::stream_lost, lane::restart_source
+  void revoke(host& h) const {  // stream_claims::stream_revoked, lane::restart_source
     begin(h);
     h.now = phase::idle;
     if (rules_.changes_dropped) h.change = nothing;
@@ -350,7 +369,7 @@ class one_stream {
     if ((w.owed_to_mqtt & below(to)) != 0) w.passed = 1;
   }
 
-  // consumer::assigned, consumer::revoked; a session that runs out.
+  // consumer::assigned, consumer::revoked; expiry of a session.
   template <class Take>
   void the_group(const world& w, byte i, Take&& take) const {
     const auto& h = w.hosts[i];
@@ -360,23 +379,22 @@ class one_stream {
     if (h.now == phase::idle) {
       if (w.owner == nothing) give(w, take, i, "is assigned the stream", assign);
       if (w.owner == 1 - i && w.rebalances != 0)
-        give(w, take, i, "is assigned the stream, and the other one does not know yet",
+        give(w, take, i, "is assigned the stream before the other host is informed",
              [&](world& t) { assign(t), --t.rebalances; });
       return;
     }
     if (!mine) {
-      give(w, take, i, "is told that it lost the stream", [&](world& t) { forget(t.hosts[i]); });
-      leave_behind(w, i, take,
-                   "is told that it lost the stream, and waits no longer for its writes, nor for that in sink",
-                   [&](world& t) { forget(t.hosts[i]); });
+      give(w, take, i, "is informed that the stream was revoked", [&](world& t) { revoke(t.hosts[i]); });
+      abandon_write(w, i, take, "is informed that the stream was revoked, and abandons its writes, also that in sink",
+                    [&](world& t) { revoke(t.hosts[i]); });
     } else if (w.rebalances != 0) {
-      give(w, take, i, "loses its place in the group, and does not know",
+      give(w, take, i, "loses its membership in the group without noticing",
            [&](world& t) { t.owner = nothing, --t.rebalances; });
-      if (h.now != phase::run || (quiet(h) && h.fenced == 0))
+      if (h.now != phase::run || (quiet(h) && h.fenced == 0 && h.lost == 0))
         give(w, take, i, "leaves the group", [&](world& t) {
           if (h.now == phase::run && h.to_commit != nothing) commit_offset(t, h.to_commit);
           t.owner = nothing, --t.rebalances;
-          forget(t.hosts[i]);
+          revoke(t.hosts[i]);
         });
     }
   }
@@ -391,12 +409,12 @@ class one_stream {
       t.hosts[i].now = phase::dead;
     };
     give(w, take, i, "is killed", die);
-    leave_behind(w, i, take, "is killed, and its transaction is still under way in sink", die);
+    abandon_write(w, i, take, "is killed while its transaction is in flight in sink", die);
   }
 
-  // Whatever ends the host's patience: a write that it has begun may come to its end without it.
+  // The host stops waiting for a write that it has begun; the write may still complete.
   template <class Take, class Change>
-  void leave_behind(const world& w, byte i, Take&& take, const char* what, Change&& change) const {
+  void abandon_write(const world& w, byte i, Take&& take, const char* what, Change&& change) const {
     const auto& h = w.hosts[i];
     if (h.now != phase::run || w.lost == 0 || w.under_way.sink != nothing) return;
     for (byte s = 0; s < bounds_.sinks; ++s)
@@ -416,12 +434,12 @@ class one_stream {
     switch (h.now) {
       case phase::look:
         return look(w, i, take);
-      case phase::fetch:  // offset_lookup::committed, consumer::place_one
+      case phase::fetch:  // offset_lookup::committed, placement::place_one
         return give(
-            w, take, i, "asks for the group's offset:",
+            w, take, i, "reads the group's offset:",
             [&](world& t) {
               auto& me = t.hosts[i];
-              me.why = w.committed == nothing ? reason::policy : w.marked != 0 ? reason::progress : reason::order;
+              me.why = w.committed == nothing ? reason::policy : w.marked != 0 ? reason::progress : reason::reset;
               me.proposed = w.committed == nothing ? 0 : w.committed;
               me.now = phase::claim;
             },
@@ -435,7 +453,7 @@ class one_stream {
     }
   }
 
-  // lane::stream_announced, ledger::look
+  // stream_claims::stream_announced, position_stores::look
   template <class Take>
   void look(const world& w, byte i, Take&& take) const {
     const auto s = w.hosts[i].at;
@@ -444,8 +462,8 @@ class one_stream {
         [&](world& t) {
           auto& me = t.hosts[i];
           if (me.going_back != 0 && rules_.back_under_claim && w.sinks[s].epoch != me.epoch[s]) {
-            if (w.owner == i) t.owner = nothing;  // as when it is fenced
-            return forget(me);
+            if (w.owner == i) t.owner = nothing;  // as if it were fenced
+            return revoke(me);
           }
           me.seen_next[s] = w.sinks[s].next, me.seen_epoch[s] = w.sinks[s].epoch;
           if (++me.at < bounds_.sinks) return;
@@ -453,7 +471,7 @@ class one_stream {
           me.now = me.going_back != 0 ? phase::claim : phase::fetch;
           if (me.going_back == 0) return;
           me = {.now = me.now,
-                .why = reason::order,
+                .why = reason::reset,
                 .proposed = 0,
                 .going_back = 1,
                 .seen_next = me.seen_next,
@@ -469,25 +487,25 @@ class one_stream {
         return same_next && same_epoch;
       case claim_check::none:
         return true;
-      case claim_check::epoch_with_order:
-        return h.why != reason::order || same_epoch;
+      case claim_check::epoch_with_reset:
+        return h.why != reason::reset || same_epoch;
       case claim_check::next_alone:
         return same_next;
     }
     return false;
   }
 
-  // ledger::claim, position_book::claim: one sink after the other
+  // position_stores::claim, position_book::claim: one sink after the other
   template <class Take>
   void claim(const world& w, byte i, Take&& take) const {
     const auto& h = w.hosts[i];
     const auto s = h.at;
     if (!claim_holds(h, w.sinks[s], s)) {
-      // Who is not to have the stream, and has raised the epoch of one sink already, could do so for ever.
+      // A host that does not own the stream and has raised the epoch of one sink could continue endlessly.
       const bool duel = w.owner != i && s != 0;
-      if (duel && w.duels == 0) return;  // it is told in the end
+      if (duel && w.duels == 0) return;  // the revocation reaches it eventually
       return give(
-          w, take, i, "is refused its claim in sink",
+          w, take, i, "fails to claim the stream in sink",
           [&](world& t) { begin(t.hosts[i]), t.duels = static_cast<byte>(t.duels - (duel ? 1 : 0)); }, s);
     }
     give(
@@ -496,18 +514,18 @@ class one_stream {
           auto& me = t.hosts[i];
           auto& row = t.sinks[s];
           const byte highest = std::max(h.seen_epoch[0], h.seen_epoch[1]);
-          const bool follow = h.why == reason::order || h.seen_epoch[s] == 0;
-          // Without a comparison the update would take what is there, not what was seen.
+          const bool follow = h.why == reason::reset || h.seen_epoch[s] == 0;
+          // Without a comparison the update uses the stored values, not those read before.
           byte next = follow ? h.proposed : rules_.claim == claim_check::full ? h.seen_next[s] : row.next;
-          if (rules_.new_sink_at_lowest && h.seen_epoch[s] == 0 && highest != 0 && h.why != reason::order)
+          if (rules_.new_sink_at_lowest && h.seen_epoch[s] == 0 && highest != 0 && h.why != reason::reset)
             next = h.seen_epoch[0] == 0 ? h.seen_next[1] : h.seen_next[0];
           const auto lower = rules_.claim == claim_check::full ? h.seen_epoch[s] : row.epoch;
           me.epoch[s] =
               static_cast<byte>((rules_.one_epoch && rules_.claim == claim_check::full ? highest : lower) + 1);
           row.next = me.has[s] = next;
           row.epoch = me.epoch[s], row.token = row.serial = 0;
-          if (h.why == reason::order) row.given = {}, row.ordered_to = next, row.ordered_odd = row.odd;
-          if (rules_.state_in_one && s == 0 && (h.why == reason::order || row.seen_until == nothing))
+          if (h.why == reason::reset) row.given = {}, row.reset_to = next, row.reset_odd = row.odd;
+          if (rules_.state_in_one && s == 0 && (h.why == reason::reset || row.seen_until == nothing))
             row.seen_until = where_all_begin(h, next);
           if (++me.at < bounds_.sinks) return;
           me.at = 0;
@@ -516,9 +534,9 @@ class one_stream {
         s);
   }
 
-  // What the claim of the first sink knows of where reading begins.
+  // Return where reading begins, as far as it is known at the claim of the first sink.
   [[nodiscard]] byte where_all_begin(const host& h, byte next) const {
-    if (bounds_.sinks == 2 && h.why != reason::order && h.seen_epoch[1] != 0) next = std::min(next, h.seen_next[1]);
+    if (bounds_.sinks == 2 && h.why != reason::reset && h.seen_epoch[1] != 0) next = std::min(next, h.seen_next[1]);
     return h.why == reason::progress ? std::min(next, h.proposed) : next;
   }
 
@@ -532,30 +550,31 @@ class one_stream {
       start(me);
   }
 
-  // lane::restore, lane::stream_assigned
+  // state_keeper::restore, stream_claims::stream_assigned
   void load(world& w, byte i) const {
     auto& me = w.hosts[i];
     const byte from = bounds_.sinks == 2 && me.has[1] < me.has[0] && !rules_.state_in_one ? 1 : 0;
     const auto& row = w.sinks[from];
-    const bool moved = me.why == reason::order;
-    me.odd = row.odd, me.until = row.until, me.told = row.told;
+    const bool moved = me.why == reason::reset;
+    me.odd = row.odd, me.until = row.until, me.timer_ran = row.timer_ran;
     if (!moved && !rules_.begins_at_state) me.guard = row.until;
     if (row.seen_until != nothing && !moved) {
       if (rules_.begins_at_state && row.seen_until > me.settled) me.settled = me.to_commit = row.seen_until;
       me.position = rules_.begins_at_state ? row.seen_until : std::min(me.position, row.seen_until);
-    } else if (rules_.first_marker && !rules_.state_in_one) {
+    } else if (rules_.first_watermark && !rules_.state_in_one) {
       me.seen_until = me.change = me.position;
     }
     start(me);
   }
 
-  // consumer::place_one, after the host's answer
+  // placement::place_one, after the host has returned the position
   void start(host& me) const {
-    const bool ordered = me.why == reason::order && me.going_back == 0;
-    const bool mark = (ordered && rules_.order_marked_first) || (me.why == reason::policy && rules_.start_marked_first);
+    const bool was_reset = me.why == reason::reset && me.going_back == 0;
+    const bool mark =
+        (was_reset && rules_.reset_marked_first) || (me.why == reason::policy && rules_.start_marked_first);
     if (me.why != reason::progress) me.to_commit = rules_.begins_at_state ? me.settled : me.position;
-    me.sent = bounds_.mqtt ? me.settled : nothing;  // lane::cut_settled
-    // The first write begins where reading does, or where the sink stands: what lies between nobody would ever read.
+    me.sent = bounds_.mqtt ? me.settled : nothing;  // exact_router::trim_settled
+    // The first write begins where reading begins, or at the sink's position: records in between are never read.
     for (byte s = 0; s < bounds_.sinks; ++s) me.written[s] = std::max(me.has[s], me.position);
     me.now = mark ? phase::mark : phase::run;
     if (me.now == phase::run) done_placing(me);
@@ -567,16 +586,16 @@ class one_stream {
     me.seen_next = me.seen_epoch = {};
   }
 
-  // consumer::take_order
+  // placement::commit_start
   template <class Take>
   void mark(const world& w, byte i, Take&& take) const {
-    if (w.owner != i) return;  // refused: the next that it hears is that the stream is lost
+    if (w.owner != i) return;  // the broker rejects the commit; the revocation follows
     give(w, take, i, "marks the offset where it begins", [&](world& t) {
       commit_offset(t, t.hosts[i].to_commit);
       done_placing(t.hosts[i]);
     });
     if (w.lost != 0)
-      give(w, take, i, "marks the offset where it begins, and does not hear of it", [&](world& t) {
+      give(w, take, i, "marks the offset where it begins, but gets no response", [&](world& t) {
         commit_offset(t, t.hosts[i].to_commit);
         --t.lost;
         begin(t.hosts[i]);
@@ -589,19 +608,21 @@ class one_stream {
     return (h.with == item::snapshot || h.with == item::timer_row) && (h.item_done & bit(s)) == 0;
   }
   [[nodiscard]] static bool pending(const host& h, byte s) {
-    return (h.fenced & bit(s)) == 0 && (h.written[s] < h.position || has_item(h, s) || h.trying[s] != 0);
+    const bool queued = h.lost == 0 && (h.written[s] < h.position || has_item(h, s));
+    return (h.fenced & bit(s)) == 0 && (queued || h.trying[s] != 0);
   }
   [[nodiscard]] bool quiet(const host& h) const {
     for (byte s = 0; s < bounds_.sinks; ++s)
       if (pending(h, s)) return false;
-    return !bounds_.mqtt || h.sent >= h.position;
+    return !bounds_.mqtt || h.sent >= h.position || h.lost != 0;
   }
 
   template <class Take>
   void running(const world& w, byte i, Take&& take) const {
     const auto& h = w.hosts[i];
-    if (h.fenced != 0 && quiet(h)) join_again(w, i, take);
-    if (h.fenced == 0) {
+    if ((h.fenced != 0 || h.lost != 0) && quiet(h)) join_again(w, i, take);
+    queues(w, i, take);
+    if (h.fenced == 0 && h.lost == 0) {
       reading(w, i, take);
       if (bounds_.state) remembering(w, i, take);
       if (w.owner == i && h.to_commit != nothing && (h.to_commit != w.committed || w.marked == 0))
@@ -609,9 +630,9 @@ class one_stream {
             w, take, i, "commits to the group the offset", [&](world& t) { commit_offset(t, h.to_commit); },
             h.to_commit);  // committer::commit_if_due
     }
-    if (bounds_.mqtt && h.sent < h.position)
+    if (bounds_.mqtt && h.sent < h.position && h.lost == 0)
       give(
-          w, take, i, bounds_.state ? "has MQTT take what comes of record" : "has MQTT take record",
+          w, take, i, bounds_.state ? "sends the rows of this record to MQTT:" : "sends this record to MQTT:",
           [&](world& t) {
             if (!bounds_.state || (h.given >> h.sent & 1) != 0) t.owed_to_mqtt &= static_cast<byte>(~bit(h.sent));
             ++t.hosts[i].sent;
@@ -624,29 +645,116 @@ class one_stream {
         find_out(w, i, s, take);
       else
         writing(w, i, s, take);
+      if (bounds_.early && h.trying[s] == 2 && h.early_next[s] == 0) send_early(w, i, s, take);
     }
   }
 
-  // lane::restart_source: what is settled is committed by consumer::leave
+  // timescale: sink::begin_early. Rows only: nothing of an open transaction is visible.
+  template <class Take>
+  void send_early(const world& w, byte i, byte s, Take&& take) const {
+    const auto& h = w.hosts[i];
+    const auto first = h.try_next[s];
+    if (first >= h.position) return;
+    const auto send = [&](byte next) {
+      give(
+          w, take, i, "sends early the rows before",
+          [&](world& t) { t.hosts[i].early_first[s] = first, t.hosts[i].early_next[s] = next; }, next);
+    };
+    const auto one = smallest_write(h, first);
+    send(one);
+    if (one < h.position) send(h.position);
+  }
+
+  // What happens to the queues of sinks, which are in memory and on disk.
+  template <class Take>
+  void queues(const world& w, byte i, Take&& take) const {
+    const auto& h = w.hosts[i];
+    if (h.fenced != 0 && h.lost == 0)  // stream_table::lose_all: as soon as the report arrives
+      give(w, take, i, "drops what is queued because it was fenced", [&](world& t) { t.hosts[i].lost = 1; });
+    for (byte s = 0; s < bounds_.sinks; ++s) {
+      const bool untouched = h.fenced == 0 && h.lost == 0 && h.written[s] < h.position && h.trying[s] == 0;
+      if (w.damages != 0 && untouched)  // stored_group::load
+        give(
+            w, take, i, "finds records damaged that are queued on disk for sink",
+            [&](world& t) {
+              --t.damages;
+              auto& me = t.hosts[i];
+              if (rules_.damage_reread) return void(me.lost = 1);
+              me.written[s] = me.position;
+              settle(me);
+            },
+            s);
+      // sink_node::take_over: the new instance has no token of an attempt without a reply.
+      if (w.reloads != 0 && h.fenced == 0 && h.trying[s] == 2)
+        give(
+            w, take, i, "reloads: another instance takes over the queue of sink",
+            [&](world& t) {
+              --t.reloads;
+              auto& me = t.hosts[i];
+              if (!rules_.reload_rewrites) return acknowledge(me, s);
+              me.trying[s] = me.try_next[s] = me.try_item[s] = 0;
+            },
+            s);
+    }
+    if (w.damages != 0 && bounds_.mqtt && h.sent < h.position && h.fenced == 0 && h.lost == 0)
+      give(w, take, i, "finds records damaged that are queued on disk for MQTT", [&](world& t) {
+        --t.damages;
+        auto& me = t.hosts[i];
+        if (rules_.damage_reread) return void(me.lost = 1);
+        me.sent = me.position;
+        settle(me);
+      });
+  }
+
+  // lane::restart_source: consumer::close commits settled offsets
   template <class Take>
   void join_again(const world& w, byte i, Take&& take) const {
-    give(w, take, i, "joins the group again, since it was fenced", [&](world& t) {
+    give(w, take, i, "joins the group again because it was fenced, or its queue was damaged", [&](world& t) {
       const auto& h = w.hosts[i];
       if (w.owner == i) {
         if (h.to_commit != nothing) commit_offset(t, h.to_commit);
         t.owner = nothing;
       }
-      forget(t.hosts[i]);
+      revoke(t.hosts[i]);
     });
   }
 
-  // lane::take, lane::apply
+  // The source batch of a position inside it begins at batch_start; that of a record ends before batch_end.
+  static byte batch_start(const host& h, byte position) {
+    while (position > 0 && (h.joined >> (position - 1) & 1) != 0) --position;
+    return position;
+  }
+  static byte batch_end(const host& h, byte record) {
+    while ((h.joined >> record & 1) != 0) ++record;
+    return static_cast<byte>(record + 1);
+  }
+  // write_cutter: the smallest write from a position on
+  [[nodiscard]] byte smallest_write(const host& h, byte first) const {
+    return rules_.cut && !bounds_.unplaced ? static_cast<byte>(first + 1) : batch_end(h, first);
+  }
+
+  void read(host& me) const {
+    const auto r = me.position++;
+    me.given &= static_cast<byte>(~bit(r));
+    if (const byte d = r % bounds_.devices; bounds_.state && r >= me.guard[d]) {
+      me.guard[d] = 0;
+      me.odd ^= bit(d), me.changed |= bit(d);
+      me.until[d] = me.position;
+      if ((me.odd & bit(d)) == 0) me.given |= bit(r);
+    }
+    if (me.change != nothing) {
+      me.watermark = me.change, me.watermark_at = r;
+      me.change = nothing;
+    }
+  }
+
+  // lane::take, graph_walk::apply
   template <class Take>
   void reading(const world& w, byte i, Take&& take) const {
     const auto& h = w.hosts[i];
-    if (h.position > w.end) {  // consumer::go_back
+    if (h.position > w.end) {  // range_repair::go_back
       const bool duel = w.owner != i;
-      if (duel && w.duels == 0) return;  // two who raise each other's epoch: it is told in the end
+      if (duel && w.duels == 0) return;  // two hosts raise each other's epoch until a revocation arrives
       return give(w, take, i, "finds its position beyond the end of the topic", [&](world& t) {
         t.duels = static_cast<byte>(t.duels - (duel ? 1 : 0));
         t.hosts[i].now = phase::look;
@@ -656,29 +764,25 @@ class one_stream {
     byte slowest = bounds_.mqtt ? h.sent : h.position;
     for (byte s = 0; s < bounds_.sinks; ++s) slowest = std::min(slowest, h.written[s]);
     if (h.position >= w.end || h.position >= slowest + bounds_.window) return;
-    give(
-        w, take, i, "reads record",
-        [&](world& t) {
-          auto& me = t.hosts[i];
-          const auto r = me.position++;
-          me.given &= static_cast<byte>(~bit(r));
-          if (const byte d = r % bounds_.devices; bounds_.state && r >= me.guard[d]) {
-            me.guard[d] = 0;
-            me.odd ^= bit(d), me.changed |= bit(d);
-            me.until[d] = me.position;
-            if ((me.odd & bit(d)) == 0) me.given |= bit(r);
-          }
-          if (me.change != nothing) {
-            me.marker = me.change, me.marker_at = r;
-            me.change = nothing;
-          }
-          if (rules_.commit_first) me.to_commit = me.position;
-          settle(me);
-        },
-        h.position);
+    const auto reads = [&](const char* what, byte records) {
+      give(
+          w, take, i, what,
+          [&](world& t) {
+            auto& me = t.hosts[i];
+            me.joined &= static_cast<byte>(~bit(h.position));
+            for (byte n = 0; n < records; ++n) read(me);
+            if (records == 2) me.joined |= bit(h.position), me.joined &= static_cast<byte>(~bit(h.position + 1));
+            if (rules_.commit_first) me.to_commit = me.position;
+            settle(me);
+          },
+          h.position);
+    };
+    reads("reads record", 1);
+    const bool room = h.position + 1 < w.end && h.position + 1 < slowest + bounds_.window;
+    if (bounds_.batch == 2 && room) reads("reads, with the one after it, record", 2);
   }
 
-  // lane::snapshot_if_due, lane::take_belongings
+  // state_keeper::snapshot_if_due, graph_walk::begin_timer_batches
   template <class Take>
   void remembering(const world& w, byte i, Take&& take) const {
     const auto& h = w.hosts[i];
@@ -695,10 +799,10 @@ class one_stream {
           },
           h.position);
     if (h.with == item::snapshot_waits && (h.settled >= h.item_seen || !rules_.snapshot_settled))
-      give(w, take, i, "hands the snapshot to the sinks", [&](world& t) { push_item(t.hosts[i], item::snapshot); });
-    if (bounds_.timer && h.with == item::none && h.told == 0 && h.position == w.end && level)
-      give(w, take, i, "has its timer go off", [&](world& t) {
-        t.hosts[i].told = 1;
+      give(w, take, i, "passes the snapshot to the sinks", [&](world& t) { push_item(t.hosts[i], item::snapshot); });
+    if (bounds_.timer && h.with == item::none && h.timer_ran == 0 && h.position == w.end && level)
+      give(w, take, i, "runs its timer", [&](world& t) {
+        t.hosts[i].timer_ran = 1;
         push_item(t.hosts[i], item::timer_row);
       });
   }
@@ -708,7 +812,7 @@ class one_stream {
     me.item_done = 0;
     for (byte s = 0; s < bounds_.sinks; ++s)
       if (me.item_at < me.has[s] || (rules_.state_in_one && s != 0 && what == item::snapshot))
-        me.item_done |= bit(s);  // lane::carrier
+        me.item_done |= bit(s);  // exact_router::position_only
     settle(me);
   }
 
@@ -717,6 +821,10 @@ class one_stream {
     byte until = me.position;
     for (byte s = 0; s < bounds_.sinks; ++s) until = std::min(until, me.written[s]);
     if (bounds_.mqtt) until = std::min(until, me.sent);
+    if (rules_.settled_whole)
+      until = batch_start(me, until);
+    else if (until > 0 && until < me.position)
+      until = batch_end(me, static_cast<byte>(until - 1));
     const bool open = me.with == item::snapshot || me.with == item::timer_row;
     if (open && me.item_done == below(bounds_.sinks))
       me.with = item::none, me.item_seen = me.item_odd = me.item_changed = me.item_at = me.item_done = 0,
@@ -728,9 +836,13 @@ class one_stream {
 
   [[nodiscard]] transaction transaction_of(const host& h, byte i, byte s, byte next, bool item_too) const {
     transaction t;
-    t.sink = s, t.token = i + 1, t.first = h.written[s], t.next = next, t.epoch = h.epoch[s], t.serial = h.serial[s];
-    t.given = h.given & below(next) & static_cast<byte>(~below(t.first));
-    if (h.marker != nothing && h.marker_at >= t.first && h.marker_at < next) t.seen_until = h.marker;
+    t.sink = s, t.token = i + 1, t.first = t.rows_first = h.written[s], t.next = t.rows_next = next;
+    t.epoch = h.epoch[s], t.serial = h.serial[s];
+    for (byte r = 0; r < max_records; ++r) {
+      const byte at = bounds_.unplaced ? static_cast<byte>(batch_end(h, r) - 1) : r;
+      if (at >= t.first && at < next) t.given |= static_cast<byte>(h.given & bit(r));
+    }
+    if (h.watermark != nothing && h.watermark_at >= t.first && h.watermark_at < next) t.seen_until = h.watermark;
     if (!item_too || !has_item(h, s) || h.item_at > next) return t;
     t.with = h.with;
     if (h.with == item::snapshot)
@@ -738,16 +850,25 @@ class one_stream {
     return t;
   }
 
-  // What write_queue::take may hand over: one batch, or all that wait.
+  // write_queue::take returns one batch or all queued ones.
   template <class Take>
   void writing(const world& w, byte i, byte s, Take&& take) const {
     const auto& h = w.hosts[i];
-    if (h.trying[s] == 1) return write(w, i, s, h.try_next[s], h.try_item[s] != 0, take);
     const auto first = h.written[s];
     const bool item_next = has_item(h, s) && h.item_at == first;
+    if (h.trying[s] == 1) {
+      write(w, i, s, h.try_next[s], h.try_item[s] != 0, take);
+      if (bounds_.batch == 1 || item_next || first >= h.position) return;
+      const auto smaller = smallest_write(h, first);  // writer::reduce
+      if (smaller >= h.try_next[s]) return;
+      world anew = w;
+      anew.hosts[i].trying[s] = 0;
+      return write(anew, i, s, smaller, false, take);
+    }
     if (item_next) write(w, i, s, first, true, take);
-    if (first < h.position && !item_next) write(w, i, s, first + 1, false, take);
-    const bool more = first + 1 < h.position || (has_item(h, s) && first < h.position);
+    const byte one = first < h.position ? smallest_write(h, first) : first;
+    if (first < h.position && !item_next) write(w, i, s, one, false, take);
+    const bool more = one < h.position || (has_item(h, s) && first < h.position);
     if (more) write(w, i, s, h.position, true, take);
   }
 
@@ -756,17 +877,18 @@ class one_stream {
   void write(const world& w, byte i, byte s, byte next, bool item_too, Take&& take) const {
     world from = w;
     auto& me = from.hosts[i];
-    if (me.trying[s] == 0) {  // under a token of its own: what an earlier one left is not this one's
+    if (me.trying[s] == 0) {  // a new write has a new token, which no earlier write has left
       if (from.sinks[s].token == i + 1) from.sinks[s].token = 0;
       if (from.under_way.token == i + 1 && from.under_way.sink == s) from.under_way.token = old_token;
     }
-    const auto t = transaction_of(me, i, s, next, item_too);
+    auto t = transaction_of(me, i, s, next, item_too);
+    take_early(me, s, t);
     me.trying[s] = 2, me.try_next[s] = next, me.try_item[s] = item_too ? 1 : 0;
     const auto what = [&](const char* end) {
       auto text = "writes to sink " + std::to_string(s);
       if (t.first != t.next) text += " from " + std::to_string(t.first) + " to before " + std::to_string(t.next);
       if (t.with == item::snapshot) text += " the snapshot";
-      if (t.with == item::timer_row) text += " what the timer made";
+      if (t.with == item::timer_row) text += " the row of the timer";
       if (t.seen_until != nothing) text += " (seen_until " + std::to_string(t.seen_until) + ")";
       return text + end;
     };
@@ -774,12 +896,20 @@ class one_stream {
       give(from, take, i, what(": the position is not as expected"), [](world&) {});
     } else {
       give(from, take, i, what(""), [&](world& x) { commit(x, t), acknowledge(x.hosts[i], s); });
+      if (bounds_.early) give(from, take, i, what(", and awaits the reply"), [&](world& x) { commit(x, t); });
       if (w.lost != 0)
         give(from, take, i, what(", and the reply to COMMIT is lost"), [&](world& x) { commit(x, t), --x.lost; });
     }
     if (w.lost != 0 && w.under_way.sink == nothing)
-      give(from, take, i, what(", and the connection is lost while it is under way"),
+      give(from, take, i, what(", and the connection is lost while the transaction is in flight"),
            [&](world& x) { x.under_way = t, --x.lost; });
+  }
+  // timescale: sink::write. Rows that were sent early are those of this write, or are rolled back.
+  void take_early(host& me, byte s, transaction& t) const {
+    const bool same = me.early_first[s] == t.first && me.early_next[s] == t.next;
+    if (me.early_next[s] != 0 && (same || !rules_.early_matched))
+      t.rows_first = me.early_first[s], t.rows_next = me.early_next[s];
+    me.early_first[s] = me.early_next[s] = 0;
   }
   void acknowledge(host& me, byte s) const {
     me.written[s] = me.try_next[s];
@@ -789,7 +919,7 @@ class one_stream {
     settle(me);
   }
 
-  // timescale: sink::find_out, position_book::standing_of; then writer::fence
+  // timescale: sink::find_out, position_book::standing_of; then writer::report_fenced
   template <class Take>
   void find_out(const world& w, byte i, byte s, Take&& take) const {
     const auto& h = w.hosts[i];
@@ -799,14 +929,17 @@ class one_stream {
     const bool before = row.epoch == h.epoch[s] && !mine && row.next == h.written[s];
     if (rules_.reply == lost_reply::taken_for_committed || (rules_.reply == lost_reply::looked_up && after))
       return give(
-          w, take, i, after ? "finds that it was committed in sink" : "takes it for committed in sink",
+          w, take, i,
+          after ? "finds the transaction committed in sink" : "assumes that the transaction committed in sink",
           [&](world& t) { acknowledge(t.hosts[i], s); }, s);
     if (rules_.reply == lost_reply::taken_for_not_committed || before)
       return give(
-          w, take, i, before ? "finds that it was not committed in sink" : "takes it for not committed in sink",
+          w, take, i,
+          before ? "finds the transaction not committed in sink"
+                 : "assumes that the transaction did not commit in sink",
           [&](world& t) { t.hosts[i].trying[s] = 1; }, s);
     give(
-        w, take, i, "finds that it is fenced in sink",
+        w, take, i, "finds itself fenced in sink",
         [&](world& t) {
           auto& me = t.hosts[i];
           me.fenced |= bit(s);

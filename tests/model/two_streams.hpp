@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Two streams whose records go into one transaction: all of it, or nothing. Otherwise as in one_stream.hpp, without
-// orders, state, and a second sink.
+// Two streams whose records are written in one transaction, completely or not at all. Otherwise the model is that of
+// one_stream.hpp, without offset resets, state and a second sink.
 #pragma once
 
 #include <algorithm>
@@ -18,8 +18,8 @@ struct stream_bounds {
 };
 
 enum class all_or_nothing : std::uint8_t {
-  checked,        // the number of rows that moved is compared with that of the streams
-  any_is_enough,  // one that moved lets the transaction through, and what doesn't match stays
+  checked,        // the number of updated positions must be the number of streams
+  any_is_enough,  // one updated position is enough; others remain unchanged
 };
 
 struct stream_row {
@@ -35,18 +35,18 @@ struct reading {
 };
 
 struct shared_write {
-  std::uint8_t token = 0;  // 0: there is none
+  std::uint8_t token = 0;  // 0: none
   std::array<std::uint8_t, 2> first{}, next{}, epoch{};
 };
 
-struct lane_of_two {
+struct two_stream_host {
   std::uint8_t dead = 0, trying = 0, fenced = 0;
   std::array<reading, 2> streams{};
 };
 
-struct two_worlds {
+struct two_stream_world {
   std::array<stream_row, 2> rows{};
-  std::array<lane_of_two, 2> hosts{};
+  std::array<two_stream_host, 2> hosts{};
   shared_write under_way{};
   std::array<std::uint8_t, 2> owner{15, 15};
   std::uint8_t kills = 0, rebalances = 0, lost = 0;
@@ -55,7 +55,7 @@ struct two_worlds {
 
 class two_streams {
  public:
-  using state = two_worlds;
+  using state = two_stream_world;
   using byte = std::uint8_t;
   two_streams(stream_bounds b, all_or_nothing how) : bounds_(b), how_(how) {}
 
@@ -76,23 +76,23 @@ class two_streams {
   [[nodiscard]] state same(const state& w) const {
     state other = w;
     std::swap(other.hosts[0], other.hosts[1]);
-    for (auto& o : other.owner) o = o == nobody ? nobody : static_cast<byte>(1 - o);
+    for (auto& o : other.owner) o = o == no_host ? no_host : static_cast<byte>(1 - o);
     const auto swapped = [](byte t) { return t == 1 ? byte{2} : t == 2 ? byte{1} : t; };
     for (auto& row : other.rows) row.token = swapped(row.token);
     other.under_way.token = swapped(other.under_way.token);
     return std::memcmp(&w, &other, sizeof w) <= 0 ? w : other;
   }
-  [[nodiscard]] const char* broken(const state& w) const {
+  [[nodiscard]] const char* violation(const state& w) const {
     for (const auto& row : w.rows)
       for (byte r = 0; r < bounds_.records; ++r) {
-        if (row.stored[r] > 1) return "a record is stored more often than it was due";
+        if (row.stored[r] > 1) return "a record is stored more often than expected";
         if (r < row.next && row.stored[r] == 0) return "a position has passed a record that is not stored";
       }
     return nullptr;
   }
   [[nodiscard]] bool finished(const state& w) const {
     return w.under_way.token == 0 && std::ranges::all_of(std::array<byte, 2>{0, 1}, [&](byte s) {
-             return w.owner[s] != nobody && w.hosts[w.owner[s]].fenced == 0 &&
+             return w.owner[s] != no_host && w.hosts[w.owner[s]].fenced == 0 &&
                     w.hosts[w.owner[s]].streams[s].now == part::run &&
                     w.hosts[w.owner[s]].streams[s].written == bounds_.records;
            });
@@ -124,19 +124,19 @@ class two_streams {
   }
 
  private:
-  static constexpr byte nobody = 15, old_token = 3;
+  static constexpr byte no_host = 15, old_token = 3;
 
   template <class Take, class Change>
   static void give(const state& w, Take&& take, byte who, std::string_view what, Change&& change) {
     state t = w;
     change(t);
     take(t, [&] {
-      return (who == nobody ? std::string() : std::string("host ") + (who == 0 ? "A " : "B ")) + std::string(what);
+      return (who == no_host ? std::string() : std::string("host ") + (who == 0 ? "A " : "B ")) + std::string(what);
     });
   }
   static void let_go(state& t, byte i) {
     for (auto& o : t.owner)
-      if (o == i) o = nobody;
+      if (o == i) o = no_host;
     t.hosts[i] = {};
   }
 
@@ -147,20 +147,20 @@ class two_streams {
     const auto name = "stream " + std::to_string(s);
     const auto assign = [&](state& t) { t.owner[s] = i, t.hosts[i].streams[s] = {.now = part::look}; };
     if (r.now == part::idle && h.trying == 0 && h.fenced == 0) {
-      if (w.owner[s] == nobody) give(w, take, i, "is assigned " + name, assign);
+      if (w.owner[s] == no_host) give(w, take, i, "is assigned " + name, assign);
       if (w.owner[s] == 1 - i && w.rebalances != 0)
-        give(w, take, i, "is assigned " + name + ", and the other one does not know yet",
+        give(w, take, i, "is assigned " + name + " before the other host is informed",
              [&](state& t) { assign(t), --t.rebalances; });
     }
     if (r.now != part::idle && w.owner[s] != i && h.trying == 0)
-      give(w, take, i, "is told that it lost " + name, [&](state& t) { t.hosts[i].streams[s] = {}; });
+      give(w, take, i, "is informed of the revocation of " + name, [&](state& t) { t.hosts[i].streams[s] = {}; });
     if (r.now == part::look)
       give(w, take, i, "looks up the position of " + name, [&](state& t) {
         t.hosts[i].streams[s] = {.now = part::claim, .seen_next = w.rows[s].next, .seen_epoch = w.rows[s].epoch};
       });
     if (r.now != part::claim) return;
     const bool unchanged = r.seen_next == w.rows[s].next && r.seen_epoch == w.rows[s].epoch;
-    give(w, take, i, (unchanged ? "claims " : "is refused its claim of ") + name, [&](state& t) {
+    give(w, take, i, (unchanged ? "claims " : "fails to claim ") + name, [&](state& t) {
       auto& me = t.hosts[i].streams[s];
       if (!unchanged) return void(me = {.now = part::look});
       t.rows[s].epoch = static_cast<byte>(r.seen_epoch + 1);
@@ -192,9 +192,9 @@ class two_streams {
   void the_database(const state& w, Take&& take) const {
     if (w.under_way.token == 0) return;
     if (goes_through(w, w.under_way))
-      give(w, take, nobody, "the transaction whose connection is gone commits, late",
+      give(w, take, no_host, "the transaction whose connection was lost commits late",
            [&](state& t) { commit(t, w.under_way), t.under_way = {}; });
-    give(w, take, nobody, "the transaction whose connection is gone is rolled back",
+    give(w, take, no_host, "the transaction whose connection was lost is rolled back",
          [&](state& t) { t.under_way = {}; });
   }
 
@@ -206,7 +206,7 @@ class two_streams {
       from[s] = h.streams[s].written;
       most[s] = h.streams[s].now == part::run ? bounds_.records : from[s];
     }
-    if (h.trying == 1)  // without a stream that came in between
+    if (h.trying == 1)  // without a stream that was assigned in the meantime
       return write(w, i, {std::max(from[0], h.streams[0].try_next), std::max(from[1], h.streams[1].try_next)}, take);
     for (byte a = from[0]; a <= most[0]; ++a)
       for (byte b = from[1]; b <= most[1]; ++b)
@@ -235,10 +235,10 @@ class two_streams {
         give(from, take, i, what + ", and the reply to COMMIT is lost", [&](state& t) { commit(t, x), --t.lost; });
     }
     if (w.lost != 0 && w.under_way.token == 0)
-      give(from, take, i, what + ", and the connection is lost while it is under way",
+      give(from, take, i, what + ", and the connection is lost while the transaction is in flight",
            [&](state& t) { t.under_way = x, --t.lost; });
   }
-  static void acknowledge(lane_of_two& me) {
+  static void acknowledge(two_stream_host& me) {
     for (auto& s : me.streams) s.written = std::max(s.written, std::exchange(s.try_next, byte{0}));
     me.trying = 0;
   }
@@ -258,11 +258,11 @@ class two_streams {
       if (!mine && w.rows[s].next == r.written) ++before;
     }
     if (after == wanted)
-      give(w, take, i, "finds that it was committed", [&](state& t) { acknowledge(t.hosts[i]); });
+      give(w, take, i, "finds the transaction committed", [&](state& t) { acknowledge(t.hosts[i]); });
     else if (before == wanted)
-      give(w, take, i, "finds that it was not committed", [&](state& t) { t.hosts[i].trying = 1; });
+      give(w, take, i, "finds the transaction not committed", [&](state& t) { t.hosts[i].trying = 1; });
     else
-      give(w, take, i, "finds that it is fenced", [&](state& t) { t.hosts[i].fenced = 1, t.hosts[i].trying = 0; });
+      give(w, take, i, "finds itself fenced", [&](state& t) { t.hosts[i].fenced = 1, t.hosts[i].trying = 0; });
   }
 
   stream_bounds bounds_;

@@ -15,7 +15,7 @@ from plain_debian import BUILD, PlainDebian, plain_debian  # noqa: E402
 
 @pytest.fixture(scope="session")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The Debian packages, made of the build tree as `make deb` makes them."""
+    """The Debian packages, made from the build tree like `make deb` does."""
     where = tmp_path_factory.mktemp("packages")
     made = subprocess.run(
         ["cpack", "--config", str(BUILD / "CPackConfig.cmake"), "-B", str(where)],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A plain Debian in a directory, for one test: commands in it, as root or as nobody in particular."""
+"""A plain Debian system in a directory for one test, and commands in it as root or as another user."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from services import debian, instances, wait_until
+from services import TIMEOUT, debian, instances, wait_until
 from services.base import ServiceError
 from services.cache import cache_directory
 
 SOURCE = Path(os.environ.get("PIPELINE_SOURCE_DIR", Path(__file__).parents[2]))
 BUILD = Path(os.environ.get("PIPELINE_BUILD_DIR", SOURCE / "build" / "release"))
 
-UID = 10001  # no user of that number is known to a plain Debian
+UID = 10001  # a plain Debian system has no user with this number
 _CHANGES_BY_ITSELF = ("proc", "sys", "dev", "run", "tmp", "var/cache", "var/lib/apt", "var/lib/dpkg", "var/log")
 
 
 class Process:
-    """A program that runs on, and what it has said."""
+    """A running program and its log."""
 
     def __init__(self, argv: list[str], log: Path, environment: Mapping[str, str]) -> None:
         self._log = log
@@ -37,13 +37,13 @@ class Process:
     def log(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def wait_for_log(self, text: str, timeout: float = 60) -> None:
+    def wait_for_log(self, text: str, timeout: float = TIMEOUT) -> None:
         wait_until(lambda: text in self.log() or self._process.poll() is not None, f"'{text}' in the log", timeout)
         assert text in self.log(), self.log()
 
     def stop(self) -> int:
         self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(60)
+        return self._process.wait(TIMEOUT)
 
     def end(self) -> None:
         if self._process.poll() is None:
@@ -52,7 +52,7 @@ class Process:
 
 
 class PlainDebian:
-    """Of the release that this machine runs: packages made here depend on its libraries."""
+    """A minimal Debian system in a directory."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -65,10 +65,10 @@ class PlainDebian:
         return self.root / inside.lstrip("/")
 
     def run(self, *argv: str, ok: bool = True, **how: object) -> str:
-        """What it printed; with ok=False its exit code is the last line."""
+        """Run a command and return its output. With ok=False the exit code is the last line of the output."""
         done = subprocess.run(
             self._command(list(argv), **how), cwd="/", env=self._environment, stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=300, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600, check=False,
         )  # fmt: skip
         if ok:
             assert done.returncode == 0, f"{shlex.join(argv)}: {done.returncode}\n{done.stdout}"
@@ -90,8 +90,10 @@ class PlainDebian:
             process.end()
 
     def _command(self, argv: list[str], *, user: int = 0, cwd: str = "/", writable: str | None = None) -> list[str]:
-        """Mounts are the command's own and go with it. With `writable`, all but that directory is read-only, and /proc has
-        processes only, as a confined service sees it."""
+        """Return the command with its own mounts, which end with it.
+
+        With `writable`, only that directory is writable, and /proc contains only processes, as for a confined service.
+        """
         root = shlex.quote(str(self.root))
         subset = "-o subset=pid " if writable else ""
         steps = ["set -e", f"mount --bind {root} {root}", f"mount -t proc {subset}proc {root}/proc"]
@@ -105,7 +107,7 @@ class PlainDebian:
         return self.run("apt-get", "-q", "-y", "-o", "APT::Install-Recommends=false", *argv)
 
     def files(self) -> set[str]:
-        """All that is there, but for what any installation leaves (logs, lists, caches)."""
+        """Return all files, except those that any installation leaves (logs, lists, caches)."""
         found = set[str]()
         for folder, folders, files in os.walk(self.root):
             inside = os.path.relpath(folder, self.root)
@@ -115,8 +117,9 @@ class PlainDebian:
 
 
 @contextmanager
-def plain_debian() -> Iterator[PlainDebian]:
-    base = debian.plain_root(platform.freedesktop_os_release()["VERSION_CODENAME"])
+def plain_debian(release: str | None = None) -> Iterator[PlainDebian]:
+    """Yield a plain Debian system, by default of this machine's release, whose libraries the packages depend on."""
+    base = debian.plain_root(release or platform.freedesktop_os_release()["VERSION_CODENAME"])
     parent = cache_directory() / "plain"
     parent.mkdir(mode=0o711, exist_ok=True)
     directory = instances.create(parent, "packaging")

@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-"""docker/Dockerfile, without an engine: what it copies is enough to build, and what its last stage does, done in a plain
-Debian, gives a host that works as a user without rights on a read-only system."""
+"""Tests of docker/Dockerfile without a container engine.
+
+The files that it copies are enough for a build. The steps of its last stage, run in a plain Debian system of this
+machine's release, lead to a host that works for an unprivileged user on a read-only system. In the image's own release:
+scripts/test_on_debian.py trixie packaging.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ from services import free_port, wait_until
 
 
 class Dockerfile:
-    """Its last stage's instructions, by name; comments and line continuations resolved."""
+    """The instructions of a Dockerfile by stage and name, without comments and line continuations."""
 
     def __init__(self, text: str) -> None:
         text = re.sub(r"^\s*#.*\n", "", text, flags=re.MULTILINE).replace("\\\n", " ")
@@ -41,10 +45,10 @@ DOCKERFILE = Dockerfile((SOURCE / "docker/Dockerfile").read_text())
 def test_both_stages_begin_with_the_same_debian() -> None:
     first, last = (DOCKERFILE.all("FROM", stage)[0].split()[0] for stage in (0, -1))
     assert first == last
-    assert re.fullmatch(r"debian:12\.\d+-slim", first)
+    assert re.fullmatch(r"debian:13\.\d+-slim", first)
 
 
-def test_what_is_copied_is_enough_to_build(tmp_path: Path) -> None:
+def test_the_copied_files_are_enough_for_a_build(tmp_path: Path) -> None:
     seen = (SOURCE / "docker/Dockerfile.dockerignore").read_text().splitlines()
     for line in DOCKERFILE.all("COPY", 0):
         *sources, target = line.split()
@@ -89,7 +93,7 @@ def test_the_image_works(packages: dict[str, Path], system: PlainDebian) -> None
     here = [word.replace("0.0.0.0:9464", f"127.0.0.1:{port}") for word in command]
     assert here != command
 
-    assert system.run(*health, port, ok=False, **where).endswith("1")  # nobody there
+    assert system.run(*health, port, ok=False, **where).endswith("1")  # no host runs yet
     ready = [word.replace("iot.yaml", "quickstart.yaml") for word in here]
     with system.running(*entry, *ready, **where) as host:
         wait_until(lambda: system.run(*health, port, ok=False, **where).endswith("}\n0"), "readiness")
@@ -100,7 +104,7 @@ def test_the_image_works(packages: dict[str, Path], system: PlainDebian) -> None
     nobody = {"KAFKA_BROKERS": f"127.0.0.1:{free_port()}"}
     with system.running(*entry, *here, environment=nobody, **where) as host:
         host.wait_for_log("metrics and health")
-        answer = system.run(*health, port, ok=False, **where)
-        assert '"ready":false' in answer, answer
-        assert answer.endswith("1")
+        output = system.run(*health, port, ok=False, **where)
+        assert '"ready":false' in output, output
+        assert output.endswith("1")
         host.stop()

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The Debian packages: well made, installed into a plain Debian, run as the unit runs it, removed without a trace."""
+"""Tests of the Debian packages: lintian, installation in a plain Debian system, a run like the unit's, removal."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -22,20 +23,63 @@ STATE = "/var/lib/pipeline-host/check"
 def run(*argv: str | Path, cwd: Path | None = None) -> str:
     done = subprocess.run(
         [str(word) for word in argv], cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
-        timeout=300, check=False,
+        timeout=600, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout
     return done.stdout
 
 
 def commands_of(unit: str, instance: str) -> dict[str, list[str]]:
-    """What the service manager would execute."""
+    """Return the commands that the service manager would execute."""
     found = re.findall(r"^(Exec\w+)=(.*)$", unit, re.MULTILINE)
     return {name: command.replace("%i", instance).split() for name, command in found}
 
 
 def test_lintian_finds_nothing(packages: dict[str, Path]) -> None:
     run("lintian", "--allow-root", "--fail-on", "error,warning", *packages.values())
+
+
+def test_the_bill_of_materials_lists_what_the_package_needs(packages: dict[str, Path], tmp_path: Path) -> None:
+    package = packages["pipeline-host"]
+    run("dpkg-deb", "-x", package, tmp_path)
+    bill = json.loads((tmp_path / "usr/share/doc/pipeline-host/sbom.cdx.json").read_text())
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.5")
+    libraries = {c["name"]: c["version"] for c in bill["components"] if c["type"] == "library"}
+    needed = {dependency.split()[0] for dependency in run("dpkg-deb", "-f", package, "Depends").split(",")}
+    virtual = run("dpkg-query", "-W", "-f", "${Provides},", *libraries)  # libspdlog1.10 provides libspdlog1.10-fmt9
+    provided = {name.split()[0] for name in virtual.split(",") if name.strip()}
+    assert needed - set(libraries) - provided == set()
+    assert all(libraries.values())
+    files = {c["name"]: c["hashes"][0]["content"] for c in bill["components"] if c["type"] == "file"}
+    assert {"pipeline-host", "http_source.so", "kafka_source.so"} <= set(files)
+    program = tmp_path / "usr/bin/pipeline-host"
+    assert hashlib.sha256(program.read_bytes()).hexdigest() == files["pipeline-host"]
+
+
+def packed(where: Path, epoch: int) -> dict[str, bytes]:
+    """Make the packages from the build tree, and return them by name."""
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": str(epoch), "TZ": "UTC"}
+    command = ["cpack", "--config", str(BUILD / "CPackConfig.cmake"), "-B", str(where)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {file.name: file.read_bytes() for file in where.glob("*.deb")}
+
+
+def test_packages_are_reproducible(tmp_path: Path) -> None:
+    first = packed(tmp_path / "first", 1_700_000_000)
+    second = packed(tmp_path / "a folder with another name", 1_700_000_000)
+    assert len(first) == 2
+    for name, package in first.items():
+        assert package == second[name], f"{name} differs"
+
+
+def test_no_file_depends_on_the_folder_in_which_it_was_built(packages: dict[str, Path], tmp_path: Path) -> None:
+    for package in packages.values():
+        run("dpkg-deb", "-x", package, tmp_path)
+    folders = [str(folder.resolve()).encode() for folder in (SOURCE, BUILD)]
+    files = [file for file in tmp_path.rglob("*") if file.is_file() and not file.is_symlink()]
+    assert len(files) > 50
+    assert [file.name for file in files if any(folder in file.read_bytes() for folder in folders)] == []
 
 
 def test_the_manual_page_has_every_verb() -> None:
@@ -49,12 +93,12 @@ def test_the_manual_page_has_every_verb() -> None:
 def test_the_unit_is_valid_and_confined(tmp_path: Path) -> None:
     unit = (SOURCE / "cmake/packaging/pipeline-host@.service").read_text()
     file = tmp_path / "pipeline-host@check.service"
-    file.write_text(unit.replace("/usr/bin/pipeline-host", "/bin/true"))  # it isn't installed on this machine
+    file.write_text(unit.replace("/usr/bin/pipeline-host", "/bin/true"))  # the program is not installed on this machine
     assert run("systemd-analyze", "verify", "--man=no", file) == ""
-    run("systemd-analyze", "security", "--offline=true", "--threshold=15", file)  # 1.5 of 10, less is better
+    run("systemd-analyze", "security", "--offline=true", "--threshold=15", file)  # at most 1.5 of 10; lower is better
     stop = re.search(r"^TimeoutStopSec=(\d+)$", unit, re.MULTILINE)
     assert stop
-    assert int(stop[1]) > 30 + 10  # shutdown_timeout, and what plugins may take after it
+    assert int(stop[1]) > 30 + 10  # shutdown_timeout, and the time that plugins may take after it
 
 
 def test_a_plugin_is_built_against_the_packages(packages: dict[str, Path], tmp_path: Path) -> None:
@@ -80,9 +124,9 @@ def test_installed_run_and_removed(packages: dict[str, Path], system: PlainDebia
         system.run("pipeline-host", "validate", f"/etc/pipeline-host/{file.name}", user=UID)
 
     run_as_the_unit_does(system)
-    assert refused_calls(system, packages["pipeline-host"].parent / "trace") == set()
+    assert rejected_calls(system, packages["pipeline-host"].parent / "trace") == set()
 
-    # What an administrator has changed outlives `remove`, and what was kept does too.
+    # An administrator's changes and the program's data remain after `remove`.
     changed = system.path("/etc/pipeline-host/iot.yaml")
     changed.write_text(changed.read_text() + "# ours\n")
     system.apt("remove", "pipeline-host")
@@ -90,7 +134,7 @@ def test_installed_run_and_removed(packages: dict[str, Path], system: PlainDebia
     assert changed.read_text().endswith("# ours\n")
     assert system.path(f"{STATE}/records.ndjson").exists()
 
-    system.path("/etc/pipeline-host/check.yaml").unlink()  # ours, not the package's
+    system.path("/etc/pipeline-host/check.yaml").unlink()  # created by this test, not by the package
     system.apt("purge", "pipeline-host")
     assert system.files() - before == set()
     assert before - system.files() == set()
@@ -98,7 +142,7 @@ def test_installed_run_and_removed(packages: dict[str, Path], system: PlainDebia
 
 
 def set_of_calls(name: str) -> set[str]:
-    """System calls in a set of systemd's, such as @system-service."""
+    """Return the system calls in one of systemd's sets, such as @system-service."""
     found = set[str]()
     for line in run("systemd-analyze", "syscall-filter", name).splitlines()[1:]:
         word = line.strip()
@@ -109,8 +153,11 @@ def set_of_calls(name: str) -> set[str]:
     return found
 
 
-def refused_calls(system: PlainDebian, trace: Path) -> set[str]:
-    """What the unit's SystemCallFilter would refuse of what the host calls. No service manager runs here to do so."""
+def rejected_calls(system: PlainDebian, trace: Path) -> set[str]:
+    """Return the host's system calls that the unit's SystemCallFilter would reject.
+
+    No service manager runs in the tests.
+    """
     allowed = set[str]()
     for words in re.findall(r"^SystemCallFilter=(.*)$", system.path(UNIT).read_text(), re.MULTILINE):
         calls = set[str]().union(*(set_of_calls(word) for word in words.lstrip("~").split()))
@@ -126,7 +173,7 @@ def refused_calls(system: PlainDebian, trace: Path) -> set[str]:
         wait_until(lambda: quickstart.exists() and " connect(" in trace.read_text(errors="replace"), "a connection")
         program = int(re.findall(r'^(\d+) +execve\("/usr/bin/pipeline-host"', trace.read_text(errors="replace"), re.M)[-1])
         os.kill(program, signal.SIGTERM)
-        wait_until(lambda: not Path(f"/proc/{program}").exists(), "its end", timeout=60)
+        wait_until(lambda: not Path(f"/proc/{program}").exists(), "the end of the host")
     _, _, traced = trace.read_text(errors="replace").rpartition('execve("/usr/bin/pipeline-host"')
     used = set(re.findall(r"^\d+ +(\w+)\(", traced, re.MULTILINE))
     assert {"openat", "write", "fdatasync"} <= used

@@ -1,5 +1,6 @@
-// Starts HiveMQ's community edition in a folder (conf, data, extensions). Without an extension that decides who may come
-// in it refuses everybody: here whoever gives the name and password in the file "login", or anybody if that is empty.
+// Starts the HiveMQ community edition in a folder (conf, data, extensions). Without an authentication extension the broker
+// rejects all clients. The extension here accepts the user name and password in the file "login", or all clients if the
+// file is empty.
 
 import com.hivemq.embedded.EmbeddedExtension;
 import com.hivemq.embedded.EmbeddedHiveMQ;
@@ -42,7 +43,7 @@ public final class HiveMqLauncher {
       broker.start().join();
     } catch (RuntimeException failed) {
       failed.printStackTrace();
-      Runtime.getRuntime().halt(1);  // its threads would keep the process alive
+      Runtime.getRuntime().halt(1);  // the broker's threads would keep the process alive
     }
   }
 

@@ -1,19 +1,21 @@
 """Real servers for tests and demos, each on a free loopback port: see README.md."""
 
-from .base import PATIENCE, Service, ServiceError, free_port, stop_all, wait_until
+from .base import TIMEOUT, Service, ServiceError, free_port, stop_all, wait_until
 from .certificates import Authority, Certificate, Tls
+from .committed import Committed
 from .hivemq import HiveMq
 from .kafka import Kafka
-from .libmosquitto import MqttMessage, Subscription
-from .libpq import Session, SqlError
+from .kafka_client import KafkaError, Message, Record
 from .mosquitto import Mosquitto
 from .mqtt_broker import MqttBroker
+from .mqtt_client import MqttMessage, Subscription
 from .pgbouncer import PgBouncer
 from .postgres import Postgres, Timescale
-from .rdkafka import Committed, KafkaError, Message, Record
+from .sql_session import Session, SqlError
+from .tcp_proxy import TcpProxy
 
 __all__ = [
-    "PATIENCE",
+    "TIMEOUT",
     "Authority",
     "Certificate",
     "Committed",
@@ -32,6 +34,7 @@ __all__ = [
     "Session",
     "SqlError",
     "Subscription",
+    "TcpProxy",
     "Timescale",
     "Tls",
     "free_port",

@@ -1,4 +1,4 @@
-"""Starts services in the foreground, for a demo or to work against: see README.md."""
+"""Starts services in the foreground, for a demo or for development: see README.md."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _names = ("kafka", "timescale", "postgres", "pgbouncer", "mosquitto")
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
-    # Both end in the `finally` below; a second one changes nothing, as the servers must go down.
+    # Both signals lead to the `finally` below. A second signal changes nothing, since the servers must stop.
     for number in _stopping:
         signal.signal(number, _interrupt)
     try:
@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     for name, text in [
         ("up", "start services, print their addresses, stop them at Ctrl-C or SIGTERM"),
-        ("check", "start services once and stop them: fills the cache, shows what is missing"),
+        ("check", "start services once and stop them, to fill the cache and to find missing packages"),
     ]:
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument(
@@ -59,7 +59,7 @@ def _parser() -> argparse.ArgumentParser:
             "--env",
             type=Path,
             metavar="FILE",
-            help="also write the addresses to FILE, once all run",
+            help="also write the addresses to FILE when all services run",
         )
     return parser
 
@@ -69,31 +69,31 @@ def _interrupt(_number: int, _frame: object) -> None:
 
 
 def _wait_for_a_signal() -> None:
-    # Blocked first, so that none can slip in between a look and the wait. Not earlier: the servers
-    # would inherit it.
+    # Block the signals first, so that none arrives unnoticed before the wait. Servers would inherit the mask, so do not
+    # block the signals earlier.
     signal.pthread_sigmask(signal.SIG_BLOCK, _stopping)
     signal.sigwait(_stopping)
 
 
 def _ports(words: Sequence[str]) -> dict[str, int | None]:
-    """The services asked for, with the ports they are to have."""
+    """Return the requested services with their requested ports."""
     ports: dict[str, int | None] = {}
     for word in words:
         name, _, port = word.partition("=")
         if name not in _names:
             raise ServiceError(f"unknown service {name} (one of: {', '.join(_names)})")
         if port and not port.isdigit():
-            raise ServiceError(f"{word}: a port is a number")
+            raise ServiceError(f"{word}: the port is not a number")
         ports[name] = int(port) if port else None
     if "timescale" in ports and "postgres" in ports:
-        raise ServiceError("timescale or postgres: there is one DATABASE_URL")
+        raise ServiceError("start timescale or postgres, not both: there is only one DATABASE_URL")
     if "pgbouncer" in ports and not {"timescale", "postgres"} & set(ports):
         raise ServiceError("pgbouncer needs timescale or postgres behind it")
     return ports
 
 
 def _start(ports: Mapping[str, int | None]) -> dict[str, str]:
-    """Starts the services; gives the variables that say where they are."""
+    """Start the services and return the variables with their addresses."""
     variables: dict[str, str] = {}
     if "kafka" in ports:
         kafka = _started(Kafka(port=ports["kafka"]))
@@ -122,7 +122,7 @@ def _announce(variables: Mapping[str, str], file: Path | None) -> None:
     text = "".join(f"{key}={shlex.quote(value)}\n" for key, value in variables.items())
     print(text, end="", flush=True)
     if file:
-        # In one step: who waits for the file may read it as soon as it is there.
+        # Rename in one step: a reader may read the file as soon as it exists.
         unfinished = file.with_name(f"{file.name}.{os.getpid()}")
         unfinished.write_text(text)
         unfinished.rename(file)

@@ -1,9 +1,10 @@
-"""What all servers have in common: a port, a directory, a process, a way to ask if it lives."""
+"""The base class of all servers: port, directory, process, and a probe for readiness."""
 
 from __future__ import annotations
 
 import atexit
 import contextlib
+import fcntl
 import os
 import random
 import shutil
@@ -15,51 +16,65 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import ClassVar, Self, TypeVar
+from typing import BinaryIO, ClassVar, Self, TypeVar
 
 from . import guardian, instances, processes
 
 T = TypeVar("T")
 
 HOST = "127.0.0.1"
-# How long, in seconds, to wait for what must happen: much longer than it ever takes, since a machine that builds for many
-# is slow at times. Nothing waits that long unless it fails.
-PATIENCE = 180.0
+# Seconds to wait for something that must happen. The value is far longer than needed, because shared build machines are
+# slow at times; only a failing test waits that long.
+TIMEOUT = 180.0
 
 
 class ServiceError(RuntimeError):
-    """A server, or a tool that speaks to it, did not do what it was asked to."""
+    """A request to a server, or to a tool that talks to a server, failed."""
 
 
-def wait_until(condition: Callable[[], T], what: str, timeout: float = PATIENCE) -> T:
-    """Polls until `condition` gives something true, and returns that."""
+def wait_until(condition: Callable[[], T], what: str, timeout: float = TIMEOUT) -> T:
+    """Poll until `condition` returns a true value, and return that value."""
     deadline = time.monotonic() + timeout
     pause = 0.005
     while not (result := condition()):
         if time.monotonic() >= deadline:
-            raise TimeoutError(f"waited {timeout:g} s in vain: {what}")
+            raise TimeoutError(f"timed out after {timeout:g} s waiting for {what}")
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
     return result
 
 
 _given_ports: set[int] = set()
+_port_locks: BinaryIO | None = None  # a file in which each byte stands for a port
 
 
 def free_port() -> int:
-    """A free loopback port that nothing will take by accident, not even while its server is down.
+    """Return a free loopback port that no other program takes by accident, even while its server is down.
 
-    Not one of the kernel's own choosing: those come from the range of outgoing connections.
-    There, a client that keeps knocking at a dead server's port can be given that very port as its
-    own, and is then connected to itself, while the server finds its port taken.
+    The port is outside of the range that the kernel uses for outgoing connections. In that range, a client that retries
+    on a dead server's port can get the same port as its local port: it is then connected to itself, and the server
+    cannot bind its port.
     """
     low, high = _ports_beside_outgoing()
     for _ in range(1000):
         port = random.SystemRandom().randrange(low, high)
-        if port not in _given_ports and _can_bind(port):
+        if port not in _given_ports and _can_bind(port) and _reserve(port):
             _given_ports.add(port)
             return port
     raise ServiceError(f"no free port between {low} and {high}")
+
+
+def _reserve(port: int) -> bool:
+    """Reserve a port until this process ends. Return False if another test process has reserved it."""
+    global _port_locks
+    if _port_locks is None:
+        parent = instances.temporary_parent()
+        _port_locks = parent.with_name(f"{parent.name}.ports").open("ab")
+    try:
+        fcntl.lockf(_port_locks, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
 
 
 def _ports_beside_outgoing() -> tuple[int, int]:
@@ -81,15 +96,15 @@ def _can_bind(port: int) -> bool:
 
 
 def find_program(name: str) -> str:
-    """The path of a program; a user's PATH need not have the folders that hold servers."""
+    """Return the path of a program. Folders that hold servers are searched even if the user's PATH lacks them."""
     path = shutil.which(name, path=f"{os.environ.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin")
     if path is None:
         raise ServiceError(f"{name} is not installed: run scripts/install-deps.sh test")
     return path
 
 
-def run_tool(argv: Sequence[str | Path], timeout: float = PATIENCE) -> str:
-    """Runs a helper program to its end and gives its output; a failure carries that output."""
+def run_tool(argv: Sequence[str | Path], timeout: float = TIMEOUT) -> str:
+    """Run a helper program and return its output. On failure the error contains the output."""
     try:
         done = subprocess.run(
             [str(word) for word in argv],
@@ -103,14 +118,14 @@ def run_tool(argv: Sequence[str | Path], timeout: float = PATIENCE) -> str:
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise ServiceError(f"{argv[0]} was not done after {timeout:g} s") from error
+        raise ServiceError(f"{argv[0]} did not end within {timeout:g} s") from error
     if done.returncode != 0:
         raise ServiceError(f"{argv[0]} failed with {done.returncode}:\n{done.stdout[-4000:]}")
     return done.stdout
 
 
 def tail(log: Path, lines: int = 40) -> str:
-    """The end of a log, for an error message."""
+    """Return the end of a log, for an error message."""
     if not log.exists():
         return "(there is no log)"
     with log.open("rb") as file:
@@ -122,42 +137,42 @@ def tail(log: Path, lines: int = 40) -> str:
 class Service(ABC):
     """A real server on a loopback port, with a temporary directory for its data.
 
-    `start` and `stop` bracket its life; `stop` removes all that it stored. In between, `terminate`
-    (orderly) and `kill` (SIGKILL to the whole server) take it down with its data kept, and `start`
-    brings it back on the same port. `pause` and `resume` freeze it, connections and all.
+    `stop` removes the server's data. `terminate` (orderly) and `kill` (SIGKILL to all its processes) end the server and
+    keep its data; `start` then starts it on the same port and data. `pause` and `resume` freeze the processes;
+    connections stay open.
 
-    One thread at a time may use an instance.
+    Only one thread may use an instance at any time.
     """
 
     name: ClassVar[str]
     stop_signal: ClassVar[signal.Signals] = signal.SIGTERM
-    start_timeout: ClassVar[float] = PATIENCE
-    stop_timeout: ClassVar[float] = PATIENCE
+    start_timeout: ClassVar[float] = TIMEOUT
+    stop_timeout: ClassVar[float] = TIMEOUT
 
     def __init__(self, *, port: int | None = None) -> None:
         self.port = port or free_port()
         self._directory: Path | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
-    # What a server has to say for itself.
+    # Overridden by each server.
 
     @abstractmethod
     def _prepare(self) -> None:
-        """Writes configuration and empty data into the new `directory`."""
+        """Write configuration and empty data into the new `directory`."""
 
     @abstractmethod
     def _command(self) -> Sequence[str | Path]:
-        """The command line; what it runs must be the server itself, not a parent that waits."""
+        """Return the command line. The process that it starts must be the server itself, not a parent that waits."""
 
     @abstractmethod
-    def _answers(self) -> bool:
-        """Whether the server serves, found out in its own protocol."""
+    def _responds(self) -> bool:
+        """Return whether the server accepts requests in its own protocol."""
 
     def _clean_up(self) -> None:
-        """Removes what the server left outside of `directory`; called by `stop`."""
+        """Remove data of the server outside of `directory`; called by `stop`."""
         return
 
-    # What all of them can do.
+    # Common to all servers.
 
     @property
     def directory(self) -> Path:
@@ -167,7 +182,7 @@ class Service(ABC):
 
     @property
     def log(self) -> Path:
-        """The server's output; PIPELINE_HOST_LOGS names a folder that keeps it beyond `stop`."""
+        """The file with the server's output. With PIPELINE_HOST_LOGS it is in that folder and remains after `stop`."""
         keep = os.environ.get("PIPELINE_HOST_LOGS")
         if not keep:
             return self.directory / f"{self.name}.log"
@@ -186,7 +201,7 @@ class Service(ABC):
         return self._process is not None and self._process.poll() is None
 
     def start(self) -> Self:
-        """Starts the server, on what it had stored if anything, and waits until it serves."""
+        """Start the server on its existing data, if any, and wait until it accepts requests."""
         if self.running:
             return self
         if self._process is not None:
@@ -196,14 +211,14 @@ class Service(ABC):
                 self._make_directory()
                 self._prepare()
             self._spawn()
-            self._wait_until_it_answers()
+            self._wait_until_it_responds()
         except BaseException:
             self._give_up()
             raise
         return self
 
     def terminate(self) -> None:
-        """Takes the server down in an orderly way; what it stored stays."""
+        """Stop the server in an orderly way and keep its data."""
         if self._process is None:
             return
         if self.running:
@@ -219,7 +234,7 @@ class Service(ABC):
         self._gone()
 
     def kill(self) -> None:
-        """SIGKILL to the server and every process of its own, as a crash of the machine would."""
+        """Send SIGKILL to the server and all its processes, and keep its data."""
         if self._process is None:
             return
         if self.running:
@@ -228,19 +243,19 @@ class Service(ABC):
         self._gone()
 
     def restart(self) -> Self:
-        """An orderly stop and a start on the same port and data."""
+        """Stop the server in an orderly way and start it on the same port and data."""
         self.terminate()
         return self.start()
 
     def stop(self) -> None:
-        """Takes the server down and removes all that it stored; harmless when done twice."""
+        """Stop the server and remove its data. A second call has no effect."""
         try:
             self.terminate()
         finally:
             self._remove_directory()
 
     def pause(self) -> None:
-        """Freezes the server: its connections stay open and nothing answers."""
+        """Freeze the server: its connections stay open, but it does not respond."""
         for pid in processes.tree(self.pid):
             processes.send(pid, signal.SIGSTOP)
 
@@ -279,28 +294,28 @@ class Service(ABC):
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                # Ctrl-C at the terminal is for the test, which then stops its servers in order.
+                # Ctrl-C at the terminal must reach only the test, which then stops its servers in order.
                 start_new_session=True,
             )
         guardian.watch_process(self.pid, self.stop_signal)
 
-    def _wait_until_it_answers(self) -> None:
+    def _wait_until_it_responds(self) -> None:
         try:
-            wait_until(self._answers_or_died, "no answer", self.start_timeout)
+            wait_until(self._responds_or_died, "a response", self.start_timeout)
         except TimeoutError:
             raise ServiceError(
-                f"{self.name} did not answer on port {self.port} within {self.start_timeout:g} s"
+                f"{self.name} did not respond on port {self.port} within {self.start_timeout:g} s"
                 f"\n{tail(self.log)}"
             ) from None
 
-    def _answers_or_died(self) -> bool:
+    def _responds_or_died(self) -> bool:
         if not self.running:
             code = self._process.returncode if self._process else None
             raise ServiceError(f"{self.name} ended with {code}:\n{tail(self.log)}")
-        return self._answers()
+        return self._responds()
 
     def _gone(self) -> None:
-        guardian.forget_process(self.pid)
+        guardian.unwatch_process(self.pid)
         self._process = None
 
     def _give_up(self) -> None:
@@ -313,14 +328,14 @@ _owner = os.getpid()
 
 
 def stop_all() -> None:
-    """Stops every server that this process started, the last one first."""
+    """Stop all servers that this process started, in reverse order."""
     for service in reversed(_live.copy()):
         with contextlib.suppress(ServiceError):
             service.stop()
 
 
 def _stop_at_exit() -> None:
-    # A forked child inherits the list but not the servers.
+    # A forked child inherits the list but must not stop the servers.
     if os.getpid() == _owner:
         stop_all()
 

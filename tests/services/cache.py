@@ -1,4 +1,4 @@
-"""What is expensive to make and the same for every test: made once, kept in the user's cache."""
+"""A cache, in the user's cache directory, for files that are slow to create and that all tests share."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ def cache_directory() -> Path:
 def made_once(
     name: str, make: Callable[[Path, Run], None], environment: Mapping[str, str] | None = None
 ) -> Path:
-    """The directory `name` of the cache, made by `make(directory, run)` if it is not there yet.
+    """Return the directory `name` of the cache; call `make(directory, run)` first if it does not exist yet.
 
-    It is made beside its place and renamed when it is whole, so a maker that dies leaves nothing
-    that looks finished. `run` runs a program whose output shows up in the error if it fails.
+    The directory is made under another name and renamed when it is complete, so an interrupted `make` leaves nothing
+    that looks complete. `run` runs a program; if the program fails, the error contains its output.
     """
     place = cache_directory() / name
     if place.exists():
         return place
     place.parent.mkdir(parents=True, exist_ok=True)
-    with _locked(place.with_name(f"{name}.lock")) as lock:
+    with locked(place.with_name(f"{name}.lock")) as lock:
         if not place.exists():
             log = place.with_name(f"{name}.log")
             unfinished = place.with_name(f"{name}.unfinished")
@@ -48,7 +48,8 @@ def made_once(
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[int]:
+def locked(path: Path) -> Iterator[int]:
+    """Hold an exclusive lock on the file, and yield its descriptor."""
     with path.open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield file.fileno()
@@ -64,17 +65,17 @@ def _runner(log: Path, lock: int, environment: Mapping[str, str]) -> Run:
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 env={**os.environ, **environment},
-                # It holds the lock too: if we are killed, nobody starts anew while it still works.
+                # The program inherits the lock: if this process is killed, others wait until the program has ended.
                 pass_fds=[lock],
             )
         if code != 0:
-            raise ServiceError(f"{argv[0]} failed with {code} ({log}):\n{tail(log)}")
+            raise ServiceError(f"{argv[0]} failed with exit code {code} ({log}):\n{tail(log)}")
 
     return run
 
 
 def _remove(directory: Path) -> None:
-    """Removes what a killed maker left: maybe half a system, with /proc mounted in it."""
+    """Remove the files of an interrupted `make`, for example an incomplete root file system with /proc mounted."""
     mounts = [line.split()[1] for line in Path("/proc/mounts").read_text().splitlines()]
     for mount in reversed(mounts):
         if mount.startswith(f"{directory}/"):

@@ -1,4 +1,4 @@
-"""Certificates for servers and their clients, made by the openssl program: see README.md."""
+"""Certificates for servers and their clients, made with the openssl program: see README.md."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ _key = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes")
 
 @dataclass(frozen=True)
 class Certificate:
-    """Files in PEM: who somebody is, and the key that proves it."""
+    """A certificate and its private key, as PEM files."""
 
     cert: Path
     key: Path
 
     def copy_to(self, cert: Path, key: Path, *, owner: tuple[int, int] | None = None) -> None:
-        """Copies them to where a server reads them, as a user who may be another than ours."""
+        """Copy both files to where a server reads them; `owner` is the user that the server runs as."""
         for source, target in ((self.cert, cert), (self.key, key)):
             copy(source, target, owner=owner)
 
 
 def copy(source: Path, target: Path, *, owner: tuple[int, int] | None = None) -> None:
-    """Copies a file that only its owner may read."""
+    """Copy a file so that only its owner may read it."""
     target.unlink(missing_ok=True)
     target.touch(mode=0o600)
     shutil.copyfile(source, target)
@@ -36,7 +36,7 @@ def copy(source: Path, target: Path, *, owner: tuple[int, int] | None = None) ->
 
 
 class Authority:
-    """An authority that signs certificates; its own is `ca`. Its files are in `directory`."""
+    """A certificate authority with its files in `directory`; `ca` is its own certificate."""
 
     def __init__(self, directory: Path, name: str = "pipeline-host tests") -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -51,12 +51,12 @@ class Authority:
         return self._own.cert
 
     def server(self, *hosts: str, expired: bool = False) -> Certificate:
-        """For a server under these names and addresses: 127.0.0.1 and localhost by default."""
+        """Return a certificate for a server with these names and addresses, by default 127.0.0.1 and localhost."""
         names = [_alternative(host) for host in hosts or (HOST, "localhost")]
         return self._sign("server", [f"subjectAltName={','.join(names)}"], expired)
 
     def client(self, name: str, *, expired: bool = False) -> Certificate:
-        """For a client, who is known by this name."""
+        """Return a certificate for a client with this common name."""
         return self._sign(name, ["extendedKeyUsage=clientAuth"], expired)
 
     def _sign(self, name: str, extensions: list[str], expired: bool) -> Certificate:
@@ -70,7 +70,7 @@ class Authority:
 
     @staticmethod
     def _request(to: Certificate, name: str, options: list[str], expired: bool = False) -> None:
-        # openssl signs nothing that has ended already; on another day it has not.
+        # openssl cannot sign a certificate that has already expired, so it runs with an earlier clock.
         clock = [find_program("faketime"), "30 days ago"] if expired else []
         files = ["-subj", f"/CN={name}", "-keyout", str(to.key), "-out", str(to.cert)]
         run_tool([*clock, find_program("openssl"), "req", "-x509", *_key, *files, *options])
@@ -83,10 +83,10 @@ def _alternative(host: str) -> str:
 
 @dataclass(frozen=True)
 class Tls:
-    """How a server is secured: it shows a certificate of `authority`, or the one that is `offered`.
+    """TLS settings of a server. The server presents `offered` or, if that is not set, a certificate from `authority`.
 
-    With `own` each client has to show a certificate of that authority, too; it is what the service
-    shows itself where it is a client (publish, query, the pool in front of a database).
+    If `own` is set, each client must present a certificate from `authority`, too. `own` is the one that the service
+    presents when it is a client itself: to publish, to query, or as a connection pool in front of a database.
     """
 
     authority: Authority

@@ -1,4 +1,4 @@
-"""A Debian with TimescaleDB in a directory: the machine's own release has no such package."""
+"""A Debian system with TimescaleDB in a directory, because the machine's own release has no TimescaleDB package."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _certificates = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
 def timescale_root() -> Path:
-    """The directory tree, built at the first call: about a minute and 500 MB."""
+    """Return the directory tree. The first call builds it, which takes about a minute and 500 MB."""
     if os.geteuid() != 0:
         raise ServiceError("TimescaleDB runs in a chroot, which only root can enter: run as root")
-    # A change of the recipe needs another name, or machines with the old tree would keep it.
+    # Change the name with the recipe; machines with the old tree would keep it otherwise.
     return made_once(f"timescaledb-{RELEASE}-1", _build, apt_environment())
 
 
 def plain_root(release: str) -> Path:
-    """A Debian with nothing in it, for tests to copy: half a minute and 350 MB at the first call."""
+    """Return a minimal Debian system for tests to copy. The first call takes half a minute and 350 MB."""
     if os.geteuid() != 0:
-        raise ServiceError("a Debian in a directory takes root: run as root")
+        raise ServiceError("a Debian system in a directory requires root: run as root")
 
     def build(root: Path, run: Run) -> None:
         _debootstrap(release, root, run)
@@ -36,12 +36,12 @@ def plain_root(release: str) -> Path:
 
 
 def apt_environment() -> dict[str, str]:
-    """What debootstrap, and apt in such a tree, need to be told."""
+    """Return the environment for debootstrap and for apt in such a tree."""
     return {"DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C.UTF-8", **_proxy()}
 
 
 def user_in(root: Path, name: str) -> tuple[int, int]:
-    """A user's numbers in another tree, where they may differ from the machine's."""
+    """Return a user's uid and gid in another tree, where they may differ from the machine's."""
     for line in (root / "etc/passwd").read_text().splitlines():
         user, _, uid, gid, *_ = line.split(":")
         if user == name:
@@ -63,7 +63,7 @@ def _debootstrap(release: str, root: Path, run: Run) -> None:
     include = "--include=ca-certificates"
     run([find_program("debootstrap"), "--variant=minbase", include, release, root, mirror()])
     _write(root / "usr/sbin/policy-rc.d", "#!/bin/sh\nexit 101\n", mode=0o755)
-    if _certificates.exists():  # the machine's may hold more than Debian's, such as a mirror's own
+    if _certificates.exists():  # the machine may trust more authorities than Debian does, for example a mirror's
         shutil.copy(_certificates, root / _certificates.relative_to("/"))
 
 
@@ -74,14 +74,14 @@ def _write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def _proxy() -> dict[str, str]:
-    """The machine's apt proxy, as the environment of debootstrap and of the tree's apt."""
+    """Return the machine's apt proxy as environment variables for debootstrap and the tree's apt."""
     line = run_tool(["apt-config", "shell", "proxy", "Acquire::http::Proxy"]).strip()
     proxy = line.removeprefix("proxy=").strip("'")
     return {"http_proxy": proxy} if proxy else {}
 
 
 def mirror() -> str:
-    """The Debian mirror that this machine installs from, as apt knows it."""
+    """Return the Debian mirror that apt uses on this machine."""
     chosen = os.environ.get("PIPELINE_HOST_DEBIAN_MIRROR")
     if chosen:
         return chosen
@@ -90,12 +90,12 @@ def mirror() -> str:
         if found := _resolve(uri):
             return found
     raise ServiceError(
-        "apt knows no Debian mirror: run apt-get update, or set PIPELINE_HOST_DEBIAN_MIRROR"
+        "apt has no Debian mirror configured: run apt-get update, or set PIPELINE_HOST_DEBIAN_MIRROR"
     )
 
 
 def _resolve(uri: str) -> str | None:
-    """A URI that debootstrap takes; cloud images name a file with a list of mirrors instead."""
+    """Return a URI that debootstrap accepts. On cloud images apt's URI is a file with a list of mirrors."""
     if uri.startswith("mirror+file:"):
         listed = Path(uri.removeprefix("mirror+file:").rstrip("/"))
         uri = next(iter(listed.read_text().split()), "") if listed.exists() else ""

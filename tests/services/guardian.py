@@ -1,9 +1,9 @@
-"""A small process that outlives this one and clears up what it left.
+"""The guardian: a small process that outlives the test process and cleans up after it.
 
-A test that is killed can't stop its servers, and PR_SET_PDEATHSIG is no cure: it fires when the
-*thread* that started the server ends, and is lost when the server changes its user. So one guardian
-per test process reads a pipe whose other end dies with the test, and then takes down what it was
-told about: servers, and directories.
+A killed test cannot stop its servers. PR_SET_PDEATHSIG does not help: it fires when the *thread* that started the
+server ends, and is cleared when the server changes its user. Therefore each test process has a guardian that reads from
+a pipe. When the pipe closes, because the test ended, the guardian stops the registered servers and removes the
+registered directories.
 """
 
 from __future__ import annotations
@@ -24,29 +24,29 @@ if __package__:
 else:  # run as a program, see _start
     import processes  # type: ignore[import-not-found,no-redef]
 
-_patience = 10.0
+_timeout = 60.0
 _lock = threading.Lock()
 _guardian: subprocess.Popen[bytes] | None = None
 _owner = 0
 
 
 def watch_process(pid: int, stop_signal: signal.Signals) -> None:
-    _tell("process", pid, [processes.start_time(pid), int(stop_signal)])
+    _send("process", pid, [processes.start_time(pid), int(stop_signal)])
 
 
-def forget_process(pid: int) -> None:
-    _tell("process", pid, None)
+def unwatch_process(pid: int) -> None:
+    _send("process", pid, None)
 
 
 def watch_directory(path: Path) -> None:
-    _tell("directory", str(path), True)
+    _send("directory", str(path), True)
 
 
-def forget_directory(path: Path) -> None:
-    _tell("directory", str(path), None)
+def unwatch_directory(path: Path) -> None:
+    _send("directory", str(path), None)
 
 
-def _tell(kind: str, key: int | str, value: object) -> None:
+def _send(kind: str, key: int | str, value: object) -> None:
     with _lock:
         pipe = _start().stdin
         assert pipe is not None
@@ -55,7 +55,7 @@ def _tell(kind: str, key: int | str, value: object) -> None:
 
 
 def _start() -> subprocess.Popen[bytes]:
-    """The guardian of this process: a forked child needs one of its own."""
+    """Return the guardian of this process. A forked child needs its own."""
     global _guardian, _owner
     if _guardian is None or _owner != os.getpid():
         _guardian = subprocess.Popen(
@@ -68,7 +68,7 @@ def _start() -> subprocess.Popen[bytes]:
     return _guardian
 
 
-def _read_until_the_test_is_gone() -> tuple[dict[int, list[int]], list[str]]:
+def _read_until_the_test_ends() -> tuple[dict[int, list[int]], list[str]]:
     state: dict[str, dict[object, object]] = {"process": {}, "directory": {}}
     for line in sys.stdin.buffer:
         kind, key, value = json.loads(line)
@@ -79,12 +79,12 @@ def _read_until_the_test_is_gone() -> tuple[dict[int, list[int]], list[str]]:
 
 
 def _end(watched: dict[int, list[int]]) -> None:
-    """Asks each server to stop, so that it can remove its shared memory, then insists."""
+    """Ask each server to stop, so that it can remove its shared memory; kill it after a time-out."""
     live = [pid for pid, (start, _) in watched.items() if processes.start_time(pid) == start]
     for pid in live:
         processes.send(pid, signal.SIGCONT)
         processes.send(pid, signal.Signals(watched[pid][1]))
-    deadline = time.monotonic() + _patience
+    deadline = time.monotonic() + _timeout
     while any(processes.alive(pid) for pid in live) and time.monotonic() < deadline:
         time.sleep(0.01)
     for pid in live:
@@ -96,7 +96,7 @@ def _end(watched: dict[int, list[int]]) -> None:
 def main() -> None:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    watched, directories = _read_until_the_test_is_gone()
+    watched, directories = _read_until_the_test_ends()
     _end(watched)
     for directory in directories:
         shutil.rmtree(directory, ignore_errors=True)

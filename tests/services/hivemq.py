@@ -1,4 +1,4 @@
-"""HiveMQ's community edition, an MQTT broker on the JVM: another opinion on what MQTT means."""
+"""The HiveMQ community edition, an MQTT broker on the JVM: a second implementation to test MQTT against."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .mqtt_broker import MqttBroker
 VERSION = "2025.5"
 
 _dependencies = (("com.hivemq", "hivemq-community-edition-embedded", VERSION),)
-# A JRE has no compiler; Eclipse's is a jar.
+# A JRE has no compiler; Eclipse's compiler is available as a jar.
 _compiler = (("org.eclipse.jdt", "ecj", "3.36.0"),)
 _launcher = Path(__file__).with_name("HiveMqLauncher.java")
 _options = (
@@ -36,9 +36,9 @@ _options = (
 
 
 class HiveMq(MqttBroker):
-    """A broker on one plain listener: anonymous, or for one user.
+    """A broker with one plain listener, for anonymous clients or for one user.
 
-    Sessions, queued and retained messages outlive a restart and a kill.
+    Sessions, queued and retained messages survive a restart and a kill.
     """
 
     name = "hivemq"
@@ -59,8 +59,8 @@ class HiveMq(MqttBroker):
             "<hivemq>"
             f"<listeners><tcp-listener><port>{self.port}</port>"
             f"<bind-address>{HOST}</bind-address></tcp-listener></listeners>"
-            # By default it drops what a slow subscriber has not taken beyond 1,000 messages, which
-            # looks like a loss of ours.
+            # By default the broker drops messages for a slow subscriber beyond 1,000, which would look like a loss in
+            # the program under test.
             "<mqtt><queued-messages><max-queue-size>1000000</max-queue-size></queued-messages></mqtt>"
             "<anonymous-usage-statistics><enabled>false</enabled></anonymous-usage-statistics>"
             "</hivemq>\n"
@@ -74,8 +74,8 @@ class HiveMq(MqttBroker):
 
 
 def _installation() -> Path:
-    """The broker's jars and our launcher, made at the first call."""
-    # A change of the recipe needs another name, or machines with the old one would keep it.
+    """Return the folder with the broker's jars and our launcher. The first call makes it."""
+    # Change the name with the recipe; machines with the old folder would keep it otherwise.
     return made_once(f"hivemq-{VERSION}-1", _install)
 
 

@@ -1,7 +1,7 @@
 """Directories of running servers, named after the process that owns them.
 
-Normally their owner removes them, or its guardian does. Where both were killed at once (by a build
-machine that ends all it finds) the next owner sweeps up, so that databases don't fill the disk.
+The owner or its guardian removes them. If both were killed at once, for example by a build machine that ends all
+processes, the next owner removes them, so that databases do not fill the disk.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ _numbers = itertools.count(1)
 
 
 def temporary_parent() -> Path:
-    """Where servers of this user keep their data."""
+    """Return the folder in which this user's servers keep their data."""
     parent = Path(tempfile.gettempdir()) / f"pipeline-host-{os.getuid()}"
     parent.mkdir(mode=0o711, exist_ok=True)
     if parent.stat().st_uid != os.getuid():
-        raise PermissionError(f"{parent} belongs to somebody else")
+        raise PermissionError(f"{parent} belongs to another user")
     return parent
 
 
 def create(parent: Path, name: str) -> Path:
-    """A new empty directory, removed even if this process is killed."""
+    """Create and return an empty directory, which is removed even if this process is killed."""
     _sweep(parent)
     pid = os.getpid()
     directory = parent / f"{pid}-{processes.start_time(pid)}-{next(_numbers)}-{name}"
     directory.mkdir()
-    # Servers that refuse root run as another user, who has to come through here.
+    # Servers that refuse to run as root run as another user, who needs access to this folder.
     directory.chmod(0o711)
     guardian.watch_directory(directory)
     return directory
@@ -40,7 +40,7 @@ def create(parent: Path, name: str) -> Path:
 
 def remove(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
-    guardian.forget_directory(directory)
+    guardian.unwatch_directory(directory)
 
 
 def _sweep(parent: Path) -> None:

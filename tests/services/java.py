@@ -1,4 +1,4 @@
-"""Servers that run on the JVM: the program, and jars from Maven."""
+"""The Java program, and jars from Maven, for servers that run on the JVM."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from .base import find_program
-from .cache import Run
+from .cache import Run, cache_directory, locked
 
 Artifact = tuple[str, str, str]
 
@@ -18,7 +18,7 @@ def java_program() -> str:
 
 
 def copy_jars(artifacts: Iterable[Artifact], target: Path, run: Run) -> None:
-    """Has Maven put artifacts (group, name, version), and what they need, into a folder."""
+    """Copy artifacts (group, name, version) and their dependencies into a folder with Maven."""
     dependencies = "".join(
         f"<dependency><groupId>{group}</groupId><artifactId>{artifact}</artifactId>"
         f"<version>{version}</version></dependency>"
@@ -32,4 +32,5 @@ def copy_jars(artifacts: Iterable[Artifact], target: Path, run: Run) -> None:
         f"<dependencies>{dependencies}</dependencies></project>\n"
     )
     maven = [find_program("mvn"), "-B", "-q", "-f", str(pom), "dependency:copy-dependencies"]
-    run([*maven, f"-DoutputDirectory={target}", "-DincludeScope=runtime"])
+    with locked(cache_directory() / "maven.lock"):  # processes must not write to Maven's repository at the same time
+        run([*maven, f"-DoutputDirectory={target}", "-DincludeScope=runtime"])

@@ -1,28 +1,27 @@
-"""Apache Kafka: one node, broker and KRaft controller in one process."""
+"""Apache Kafka: one node, with broker and KRaft controller in one process."""
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from .base import HOST, PATIENCE, Service, free_port, run_tool, wait_until
+from .base import HOST, TIMEOUT, Service, free_port, run_tool, wait_until
 from .cache import Run, made_once
 from .certificates import Certificate, Tls
+from .committed import Committed, committed
 from .java import copy_jars, java_program
-from .rdkafka import Admin, Committed, Consumer, KafkaError, Message, Producer, Producible
+from .kafka_client import Admin, Consumer, KafkaError, Message, Producer, Producible
 
 VERSION = "4.1.0"
 
-# The last one that lets in a librdkafka before 2.6.1 by SCRAM: that sends a nonce which Kafka refuses
-# since 4.0.
+# The last version that accepts SCRAM from a librdkafka before 2.6.1, whose nonce Kafka 4.0 and later reject.
 OLDER_VERSION = "3.9.1"
 
 _cluster = "4L6g3nShT-eMCtK--X86sw"  # any 16 bytes in base64; the prepared storage carries it
-# Our JVMs are started far more often than they run long: the optimizing compiler costs a start more
-# than it gives back.
-# At its usual level a start alone writes a thousand lines, and an end buries what it died of.
+# At the default level one start writes a thousand lines, and the messages at shutdown hide the cause of a failure.
 _logging = (
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
     "-Dorg.slf4j.simpleLogger.dateTimeFormat=HH:mm:ss.SSS",
@@ -30,19 +29,21 @@ _logging = (
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.coordinator.group=info",
 )
 _scram = ("SCRAM-SHA-512", "SCRAM-SHA-256")
-_first_probe = 0.5  # seconds to wait for a sign of life
+_own_group = "services"  # librdkafka requires a group; nothing is committed for this one
+_first_probe = 0.5  # time-out in seconds
+# These JVMs run for a short time: the optimizing compiler would cost more than it saves.
 _quick_start = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
 
 
 class Kafka(Service):
-    """A broker with topics made on demand only, on request.
+    """A broker that does not create topics automatically.
 
-    With `tls` there is another listener beside the plain one, at `secure_brokers`: SASL_SSL for
-    `users` (name and password, without commas; SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN), or SSL where
-    there are none.
-    `settings` are lines of server.properties. Messages of a deleted or expired segment go within a
-    second or two, so that tests of retention need not wait. `java_options` replace the ones for a
-    quick start, where throughput counts more.
+    With `tls` there is a second listener, at `secure_brokers`: SASL_SSL if there are `users` (name and password,
+    without commas; SCRAM-SHA-512, SCRAM-SHA-256 and PLAIN), otherwise SSL. With `proxied`, a port of this machine and
+    the port of a TcpProxy in front of it, there is a listener whose clients connect through the proxy, also to the
+    partitions' leader: bootstrap with the proxy's port. `settings` are lines of server.properties.
+    Messages of a deleted or expired segment are removed within a second or two, so that tests of retention need not
+    wait. `java_options` replace the default options, which favour a quick start over throughput.
     """
 
     name = "kafka"
@@ -56,6 +57,7 @@ class Kafka(Service):
         version: str = VERSION,
         settings: Mapping[str, str] | None = None,
         java_options: Sequence[str] | None = None,
+        proxied: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(port=port)
         self.tls = tls
@@ -65,21 +67,22 @@ class Kafka(Service):
         self._secure_port = free_port()
         self._probe = _first_probe
         self._settings = dict(settings or {})
+        self._proxied = proxied
         self._java_options = java_options
 
     @property
     def brokers(self) -> str:
-        """What a client calls bootstrap.servers."""
+        """The value for a client's bootstrap.servers."""
         return f"{HOST}:{self.port}"
 
     @property
     def secure_brokers(self) -> str:
-        """The same, by TLS."""
+        """The value for a client's bootstrap.servers, for the listener with TLS."""
         return f"{HOST}:{self._secure_port}"
 
     def offer(self, certificate: Certificate) -> None:
-        """Shows another certificate from the next start on."""
-        # Both in one file, as Kafka wants it.
+        """Present another certificate from the next start on."""
+        # Kafka requires key and certificate in one file.
         text = certificate.key.read_text() + certificate.cert.read_text()
         (self.directory / "server.pem").write_text(text)
 
@@ -88,35 +91,46 @@ class Kafka(Service):
     def create_topic(
         self, name: str, partitions: int = 1, config: Mapping[str, object] | None = None
     ) -> None:
-        """Creates a topic and waits until clients can use it."""
-        with Admin(self.brokers) as admin:
-            admin.create_topic(name, partitions, config or {})
-            wait_until(
-                lambda: admin.partitions().get(name) == partitions, f"leaders for topic {name}"
-            )
+        """Create a topic and wait until clients can use it."""
+        admin = Admin(self.brokers)
+        admin.create_topic(name, partitions, config or {})
+        wait_until(lambda: admin.partitions().get(name) == partitions, f"leaders for topic {name}")
 
     def delete_topic(self, name: str) -> None:
-        """Deletes a topic and waits until it is gone from the broker's metadata."""
-        with Admin(self.brokers) as admin:
-            admin.delete_topic(name)
-            wait_until(lambda: name not in admin.partitions(), f"topic {name} to be gone")
+        """Delete a topic and wait until the broker's metadata no longer lists it."""
+        admin = Admin(self.brokers)
+        admin.delete_topic(name)
+        wait_until(lambda: name not in admin.partitions(), f"the deletion of topic {name}")
+
+    def add_partitions(self, name: str, total: int) -> None:
+        """Add partitions to a topic, up to `total`, and wait until clients can use them."""
+        admin = Admin(self.brokers)
+        admin.add_partitions(name, total)
+        wait_until(lambda: admin.partitions().get(name) == total, f"leaders for topic {name}")
 
     def topics(self) -> dict[str, int]:
-        """The topics with their number of partitions."""
-        with Admin(self.brokers) as admin:
-            return admin.partitions()
+        """Return the topics with their number of partitions."""
+        return Admin(self.brokers).partitions()
 
     def delete_records(self, topic: str, before: Mapping[int, int]) -> None:
-        """Moves the beginning of partitions up to the given offsets, as retention would."""
-        with Admin(self.brokers) as admin:
-            admin.delete_records(topic, before)
+        """Delete the records before the given offsets of the partitions, as retention would.
+
+        This runs Kafka's own tool, because confluent-kafka 1.7, of Debian 12 and 13, cannot delete records.
+        """
+        places = [
+            {"topic": topic, "partition": partition, "offset": offset}
+            for partition, offset in before.items()
+        ]
+        request = self.directory / "delete-records.json"
+        request.write_text(json.dumps({"version": 1, "partitions": places}))
+        self._tool("DeleteRecordsCommand", "--offset-json-file", str(request))
 
     def begin_offsets(self, topic: str) -> dict[int, int]:
-        """The first offset that each partition still holds."""
+        """Return the first offset that each partition still holds."""
         return {partition: low for partition, (low, _) in self._watermarks(topic).items()}
 
     def end_offsets(self, topic: str) -> dict[int, int]:
-        """The offset that each partition will give to its next message."""
+        """Return the offset of the next message of each partition."""
         return {partition: high for partition, (_, high) in self._watermarks(topic).items()}
 
     # Messages
@@ -128,60 +142,66 @@ class Kafka(Service):
         *,
         partition: int | None = None,
         config: Mapping[str, object] | None = None,
-        timeout: float = PATIENCE,
+        timeout: float = TIMEOUT,
     ) -> int:
-        """Produces messages and returns their number once the broker has acknowledged them all.
+        """Produce messages, wait until the broker has acknowledged all of them, and return their number.
 
-        A message is a value, a (key, value), or a Record with headers, partition and time. None as
-        key or value is a null, which is not the same as b"". Without partition or key messages
-        spread at random; with a partition they keep their order. `config` is librdkafka's
-        (compression.type, ...).
+        A message is a value, a (key, value), or a Record with headers, partition and time. None as key or value is a
+        null, which differs from b"". Without partition and key, messages are spread at random; with a partition they
+        keep their order. `config` is librdkafka's configuration (compression.type, ...).
         """
-        with Producer(self.brokers, config or {}) as producer:
-            return producer.produce(topic, messages, partition, timeout)
+        producer = Producer(self.brokers, config or {})
+        return producer.produce(topic, messages, partition, timeout)
 
     def consume(
         self,
         topic: str,
         *,
         at_least: int = 0,
-        timeout: float = PATIENCE,
+        timeout: float = TIMEOUT,
         config: Mapping[str, object] | None = None,
     ) -> list[Message]:
-        """All committed messages of a topic; waits for more until there are `at_least` so many."""
+        """Return all committed messages of a topic. Wait until there are at least `at_least` messages."""
         partitions = self._partitions_of(topic)
-        with Consumer(self.brokers, "services-consume", config or {}) as consumer:
+        with Consumer(self.brokers, _own_group, config or {}) as consumer:
             return consumer.read(topic, partitions, at_least, timeout)
 
     # Groups
 
     def group_offsets(self, group: str) -> dict[tuple[str, int], Committed]:
-        """What a group has committed, by (topic, partition): offset and metadata."""
+        """Return a group's committed offsets and their metadata, by (topic, partition)."""
         partitions = [
             (topic, partition)
             for topic, count in self.topics().items()
             for partition in range(count)
         ]
+        return committed(self.brokers, group, partitions)
+
+    def commit(self, group: str, offsets: Mapping[tuple[str, int], int]) -> None:
+        """Commit offsets by (topic, partition). The broker rejects the commit while the group has members."""
         with Consumer(self.brokers, group, {}) as consumer:
-            return consumer.committed(partitions)
+            consumer.commit(offsets)
 
     def reset_offsets(self, group: str, topic: str, *to: str) -> str:
-        """Resets offsets as an operator does, by the standard tool.
+        """Reset offsets with the standard tool, as an operator does.
 
-        `to` is "--to-earliest", or "--shift-by", "-5" and so on; a topic may be "name:0,1". The
-        broker refuses it while the group has members.
+        `to` is "--to-earliest", or "--shift-by", "-5" and so on; a topic may be "name:0,1". The broker rejects the
+        reset while the group has members.
         """
         return self.group_tool(
             "--group", group, "--reset-offsets", "--topic", topic, *to, "--execute"
         )
 
     def group_tool(self, *arguments: str) -> str:
-        """Runs kafka-consumer-groups, and gives what it prints."""
-        main = "org.apache.kafka.tools.consumer.group.ConsumerGroupCommand"
+        """Run kafka-consumer-groups, and return its output."""
+        return self._tool("consumer.group.ConsumerGroupCommand", *arguments)
+
+    def _tool(self, name: str, *arguments: str) -> str:
+        main = f"org.apache.kafka.tools.{name}"
         output = run_tool(
             [*self._java(_quick_start), main, "--bootstrap-server", self.brokers, *arguments]
         )
-        if "Error:" in output:  # it exits with 0 all the same
+        if "error:" in output.lower():  # the tools exit with 0 even if they fail
             raise KafkaError(output.strip())
         return output
 
@@ -191,7 +211,7 @@ class Kafka(Service):
         installed = _installation(self._version)
         data = self.directory / "data"
         settings = _server_settings(data, self.port, self._controller_port)
-        settings |= {**self._secure_listener(settings), **self._settings}
+        settings |= {**self._secure_listener(settings), **self._proxied_listener(settings), **self._settings}
         _write_properties(self._properties, settings)
         if self._users:
             run_tool([*self._java(_quick_start), *_format(self._properties), *self._scram_users()])
@@ -199,7 +219,7 @@ class Kafka(Service):
             shutil.copytree(installed / "storage", data)
 
     def _scram_users(self) -> list[str]:
-        """Users are part of a cluster's metadata; the first are made with it."""
+        """Return the options that create users with the cluster's metadata."""
         words: list[str] = []
         for mechanism in _scram:
             for name, password in self._users.items():
@@ -226,6 +246,16 @@ class Kafka(Service):
         }
         return settings | (self._logins() if self._users else {})
 
+    def _proxied_listener(self, plain: Mapping[str, str]) -> dict[str, str]:
+        if not self._proxied:
+            return {}
+        port, advertised = self._proxied
+        return {
+            "listeners": f"{plain['listeners']},PROXIED://{HOST}:{port}",
+            "advertised.listeners": f"{plain['advertised.listeners']},PROXIED://{HOST}:{advertised}",
+            "listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,PROXIED:PLAINTEXT",
+        }
+
     def _logins(self) -> dict[str, str]:
         modules = "org.apache.kafka.common.security"
         users = "".join(f' user_{name}="{password}"' for name, password in self._users.items())
@@ -248,12 +278,11 @@ class Kafka(Service):
         jars = f"{_installation(self._version)}/jars/*"
         return [java_program(), *_logging, *options, "-cp", jars]
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         try:
-            with Admin(self.brokers) as admin:
-                admin.partitions(timeout=self._probe)
+            Admin(self.brokers).partitions(timeout=self._probe)
         except KafkaError:
-            self._probe = min(self._probe * 1.2, 10)  # on a busy machine even an answer takes its time
+            self._probe = min(self._probe * 1.2, 10)  # on a busy machine even a response takes long
             return False
         self._probe = _first_probe
         return True
@@ -263,15 +292,16 @@ class Kafka(Service):
         return self.directory / "server.properties"
 
     def _watermarks(self, topic: str) -> dict[int, tuple[int, int]]:
-        with Admin(self.brokers) as admin:
-            partitions = range(self._partitions_of(topic))
-            return {partition: admin.watermarks(topic, partition) for partition in partitions}
+        partitions = range(self._partitions_of(topic))
+        with Consumer(self.brokers, _own_group, {}) as consumer:
+            return {partition: consumer.watermarks(topic, partition) for partition in partitions}
 
     def _partitions_of(self, topic: str) -> int:
-        topics = self.topics()
-        if topic not in topics:
-            raise KafkaError(f"there is no topic {topic}")
-        return topics[topic]
+        """Return the number of partitions. A frozen broker lists no topics until its controller has registered it again."""
+        try:
+            return wait_until(lambda: self.topics().get(topic), f"topic {topic}", 60)
+        except TimeoutError as error:
+            raise KafkaError(f"topic {topic} does not exist") from error
 
 
 def _server_settings(data: Path, port: int, controller_port: int) -> dict[str, str]:
@@ -285,10 +315,11 @@ def _server_settings(data: Path, port: int, controller_port: int) -> dict[str, s
         "inter.broker.listener.name": "PLAINTEXT",
         "log.dirs": str(data),
         "auto.create.topics.enable": "false",
-        # After a kill the controller still knows a live broker of this number, and lets the new one
-        # in when that one's session has timed out: by default nine seconds.
-        "broker.session.timeout.ms": "2000",
-        "broker.heartbeat.interval.ms": "200",
+        # After a kill the controller accepts a new broker with this number only when the session of the old one has
+        # timed out: by default after nine seconds. A broker that is too slow for a shorter time is fenced, and its
+        # topics have no leaders.
+        "broker.session.timeout.ms": "6000",
+        "broker.heartbeat.interval.ms": "300",
         "group.initial.rebalance.delay.ms": "0",
         "group.min.session.timeout.ms": "500",
         "offsets.topic.num.partitions": "4",
@@ -310,8 +341,8 @@ def _write_properties(path: Path, settings: Mapping[str, str]) -> None:
 
 
 def _installation(version: str) -> Path:
-    """Kafka's jars and an empty formatted storage, made at the first call."""
-    # A change of the recipe needs another name, or machines with the old one would keep it.
+    """Return the folder with Kafka's jars and an empty formatted storage. The first call makes it."""
+    # Change the name with the recipe; machines with the old folder would keep it otherwise.
     return made_once(f"kafka-{version}-1", partial(_install, version))
 
 
@@ -323,7 +354,7 @@ def _install(version: str, target: Path, run: Run) -> None:
     )
     copy_jars(dependencies, target / "jars", run)
     properties = target / "format.properties"
-    # Nothing of the ports or the place is stored, so one formatting serves all.
+    # The storage contains neither ports nor paths, so all brokers can use a copy of it.
     _write_properties(properties, _server_settings(target / "storage", 9092, 9093))
     run([java_program(), "-cp", f"{target}/jars/*", *_format(properties)])
 
@@ -333,9 +364,9 @@ def _format(properties: Path) -> list[str]:
 
 
 def _class_archive(version: str) -> Path:
-    """The classes of a running broker in the form the JVM maps into memory: starts a second sooner.
+    """Return an archive of the broker's classes that the JVM maps into memory, which makes a start a second faster.
 
-    A JVM that finds the archive made by another version goes without it.
+    A JVM ignores an archive that another version has made.
     """
     make = partial(_archive_classes, version)
     return made_once(f"kafka-{version}-1-classes", make) / "classes.jsa"

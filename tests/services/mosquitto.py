@@ -8,18 +8,15 @@ from pathlib import Path
 
 from .base import HOST, find_program, run_tool
 from .certificates import Certificate, Tls
-from .libmosquitto import MqttMessage, Subscription
 from .mqtt_broker import MqttBroker
-
-__all__ = ["Mosquitto", "MqttMessage", "Subscription"]
 
 
 class Mosquitto(MqttBroker):
-    """A broker on one listener: anonymous, or for one user; plain, or with TLS.
+    """A broker with one listener, for anonymous clients or for one user, plain or with TLS.
 
-    Where clients have to show a certificate (`Tls.own`), its common name is their user name.
-    With `persistence` sessions, queued and retained messages outlive a restart, and a kill but for
-    the last second. `settings` are lines of mosquitto.conf.
+    If clients have to present a certificate (`Tls.own`), its common name is their user name.
+    With `persistence`, sessions, queued and retained messages survive a restart; a kill loses those of the last second.
+    `settings` are lines of mosquitto.conf.
     """
 
     name = "mosquitto"
@@ -39,15 +36,15 @@ class Mosquitto(MqttBroker):
         self._settings = dict(settings or {})
 
     def offer(self, certificate: Certificate) -> None:
-        """Shows another certificate from the next start on."""
+        """Present another certificate from the next start on."""
         certificate.copy_to(self._certificate.cert, self._certificate.key)
 
     def _prepare(self) -> None:
         settings = {
             "listener": f"{self.port} {HOST}",
             "allow_anonymous": "false" if self._user else "true",
-            # By default it drops what a slow subscriber has not taken beyond 1,000 messages, which
-            # looks like a loss of ours.
+            # By default the broker drops messages for a slow subscriber beyond 1,000, which would look like a loss in
+            # the program under test.
             "max_queued_messages": "0",
             **self._user_settings(),
             **self._tls_settings(),
@@ -58,7 +55,7 @@ class Mosquitto(MqttBroker):
         self._configuration.write_text(text)
 
     def _user_settings(self) -> dict[str, str]:
-        # Started by root it would become the user mosquitto, who can't write here.
+        # If root starts mosquitto, it changes to the user mosquitto, who cannot write here.
         settings = {"user": "root"} if os.geteuid() == 0 else {}
         if self._user:
             file = self.directory / "users.txt"

@@ -1,4 +1,4 @@
-"""What all MQTT brokers have in common: an address, a client, a sign of life."""
+"""The base class of MQTT brokers: address, client, and probe for readiness."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
-from .base import HOST, PATIENCE, Service
+from .base import HOST, TIMEOUT, Service
 from .certificates import Certificate, Tls
-from .libmosquitto import Access, Publisher, Subscription
+from .mqtt_client import Access, Publisher, Subscription
 
 # CONNECT of MQTT 3.1.1: clean session, keep-alive of 10 s, client id "?".
 _connect = bytes.fromhex("10 0d 0004 4d515454 04 02 000a 0001 3f")
@@ -18,7 +18,7 @@ _connack = 0x20
 
 
 class MqttBroker(Service):
-    """A broker on one listener: anonymous, or for one user; plain, or with TLS."""
+    """A broker with one listener, for anonymous clients or for one user, plain or with TLS."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class MqttBroker(Service):
         self.tls = tls
 
     def url(self) -> str:
-        """mqtt:// or mqtts://, with the user if there is one."""
+        """Return the URL (mqtt:// or mqtts://), with the user if there is one."""
         user = quote(self._user or "", safe="")
         password = quote(self._password or "", safe="")
         login = f"{user}:{password}@" if user else ""
@@ -42,13 +42,13 @@ class MqttBroker(Service):
 
     @property
     def ca_file(self) -> Path | None:
-        """What a client must trust to connect by TLS."""
+        """The certificate that a client must trust to connect by TLS."""
         return self.tls.authority.ca if self.tls else None
 
     def publish(
         self, topic: str, payload: bytes | str, *, qos: int = 1, retain: bool = False
     ) -> None:
-        """Publishes one message and waits until the broker has it."""
+        """Publish one message and wait until the broker has acknowledged it."""
         data = payload.encode() if isinstance(payload, str) else payload
         self.publish_all([(topic, data)], qos=qos, retain=retain)
 
@@ -58,9 +58,9 @@ class MqttBroker(Service):
         *,
         qos: int = 1,
         retain: bool = False,
-        timeout: float = PATIENCE,
+        timeout: float = TIMEOUT,
     ) -> int:
-        """Publishes (topic, payload)s on one connection, waits until the broker has them all."""
+        """Publish (topic, payload) pairs on one connection and wait until the broker has acknowledged all of them."""
         with Publisher(self._access()) as publisher:
             return publisher.publish(messages, qos, retain, timeout)
 
@@ -72,7 +72,7 @@ class MqttBroker(Service):
         client_id: str | None = None,
         clean: bool = True,
     ) -> Subscription:
-        """Collects the messages of topics from now on; close it, or use it with `with`."""
+        """Return a subscription that collects messages from now on. Close it, or use `with`."""
         names = [topics] if isinstance(topics, str) else topics
         return Subscription(self._access(), names, qos, client_id, clean)
 
@@ -85,8 +85,8 @@ class MqttBroker(Service):
     def _own_certificate(self) -> Certificate | None:
         return self.tls.own if self.tls else None
 
-    def _answers(self) -> bool:
-        """An answer to CONNECT will do, even if it is no without a password."""
+    def _responds(self) -> bool:
+        """Return whether the broker responds to CONNECT, even if it rejects a client without a password."""
         try:
             plain = socket.create_connection((HOST, self.port), timeout=5)
             with plain, self._wrapped(plain) as connection:
@@ -98,7 +98,7 @@ class MqttBroker(Service):
     def _wrapped(self, connection: socket.socket) -> socket.socket:
         if not self.tls:
             return connection
-        # Whether the certificate is a good one is for others to find out.
+        # This probe does not verify the certificate; other tests do.
         context = ssl.create_default_context()
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

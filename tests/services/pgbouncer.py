@@ -9,19 +9,19 @@ from pathlib import Path
 
 from .base import HOST, Service, find_program
 from .certificates import Certificate, Tls, copy
-from .libpq import Row
 from .postgres import Postgres, SqlEndpoint
+from .sql_session import Row
 
 
 class PgBouncer(SqlEndpoint, Service):
-    """Pools connections to each database of a server, by transaction if not told otherwise.
+    """Pools connections to each database of a server, by default by transaction.
 
-    It knows one user, `postgres`, with the server's password if that has one. A server with TLS gets
-    connections by TLS, and is checked. With `tls` clients need it, too; `Tls.own` as for the server.
-    `settings` are lines of pgbouncer.ini. The server may be down when this starts.
+    The only user is `postgres`, with the server's password if there is one. Connections to a server with TLS use TLS
+    and verify the certificate. With `tls` clients need TLS, too; `Tls.own` works as for the server. `settings` are
+    lines of pgbouncer.ini. The server may be down when PgBouncer starts.
     """
 
-    name = "pgbouncer"  # SIGTERM ends it at once, SIGINT would wait for its clients
+    name = "pgbouncer"  # SIGTERM ends it immediately; SIGINT would wait for its clients
 
     def __init__(
         self,
@@ -47,22 +47,22 @@ class PgBouncer(SqlEndpoint, Service):
             "pool_mode": pool_mode,
             "default_pool_size": str(pool_size),
             "max_client_conn": "500",
-            # By default a client waits for a database that is down as long as it is down.
+            # By default a client waits without limit for a database that is down.
             "server_connect_timeout": "5",
             "server_login_retry": "1",
             **(settings or {}),
         }
 
     def admin(self, command: str) -> list[Row]:
-        """A command of its console: SHOW POOLS, PAUSE, RELOAD, ..."""
+        """Run a command of the admin console (SHOW POOLS, PAUSE, RELOAD, ...) and return its rows."""
         return self.query(command, database="pgbouncer")
 
     def offer(self, certificate: Certificate) -> None:
-        """Shows another certificate from the next start on."""
+        """Present another certificate from the next start on."""
         certificate.copy_to(self._file("client.pem"), self._file("client.key"), owner=_owner())
 
     def _tls_settings(self) -> dict[str, str]:
-        """On both sides; the files belong to the user that it runs as."""
+        """Return the TLS settings of both sides. The files belong to the user that PgBouncer runs as."""
         settings: dict[str, str] = {}
         if self.tls:
             self.offer(self.tls.certificate)
@@ -104,11 +104,11 @@ class PgBouncer(SqlEndpoint, Service):
                 os.chown(path, *owner)
 
     def _command(self) -> Sequence[str | Path]:
-        # It refuses to run as root.
+        # PgBouncer refuses to run as root.
         user = ["-u", "postgres"] if os.geteuid() == 0 else []
         return [find_program("pgbouncer"), *user, self._configuration]
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         return self._replies("SHOW VERSION", "pgbouncer")
 
     @property
@@ -117,7 +117,7 @@ class PgBouncer(SqlEndpoint, Service):
 
 
 def _owner() -> tuple[int, int] | None:
-    """The user that it runs as, where that is another than ours."""
+    """Return the user that PgBouncer runs as, if that differs from the current user."""
     if os.geteuid() != 0:
         return None
     user = pwd.getpwnam("postgres")

@@ -1,4 +1,4 @@
-"""PostgreSQL: Debian's own, and TimescaleDB's in a small Debian of its own."""
+"""PostgreSQL from Debian, and TimescaleDB in a separate small Debian system."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from urllib.parse import quote
 from . import debian, instances
 from .base import HOST, Service, ServiceError, run_tool
 from .certificates import Certificate, Tls, copy
-from .libpq import Row, Session, SqlError
+from .sql_session import Row, Session, SqlError
 
 _server_folder = "/usr/lib/postgresql"
 _in_chroot = Path("srv/pipeline-host")
 
 
 class SqlEndpoint:
-    """Something that speaks PostgreSQL's protocol at a port."""
+    """A server that speaks the PostgreSQL protocol on a port."""
 
     port: int
     password: str | None
@@ -30,7 +30,7 @@ class SqlEndpoint:
     tls: Tls | None
 
     def url(self, database: str | None = None) -> str:
-        """A connection URL for the superuser; with TLS one that lets nobody in between."""
+        """Return a connection URL for the superuser; with TLS, the URL demands verification of the certificate."""
         if not self.tls:
             return self._url(database, {})
         trust = {"sslmode": "verify-full", "sslrootcert": self.tls.authority.ca}
@@ -48,18 +48,18 @@ class SqlEndpoint:
         return {"sslcert": own.cert, "sslkey": own.key} if own else {}
 
     def session(self, database: str | None = None, timeout: float = 60.0) -> Session:
-        """A connection that stays open, for transactions over several calls."""
-        # Whether the server's certificate is a good one is for others to find out.
+        """Return a connection that stays open, for transactions over several calls."""
+        # Sessions do not verify the server's certificate; other tests do.
         mode = {"sslmode": "require"} if self.tls else {}
         return Session(self._url(database, {**mode, **self._own_certificate()}), timeout)
 
     def query(self, sql: str, *parameters: object, database: str | None = None) -> list[Row]:
-        """The rows of a statement, on a connection of its own."""
+        """Run a statement on a new connection and return its rows."""
         with self.session(database) as session:
             return session.query(sql, *parameters)
 
     def execute(self, sql: str, *parameters: object, database: str | None = None) -> None:
-        """Runs one statement, or several without parameters, on a connection of its own."""
+        """Run one statement, or several without parameters, on a new connection."""
         self.query(sql, *parameters, database=database)
 
     def _replies(self, sql: str, database: str) -> bool:
@@ -71,16 +71,15 @@ class SqlEndpoint:
 
 
 class Postgres(SqlEndpoint, Service):
-    """Debian's PostgreSQL; superuser `postgres`, database `telemetry`.
+    """Debian's PostgreSQL, with superuser `postgres` and database `telemetry`.
 
-    With a password clients authenticate by SCRAM, else the server trusts them. With TLS nobody gets
-    in without, and where clients have to show a certificate (`Tls.own`) it has to be the user's.
-    `settings` are lines of postgresql.conf. `fsync=False` is quicker, and wrong for whatever tests
-    durability.
+    With a password, clients authenticate by SCRAM; without one, the server trusts them. With TLS, the server rejects
+    connections without TLS. If clients have to present a certificate (`Tls.own`), its name must be the user's.
+    `settings` are lines of postgresql.conf. `fsync=False` is faster, but unsuitable for tests of durability.
     """
 
     name = "postgres"
-    stop_signal = signal.SIGINT  # what PostgreSQL calls a fast shutdown
+    stop_signal = signal.SIGINT  # PostgreSQL's "fast shutdown"
 
     def __init__(
         self,
@@ -114,35 +113,35 @@ class Postgres(SqlEndpoint, Service):
         }
 
     def offer(self, certificate: Certificate) -> None:
-        """Shows another certificate from the next start on."""
+        """Present another certificate from the next start on."""
         data = self._data_from_outside()
         owner = (data.stat().st_uid, data.stat().st_gid)
         certificate.copy_to(data / "server.pem", data / "server.key", owner=owner)
 
     def start(self) -> Self:
         super().start()
-        exists = "SELECT FROM pg_database WHERE datname = $1"
+        exists = "SELECT 1 FROM pg_database WHERE datname = %s"
         if not self.query(exists, self.database, database="postgres"):
             self.create_database(self.database)
         return self
 
     def create_database(self, name: str) -> str:
-        """Creates a database and gives its URL."""
+        """Create a database and return its URL."""
         self.execute(f'CREATE DATABASE "{name}"', database="postgres")
         return self.url(name)
 
     def drop_database(self, name: str) -> None:
-        """Drops a database, whoever is still connected."""
+        """Drop a database, even if clients are connected."""
         self.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)', database="postgres")
 
     def dump(self, name: str) -> Path:
-        """A backup of a database, by pg_dump."""
-        file = self._data() / f"{name}.{time.monotonic_ns()}.dump"  # where it may write
+        """Return a backup of a database, made by pg_dump."""
+        file = self._data() / f"{name}.{time.monotonic_ns()}.dump"  # the server's user may write here
         self._run("pg_dump", f"--dbname={self.url(name)}", "--format=custom", f"--file={file}")
         return file
 
     def restore(self, name: str, backup: Path) -> None:
-        """A database as it was when it was dumped, by pg_restore."""
+        """Restore a database from a backup, by pg_restore."""
         self.drop_database(name)
         self.create_database(name)
         self._before_restoring(name)
@@ -153,10 +152,10 @@ class Postgres(SqlEndpoint, Service):
         run_tool([*self._as_user(), self._programs() / program, *arguments])
 
     def _before_restoring(self, name: str) -> None:
-        """What an extension needs."""
+        """Prepare an extension for the restore."""
 
     def _after_restoring(self, name: str) -> None:
-        """What an extension needs."""
+        """Finish the restore of an extension."""
 
     def _own_settings(self) -> dict[str, str]:
         return {}
@@ -168,7 +167,7 @@ class Postgres(SqlEndpoint, Service):
         return {"ssl": "on", **files, **({"ssl_ca_file": "ca.pem"} if self.tls.own else {})}
 
     def _secure(self, data: Path) -> None:
-        """Puts the certificates where the server finds them, and lets nobody in without TLS."""
+        """Copy the certificates to where the server reads them, and reject connections without TLS."""
         if not self.tls:
             return
         self.offer(self.tls.certificate)
@@ -179,14 +178,14 @@ class Postgres(SqlEndpoint, Service):
         (data / "pg_hba.conf").write_text(f"hostssl all all {HOST}/32 {method}{proof}\n")
 
     def _data(self) -> Path:
-        """The data directory as the server sees it."""
+        """Return the data directory as the server sees it."""
         return self.directory / "data"
 
     def _data_from_outside(self) -> Path:
         return self._data()
 
     def _programs(self) -> Path:
-        """The folder with initdb and postgres, as the server sees it."""
+        """Return the folder with initdb and postgres, as the server sees it."""
         versions = sorted(
             (path for path in Path(_server_folder).glob("*/bin") if (path / "initdb").exists()),
             key=lambda path: float(path.parent.name),
@@ -196,7 +195,7 @@ class Postgres(SqlEndpoint, Service):
         return versions[-1]
 
     def _as_user(self) -> list[str]:
-        """What to put before a command, for a server that refuses to run as root."""
+        """Return the command prefix that changes the user, because PostgreSQL refuses to run as root."""
         if os.geteuid() != 0:
             return []
         return ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]
@@ -240,14 +239,14 @@ class Postgres(SqlEndpoint, Service):
     def _command(self) -> Sequence[str | Path]:
         return [*self._as_user(), self._programs() / "postgres", "-D", self._data()]
 
-    def _answers(self) -> bool:
-        # Asked too early it writes a line into its log each time, until nothing else can be seen.
+    def _responds(self) -> bool:
+        # The server logs a line for each connection that arrives too early, which would flood the log.
         if self._state() != "ready":
             return False
         return self._replies("SELECT 1", "postgres")
 
     def _clean_up(self) -> None:
-        """A killed server's small System V segment stays until another starts on the same data."""
+        """Remove the System V segment, which a killed server leaves until another starts on the same data."""
         words = self._pid_file()[6].split()
         if len(words) == 2:
             subprocess.run(["ipcrm", "-m", words[1]], capture_output=True, check=False)
@@ -256,7 +255,7 @@ class Postgres(SqlEndpoint, Service):
         return self._pid_file()[7].strip()
 
     def _pid_file(self) -> list[str]:
-        """What the server says of itself: line 6 has its shared memory, line 7 its state."""
+        """Return the lines of postmaster.pid: line 6 has the shared memory, line 7 the state."""
         try:
             lines = (self._data_from_outside() / "postmaster.pid").read_text().splitlines()
         except (FileNotFoundError, ServiceError):
@@ -265,10 +264,10 @@ class Postgres(SqlEndpoint, Service):
 
 
 class Timescale(Postgres):
-    """TimescaleDB on PostgreSQL 17, from the next Debian release, in a directory tree of its own.
+    """TimescaleDB on PostgreSQL 17, from the next Debian release, in a separate directory tree.
 
-    The tree is built once (a minute) and shared; each server has its data in it while it lives.
-    Each database that is created by this class has the extension.
+    The tree is built once (a minute) and shared; each server keeps its data in the tree while it exists. Each database
+    that this class creates has the extension.
     """
 
     name = "timescale"
@@ -308,7 +307,7 @@ class Timescale(Postgres):
         return self._instance() / "data"
 
     def _instance(self) -> Path:
-        """The server's folder in the tree, beside the `directory` that every service has."""
+        """Return the server's folder in the tree, which is separate from the service's `directory`."""
         if self._in_root is None:
             raise ServiceError(f"{self.name} was not started")
         return self._in_root

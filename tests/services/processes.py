@@ -1,6 +1,6 @@
-"""Finding and signalling a process with all its descendants.
+"""Functions to find and signal a process with all its descendants.
 
-PostgreSQL puts each of its processes in a session of its own, so a process group is not enough.
+A process group is not enough, because PostgreSQL starts each of its processes in a new session.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from pathlib import Path
 
 
 def send(pid: int, number: signal.Signals) -> None:
-    """Sends a signal; a process that is gone already is no error."""
+    """Send a signal. It is not an error if the process no longer exists."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the name (which may hold anything); [] if it is gone."""
+    """Return the fields of /proc/PID/stat after the name, or [] if the process no longer exists."""
     try:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
@@ -27,19 +27,22 @@ def _stat(pid: int) -> list[str]:
 
 
 def start_time(pid: int) -> int:
-    """When a process started, in ticks since boot: tells it from a later one of its number."""
+    """Return the start time of a process in ticks since boot, or 0 if the process no longer exists.
+
+    The start time distinguishes processes that have had the same id.
+    """
     fields = _stat(pid)
     return int(fields[19]) if fields else 0
 
 
 def alive(pid: int) -> bool:
-    """Whether a process still runs; one that is dead but not yet waited for does not."""
+    """Return whether a process still runs. A zombie does not run."""
     fields = _stat(pid)
     return bool(fields) and fields[0] not in "ZX"
 
 
 def tree(root: int) -> list[int]:
-    """A process and all its descendants, parents first."""
+    """Return a process and all its descendants, parents first."""
     children: dict[int, list[int]] = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and (fields := _stat(int(entry.name))):
@@ -51,8 +54,8 @@ def tree(root: int) -> list[int]:
 
 
 def kill_tree(root: int, timeout: float = 60.0) -> None:
-    """SIGKILL to a process and its descendants, and waits until none of them runs."""
-    # Stopped first, it can neither start another child nor see the first of them die.
+    """Send SIGKILL to a process and its descendants, and wait until none of them runs."""
+    # Stop the root process first, so that it cannot start a child, or react when one of its children ends.
     send(root, signal.SIGSTOP)
     victims = tree(root)
     for pid in victims:

@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Kafka-compatible broker in memory, for demos and tests: librdkafka's mock cluster as a program. It listens on loopback
-// and forgets everything when it stops. No proof of any guarantee: that takes Apache Kafka.
+// A Kafka-compatible in-memory broker for demos and tests: librdkafka's mock cluster as a program. It listens on
+// loopback and discards all data when it stops. It cannot prove a delivery guarantee; use Apache Kafka for that.
+#include <pipeline/freed_by.hpp>
+#include <pipeline/posix.hpp>
+
 #include <librdkafka/rdkafka.h>
 #include <librdkafka/rdkafka_mock.h>
 
@@ -8,8 +11,6 @@
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
-#include <filesystem>
-#include <fstream>
 #include <iostream>
 #include <memory>
 #include <optional>
@@ -23,14 +24,13 @@ constexpr int usage_error = 2;
 constexpr std::string_view usage =
     "Usage: pipeline-demo-broker [--topic NAME[:PARTITIONS]]... [--brokers N] [--port-file FILE]\n"
     "\n"
-    "A Kafka-compatible broker in memory, on loopback, for demos and tests. Prints its bootstrap servers (host:port) "
-    "on\n"
-    "one line and runs until SIGTERM or SIGINT. Topics that a producer names are created by themselves.\n"
+    "A Kafka-compatible in-memory broker on loopback, for demos and tests. Prints its bootstrap servers (host:port)\n"
+    "on one line and runs until SIGTERM or SIGINT. Topics that a producer writes to are created automatically.\n"
     "\n"
-    "  --topic NAME[:PARTITIONS]  create a topic (1 partition unless said otherwise); may be repeated\n"
-    "  --brokers N                so many brokers, 1 to 10 (1)\n"
-    "  --port-file FILE           write the bootstrap servers there too, once the broker is ready\n"
-    "  --help                     this text\n";
+    "  --topic NAME[:PARTITIONS]  create a topic (default: 1 partition); may be repeated\n"
+    "  --brokers N                number of brokers, 1 to 10 (default: 1)\n"
+    "  --port-file FILE           also write the bootstrap servers to this file, once the broker is ready\n"
+    "  --help                     print this text\n";
 
 struct topic {
   std::string name;
@@ -50,7 +50,7 @@ std::optional<int> number_between(std::string_view text, int low, int high) {
   return value;
 }
 
-[[noreturn]] void refuse(const std::string& why) {
+[[noreturn]] void exit_with_usage(const std::string& why) {
   std::cerr << "pipeline-demo-broker: " << why << "\n\n" << usage;
   std::exit(usage_error);
 }
@@ -58,10 +58,11 @@ std::optional<int> number_between(std::string_view text, int low, int high) {
 topic parse_topic(std::string_view text) {
   const auto colon = text.rfind(':');
   topic t{std::string(text.substr(0, colon)), 1};
-  if (t.name.empty()) refuse("--topic needs a name, not '" + std::string(text) + "'");
+  if (t.name.empty()) exit_with_usage("--topic needs a name, but has '" + std::string(text) + "'");
   if (colon == std::string_view::npos) return t;
   const auto partitions = number_between(text.substr(colon + 1), 1, 1000);
-  if (!partitions) refuse("the partitions of --topic " + std::string(text) + " must be a number from 1 to 1000");
+  if (!partitions)
+    exit_with_usage("the partitions of --topic " + std::string(text) + " must be a number from 1 to 1000");
   t.partitions = *partitions;
   return t;
 }
@@ -74,64 +75,49 @@ arguments parse(const std::vector<std::string_view>& words) {
       std::exit(0);
     }
     if (words[i] != "--topic" && words[i] != "--brokers" && words[i] != "--port-file")
-      refuse("unknown argument '" + std::string(words[i]) + "'");
-    if (i + 1 == words.size()) refuse(std::string(words[i]) + " needs a value");
+      exit_with_usage("unknown argument '" + std::string(words[i]) + "'");
+    if (i + 1 == words.size()) exit_with_usage(std::string(words[i]) + " needs a value");
     const auto value = words[i + 1];
     if (words[i] == "--topic") given.topics.push_back(parse_topic(value));
     if (words[i] == "--port-file") given.port_file = value;
     if (words[i] == "--brokers") {
       const auto count = number_between(value, 1, 10);
-      if (!count) refuse("--brokers must be a number from 1 to 10");
+      if (!count) exit_with_usage("--brokers must be a number from 1 to 10");
       given.brokers = *count;
     }
   }
   return given;
 }
 
-// Whoever waits for the file must never read half of it.
-bool write_whole(const std::string& file, std::string_view text) {
-  const auto unfinished = file + ".part";
-  {
-    std::ofstream out(unfinished, std::ios::trunc);
-    out << text << '\n';
-    if (!out.flush()) return false;
-  }
-  std::error_code error;
-  std::filesystem::rename(unfinished, file, error);
-  return !error;
+// Write a file atomically: a process that waits for the file must not read half of its content.
+bool write_atomically(const std::string& file, const std::string& text) {
+  return !pl::replace_file(file, text + '\n', ".part");
 }
-
-struct destroy_client {
-  void operator()(rd_kafka_t* p) const noexcept { rd_kafka_destroy(p); }
-};
-struct destroy_cluster {
-  void operator()(rd_kafka_mock_cluster_t* p) const noexcept { rd_kafka_mock_cluster_destroy(p); }
-};
 
 int serve(const arguments& given, const sigset_t& stop_signals) {
   char why[512] = {};
-  const std::unique_ptr<rd_kafka_t, destroy_client> client(
+  const std::unique_ptr<rd_kafka_t, pl::freed_by<rd_kafka_destroy>> client(
       rd_kafka_new(RD_KAFKA_PRODUCER, rd_kafka_conf_new(), why, sizeof why));
   if (!client) {
     std::cerr << "pipeline-demo-broker: " << why << '\n';
     return 1;
   }
-  const std::unique_ptr<rd_kafka_mock_cluster_t, destroy_cluster> cluster(
+  const std::unique_ptr<rd_kafka_mock_cluster_t, pl::freed_by<rd_kafka_mock_cluster_destroy>> cluster(
       rd_kafka_mock_cluster_new(client.get(), given.brokers));
   if (!cluster) {
-    std::cerr << "pipeline-demo-broker: no port to listen on\n";
+    std::cerr << "pipeline-demo-broker: cannot start the brokers: no free port on loopback\n";
     return 1;
   }
   for (const auto& t : given.topics) {
     const auto code = rd_kafka_mock_topic_create(cluster.get(), t.name.c_str(), t.partitions, 1);
     if (code == RD_KAFKA_RESP_ERR_NO_ERROR) continue;
-    std::cerr << "pipeline-demo-broker: topic " << t.name << ": " << rd_kafka_err2str(code) << '\n';
+    std::cerr << "pipeline-demo-broker: cannot create topic " << t.name << ": " << rd_kafka_err2str(code) << '\n';
     return 1;
   }
   const std::string servers = rd_kafka_mock_cluster_bootstraps(cluster.get());
   std::cout << servers << std::endl;
-  if (!given.port_file.empty() && !write_whole(given.port_file, servers)) {
-    std::cerr << "pipeline-demo-broker: can't write " << given.port_file << '\n';
+  if (!given.port_file.empty() && !write_atomically(given.port_file, servers)) {
+    std::cerr << "pipeline-demo-broker: cannot write " << given.port_file << '\n';
     return 1;
   }
   int signal = 0;
@@ -143,7 +129,7 @@ int serve(const arguments& given, const sigset_t& stop_signals) {
 
 int main(int argc, char** argv) {
   const auto given = parse({argv + 1, argv + argc});
-  // Before librdkafka starts its threads: they inherit the mask, so that the signal is left for sigwait.
+  // Block the signals before librdkafka starts its threads, which inherit the mask: only sigwait may receive them.
   sigset_t stop_signals;
   sigemptyset(&stop_signals);
   sigaddset(&stop_signals, SIGTERM);

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""pipeline-demo-broker: it is reachable when it says so, has its topics, and goes away when told to."""
+"""Tests of pipeline-demo-broker: it is reachable once it prints its address, has its topics, and stops at a signal."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from pathlib import Path
 BROKER = sys.argv[1]
 
 
-def metadata_names(server: str, topic: str) -> bytes:
-    """The answer to Kafka's Metadata request (version 1) for one topic."""
+def metadata(server: str, topic: str) -> bytes:
+    """Return the response to Kafka's Metadata request (version 1) for one topic."""
     host, port = server.rsplit(":", 1)
     name = topic.encode()
     body = (1).to_bytes(4) + len(name).to_bytes(2) + name
@@ -41,15 +41,15 @@ def serves_and_stops(stop: signal.Signals) -> None:
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout
             servers = process.stdout.readline().strip()
-            answer = metadata_names(servers, "iot-stream")
-            assert answer.count(b"iot-stream") == 1, answer
-            assert len(answer) > len(metadata_names(servers, "alerts")), "four partitions are longer"
+            response = metadata(servers, "iot-stream")
+            assert response.count(b"iot-stream") == 1, response
+            assert len(response) > len(metadata(servers, "alerts")), "the response for four partitions is not longer"
             process.send_signal(stop)
             assert process.wait(timeout=10) == 0
         assert port_file.read_text().strip() == servers
 
 
-def refuses(*arguments: str, why: str) -> None:
+def rejects(*arguments: str, why: str) -> None:
     done = subprocess.run([BROKER, *arguments], capture_output=True, text=True, timeout=10, check=False)
     assert done.returncode == 2, done
     assert why in done.stderr, done.stderr
@@ -57,8 +57,8 @@ def refuses(*arguments: str, why: str) -> None:
 
 serves_and_stops(signal.SIGTERM)
 serves_and_stops(signal.SIGINT)
-refuses("--topic", why="--topic needs a value")
-refuses("--topic", "x:none", why="must be a number")
-refuses("--brokers", "0", why="from 1 to 10")
-refuses("--nonsense", why="unknown argument '--nonsense'")
+rejects("--topic", why="--topic needs a value")
+rejects("--topic", "x:none", why="must be a number")
+rejects("--brokers", "0", why="from 1 to 10")
+rejects("--nonsense", why="unknown argument '--nonsense'")
 print("ok")

@@ -14,7 +14,7 @@ namespace {
 constexpr int keep_alive_s = 30;
 constexpr int packets_at_once = 1000;
 
-std::string words(int code) {
+std::string error_text(int code) {
   if (code == MOSQ_ERR_ERRNO) return std::strerror(errno);
   return mosquitto_strerror(code);
 }
@@ -28,7 +28,7 @@ void mqtt_client::destroy::operator()(mosquitto* m) const noexcept { mosquitto_d
 
 mqtt_client::mqtt_client(const broker_options& broker, const std::string& id)
     : broker_(broker), handle_(mosquitto_new(id.c_str(), true, this)) {
-  mosquitto_int_option(handle(), MOSQ_OPT_TCP_NODELAY, 1);  // a message that waits for others would look like latency
+  mosquitto_int_option(handle(), MOSQ_OPT_TCP_NODELAY, 1);  // Nagle's algorithm would add to the measured latency
   if (!broker.url.user.empty())
     mosquitto_username_pw_set(handle(), broker.url.user.c_str(), broker.url.password.c_str());
   if (broker.url.tls) secure(broker);
@@ -44,15 +44,16 @@ void mqtt_client::secure(const broker_options& broker) {
   if (!broker.ca_file.empty() || !broker.cert_file.empty())
     code = mosquitto_tls_set(handle(), given(broker.ca_file), nullptr, given(broker.cert_file), given(broker.key_file),
                              nullptr);
-  if (code != MOSQ_ERR_SUCCESS) refusal_ = "TLS: " + words(code) + " (do --ca, --cert and --key name PEM files?)";
+  if (code != MOSQ_ERR_SUCCESS)
+    refusal_ = "TLS: " + error_text(code) + " (check the PEM files of --ca, --cert and --key)";
   if (!broker.verify_tls) mosquitto_tls_insecure_set(handle(), true);
 }
 
 void mqtt_client::listen() {
   mosquitto_connect_callback_set(handle(), [](mosquitto*, void* me, int code) {
     auto& self = *static_cast<mqtt_client*>(me);
-    self.welcome_ = code == 0;
-    if (code == 0) return self.on_welcome();
+    self.connected_ = code == 0;
+    if (code == 0) return self.on_connected();
     self.refusal_ = mosquitto_connack_string(code);
   });
   mosquitto_publish_callback_set(
@@ -70,23 +71,24 @@ void mqtt_client::listen() {
 
 std::string mqtt_client::connect() {
   if (!refusal_.empty()) return refusal_;
-  const auto code = ever_ ? mosquitto_reconnect(handle())
-                          : mosquitto_connect(handle(), broker_.url.host.c_str(), broker_.url.port, keep_alive_s);
-  ever_ = true;  // the library has kept host and port, also where nobody answered
-  return code == MOSQ_ERR_SUCCESS ? std::string{} : words(code);
+  const auto code = connect_called_
+                        ? mosquitto_reconnect(handle())
+                        : mosquitto_connect(handle(), broker_.url.host.c_str(), broker_.url.port, keep_alive_s);
+  connect_called_ = true;  // the library keeps host and port for mosquitto_reconnect, even if the attempt failed
+  return code == MOSQ_ERR_SUCCESS ? std::string{} : error_text(code);
 }
 
 void mqtt_client::disconnect() { mosquitto_disconnect(handle()); }
 bool mqtt_client::read() { return mosquitto_loop_read(handle(), packets_at_once) == MOSQ_ERR_SUCCESS; }
 bool mqtt_client::write() { return mosquitto_loop_write(handle(), packets_at_once) == MOSQ_ERR_SUCCESS; }
-bool mqtt_client::look_after() { return mosquitto_loop_misc(handle()) == MOSQ_ERR_SUCCESS; }
+bool mqtt_client::keep_alive() { return mosquitto_loop_misc(handle()) == MOSQ_ERR_SUCCESS; }
 bool mqtt_client::wait(int timeout_ms) { return mosquitto_loop(handle(), timeout_ms, 1) == MOSQ_ERR_SUCCESS; }
 int mqtt_client::socket() const { return mosquitto_socket(handle()); }
 bool mqtt_client::wants_to_write() const { return mosquitto_want_write(handle()); }
 
-publisher::publisher(const broker_options& broker, const std::string& id, int qos, std::size_t window, events tell)
-    : mqtt_client(broker, id), qos_(qos), window_(window), tell_(std::move(tell)) {
-  // Or the library would keep what is beyond its own limit, and what it has would seem to be on its way.
+publisher::publisher(const broker_options& broker, const std::string& id, int qos, std::size_t window, events callbacks)
+    : mqtt_client(broker, id), qos_(qos), window_(window), events_(std::move(callbacks)) {
+  // Without this limit, the library would queue messages above its own limit, which would count as in flight.
   mosquitto_int_option(handle(), MOSQ_OPT_SEND_MAXIMUM, static_cast<int>(window));
 }
 
@@ -97,14 +99,14 @@ void publisher::publish(const std::string* topic, std::string payload, std::uint
 }
 
 void publisher::flush() {
-  while (!waiting_.empty() && welcome() && !is_full()) {
+  while (!waiting_.empty() && connected() && !is_full()) {
     if (!send(waiting_.front())) return;
     waiting_.pop_front();
   }
 }
 
-// Without acknowledgements the socket itself says when it is enough.
-bool publisher::is_full() const { return qos_ == 0 ? wants_to_write() : flight_.size() >= window_; }
+// Without acknowledgements (QoS 0) the send buffer of the socket is the limit.
+bool publisher::is_full() const { return qos_ == 0 ? wants_to_write() : pending_.size() >= window_; }
 
 bool publisher::send(const message& m) {
   int id = 0;
@@ -112,29 +114,29 @@ bool publisher::send(const message& m) {
                                       m.payload.data(), qos_, false);
   if (qos_ == 0) {
     if (code != MOSQ_ERR_SUCCESS) return false;
-    tell_.sent(m.seq, m.due_us);
-    tell_.acknowledged(m.seq);
+    events_.sent(m.seq, m.due_us);
+    events_.acknowledged(m.seq);
     return true;
   }
-  // With an error of the network the library has the message all the same, and sends it once it is connected again.
+  // After a network error the library still has the message, and sends it once it is connected again.
   if (code == MOSQ_ERR_NOMEM || code == MOSQ_ERR_INVAL) return false;
-  tell_.sent(m.seq, m.due_us);
-  flight_.push_back({id, m.seq});
+  events_.sent(m.seq, m.due_us);
+  pending_.push_back({id, m.seq});
   return true;
 }
 
 void publisher::on_acknowledged(int id) {
   if (qos_ == 0) return;
-  const auto at = std::find_if(flight_.begin(), flight_.end(), [&](const flying& f) { return f.id == id; });
-  if (at == flight_.end()) return;
+  const auto at = std::find_if(pending_.begin(), pending_.end(), [&](const pending& f) { return f.id == id; });
+  if (at == pending_.end()) return;
   const auto seq = at->seq;
-  flight_.erase(at);
-  tell_.acknowledged(seq);
+  pending_.erase(at);
+  events_.acknowledged(seq);
 }
 
-void publisher::lost() {
-  gone();
-  for (const auto& f : flight_) tell_.resent(f.seq);
+void publisher::on_disconnected() {
+  set_disconnected();
+  for (const auto& f : pending_) events_.resent(f.seq);
 }
 
 }  // namespace pl::load

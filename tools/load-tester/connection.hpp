@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One MQTT connection of libmosquitto's, without a thread of its own.
+// MQTT connections with libmosquitto, without its own threads.
 #pragma once
 
 #include "../../plugins/mqtt_common/broker_url.hpp"
@@ -18,12 +18,12 @@ namespace pl::load {
 
 struct broker_options {
   mqtt::broker_url url;
-  std::string ca_file;              // for mqtts; empty: the system's authorities
-  std::string cert_file, key_file;  // our own, where the broker asks for one
-  bool verify_tls = true;           // whether the broker must be who it says it is
+  std::string ca_file;              // for mqtts; empty: the CAs of the system
+  std::string cert_file, key_file;  // client certificate; empty: none
+  bool verify_tls = true;           // verify the certificate of the broker
 };
 
-// The library's global state; one for the program.
+// The global state of libmosquitto. Create one for the program.
 class mqtt_library {
  public:
   mqtt_library();
@@ -32,7 +32,7 @@ class mqtt_library {
   mqtt_library& operator=(const mqtt_library&) = delete;
 };
 
-// What a client of a broker has to do whatever it is for. One thread at a time.
+// The base class of MQTT clients. Not thread-safe.
 class mqtt_client {
  public:
   mqtt_client(const broker_options& broker, const std::string& id);
@@ -40,26 +40,28 @@ class mqtt_client {
   mqtt_client(const mqtt_client&) = delete;
   mqtt_client& operator=(const mqtt_client&) = delete;
 
-  // Connects, or connects again; empty, or what went wrong. The broker's welcome comes later.
+  // Connect or reconnect. Return an empty text or the error. connected() becomes true later, when the broker accepts.
   std::string connect();
   void disconnect();
-  // Reads and answers what has come; false when the connection is gone.
+  // Process incoming packets. Return false if the connection is closed.
   bool read();
+  // Send queued packets. Return false if the connection is closed.
   bool write();
-  // To be called about once a second: keep-alives.
-  bool look_after();
-  // Reads, writes and waits, for a client that stands alone; false when the connection is gone.
+  // Send keep-alive packets; call about once a second. Return false if the connection is closed.
+  bool keep_alive();
+  // Wait for packets, read and write, for a client without its own event loop. Return false if the connection is
+  // closed.
   bool wait(int timeout_ms);
 
   [[nodiscard]] int socket() const;
   [[nodiscard]] bool wants_to_write() const;
-  [[nodiscard]] bool welcome() const noexcept { return welcome_; }
-  // Why the broker refused the connection; empty if it did not.
+  [[nodiscard]] bool connected() const noexcept { return connected_; }
+  // Return why the broker refused the connection; empty if it did not.
   [[nodiscard]] const std::string& refusal() const noexcept { return refusal_; }
-  void gone() { welcome_ = false; }
+  void set_disconnected() { connected_ = false; }
 
  protected:
-  virtual void on_welcome() {}
+  virtual void on_connected() {}
   virtual void on_acknowledged(int) {}
   virtual void on_message(std::string_view /*topic*/, std::string_view /*payload*/) {}
   virtual void on_subscribed(bool /*granted*/) {}
@@ -75,27 +77,28 @@ class mqtt_client {
   broker_options broker_;
   std::unique_ptr<mosquitto, destroy> handle_;
   std::string refusal_;
-  bool ever_ = false, welcome_ = false;
+  bool connect_called_ = false, connected_ = false;
 };
 
-// Messages in order, so many at once without an acknowledgement; more wait here, also while the connection is down.
+// Publishes messages in order, at most `window` of them unacknowledged. Further messages wait in a queue, also while
+// the connection is down.
 class publisher final : public mqtt_client {
  public:
   struct events {
     std::function<void(std::uint64_t seq, std::int64_t due_us)> sent;
     std::function<void(std::uint64_t seq)> acknowledged, resent;
   };
-  publisher(const broker_options& broker, const std::string& id, int qos, std::size_t window, events tell);
+  publisher(const broker_options& broker, const std::string& id, int qos, std::size_t window, events callbacks);
 
   void publish(const std::string* topic, std::string payload, std::uint64_t seq, std::int64_t due_us);
-  // Sends what waits, as far as the window allows.
+  // Send waiting messages, as far as the window allows.
   void flush();
-  // The connection broke: the library will send again what was on its way.
-  void lost();
+  // Handle a broken connection: the library will send the messages in flight again.
+  void on_disconnected();
 
-  [[nodiscard]] bool has_room() const { return welcome() && waiting_.empty() && !is_full(); }
+  [[nodiscard]] bool has_room() const { return connected() && waiting_.empty() && !is_full(); }
   [[nodiscard]] std::size_t waiting() const noexcept { return waiting_.size(); }
-  [[nodiscard]] std::size_t in_flight() const noexcept { return flight_.size(); }
+  [[nodiscard]] std::size_t in_flight() const noexcept { return pending_.size(); }
 
  private:
   struct message {
@@ -104,7 +107,7 @@ class publisher final : public mqtt_client {
     std::uint64_t seq;
     std::int64_t due_us;
   };
-  struct flying {
+  struct pending {
     int id;
     std::uint64_t seq;
   };
@@ -114,9 +117,9 @@ class publisher final : public mqtt_client {
 
   int qos_;
   std::size_t window_;
-  events tell_;
+  events events_;
   std::deque<message> waiting_;
-  std::deque<flying> flight_;
+  std::deque<pending> pending_;
 };
 
 }  // namespace pl::load

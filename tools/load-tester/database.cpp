@@ -19,7 +19,7 @@ namespace {
 
 constexpr std::int64_t second_us = 1'000'000;
 constexpr std::int64_t shortest_gap_us = 20'000;
-constexpr std::int64_t near_us = 30 * second_us;  // later ones are found by the look at everything
+constexpr std::int64_t near_us = 30 * second_us;  // older messages are found by the query of the whole run
 constexpr std::int64_t far_gap_us = 2 * second_us;
 constexpr int rows_at_once = 20'000;
 
@@ -80,7 +80,7 @@ std::string database::attempt(const std::function<void()>& what) {
 }
 
 std::string database::connect() {
-  ::setenv("PGCONNECT_TIMEOUT", "10", 0);  // without it a host that does not answer holds us for minutes
+  ::setenv("PGCONNECT_TIMEOUT", "10", 0);  // the default is minutes if the host does not respond
   return attempt([&] { connection_ = std::make_unique<connection>(options_.url); });
 }
 
@@ -113,14 +113,14 @@ std::string database::check(bool& exists) {
   });
   if (!wrong.empty() || missing.empty()) return wrong;
   return fmt::format(
-      "table {} has no column '{}': the tester finds its rows by time, device_id and temperature, and by the number in "
-      "the "
-      "column for what is not mapped (json_telemetry's `extra`; --extra-column gives another name)",
+      "table {} has no column '{}': the load tester needs the columns time, device_id and temperature, and a JSON "
+      "column "
+      "with run and seq (json_telemetry's `extra`; set another name with --extra-column)",
       options_.table, missing);
 }
 
-// A transaction that had ended when the oldest open one of the last look began was visible then. So its rows need not come
-// again, and a look costs what is new.
+// At the last query, all transactions older than the oldest open one had ended, and their rows were visible. This query
+// needs only the rows of that open transaction and of later transactions.
 std::string database::appeared(std::int64_t from_us, mark& since, std::vector<std::uint64_t>& seqs) {
   return attempt([&] {
     pqxx::work tx(connection_->pq);
@@ -132,7 +132,7 @@ std::string database::appeared(std::int64_t from_us, mark& since, std::vector<st
     if (!since.transaction.empty()) sql += " AND age(xmin) <= age('" + since.transaction + "'::xid)";
     const auto found = tx.exec(sql);
     append_numbers(found[0][1].c_str(), seqs);
-    // A row knows the last 32 bits of its transaction's number.
+    // xmin of a row has only the low 32 bits of the transaction's number.
     since.transaction = std::to_string(number(found[0][0].c_str(), 0) & 0xFFFF'FFFFU);
   });
 }
@@ -174,14 +174,14 @@ latency watcher::resolution() const {
   return summary(gaps_);
 }
 
-std::string watcher::trouble() const {
+std::string watcher::error() const {
   const std::lock_guard hold(lock_);
-  return trouble_;
+  return error_;
 }
 
-void watcher::note(std::string trouble) {
+void watcher::note(std::string error) {
   const std::lock_guard hold(lock_);
-  trouble_ = std::move(trouble);
+  error_ = std::move(error);
 }
 
 void watcher::run(const std::stop_token& stop) {
@@ -193,9 +193,9 @@ void watcher::run(const std::stop_token& stop) {
       gaps_.add(begin - last);
     }
     last = begin;
-    auto wrong = look(begin);
+    auto wrong = poll(begin);
     const auto took = now_us() - begin;
-    // Four times as long a pause as a look took: what is measured should not be the measuring.
+    // Pause four times as long as the query took, so that the queries do not distort the measurement.
     auto pause = std::max(shortest_gap_us - took, 4 * took);
     if (!wrong.empty()) {
       pause = std::max(pause, second_us / 2);
@@ -207,7 +207,7 @@ void watcher::run(const std::stop_token& stop) {
   }
 }
 
-std::string watcher::look(std::int64_t now) {
+std::string watcher::poll(std::int64_t now) {
   if (!exists_) {
     if (auto wrong = database_.check(exists_); !wrong.empty()) return wrong;
     if (!exists_) return {};

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// This run's rows in the database.
+// Reads the rows of this run from the database.
 #pragma once
 
 #include "histogram.hpp"
@@ -19,12 +19,12 @@ namespace pl::load {
 struct table_options {
   std::string url;
   std::string table;                   // may have a schema
-  std::string extra_column = "extra";  // where json_telemetry puts what it does not map: the run and the number
+  std::string extra_column = "extra";  // json_telemetry's column for unmapped fields: the run and the number
   std::string run, device_prefix;
-  std::int64_t begin_us = 0;  // no row of this run is older
+  std::int64_t begin_us = 0;  // lower bound on the time of the run's rows
 };
 
-// One connection. Errors are sentences; after one, connect() again. One thread at a time.
+// One connection. Functions return an empty text or the error; after an error, call connect() again. Not thread-safe.
 class database {
  public:
   explicit database(table_options options);
@@ -32,16 +32,15 @@ class database {
   database(const database&) = delete;
   database& operator=(const database&) = delete;
 
-  // Each answers with an empty text, or with what went wrong and what to do.
   std::string connect();
-  // Where there is no table yet (the pipeline makes it) it says so in `exists`, which is no error.
+  // Check the columns of the table. A missing table is not an error, because the pipeline creates it: exists = false.
   std::string check(bool& exists);
 
-  // Which of its rows could not be seen before.
+  // The state of a query, from which the next query starts.
   struct mark {
-    std::string transaction;  // the oldest one that was open then; empty: none was asked yet
+    std::string transaction;  // the oldest transaction that was open then; empty: no query yet
   };
-  // Numbers of rows that became visible since `since`, measured at `from_us` or later; moves `since`.
+  // Return the numbers of rows measured at `from_us` or later that became visible after `since`, and update `since`.
   std::string appeared(std::int64_t from_us, mark& since, std::vector<std::uint64_t>& seqs);
   std::string all(const std::function<void(const stored_row&)>& row);
 
@@ -55,7 +54,7 @@ class database {
   std::unique_ptr<connection> connection_;
 };
 
-// Asks the database again and again which messages it shows, and notes when it saw them. A thread of its own.
+// Polls the database in its own thread, and records when each message became visible.
 class watcher {
  public:
   watcher(const table_options& options, ledger& messages);
@@ -65,15 +64,15 @@ class watcher {
 
   std::string start();
   void stop();
-  // Time between two looks: no latency is known better than that.
+  // Return the time between two queries, which is the resolution of the latencies.
   [[nodiscard]] latency resolution() const;
-  // What the last look that failed said; empty while all is well.
-  [[nodiscard]] std::string trouble() const;
+  // Return the error of the last query; empty if it succeeded.
+  [[nodiscard]] std::string error() const;
 
  private:
   void run(const std::stop_token& stop);
-  std::string look(std::int64_t now);
-  void note(std::string trouble);
+  std::string poll(std::int64_t now);
+  void note(std::string error);
 
   table_options options_;
   ledger& ledger_;
@@ -83,7 +82,7 @@ class watcher {
   bool exists_ = false;
   mutable std::mutex lock_;
   histogram gaps_;
-  std::string trouble_;
+  std::string error_;
   std::jthread thread_;
 };
 

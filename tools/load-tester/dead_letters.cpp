@@ -18,24 +18,24 @@ namespace {
 
 constexpr std::string_view kafka_scheme = "kafka://";
 constexpr int timeout_ms = 10'000;
-using note = std::function<void(std::uint64_t)>;
+using seq_handler = std::function<void(std::uint64_t)>;
 
-struct topic_place {
+struct topic_location {
   std::string brokers, topic;
 };
 
-topic_place split(std::string_view place) {
-  place.remove_prefix(kafka_scheme.size());
-  const auto slash = place.find('/');
-  if (slash == std::string_view::npos) return {std::string(place), {}};
-  return {std::string(place.substr(0, slash)), std::string(place.substr(slash + 1))};
+topic_location split(std::string_view location) {
+  location.remove_prefix(kafka_scheme.size());
+  const auto slash = location.find('/');
+  if (slash == std::string_view::npos) return {std::string(location), {}};
+  return {std::string(location.substr(0, slash)), std::string(location.substr(slash + 1))};
 }
 
-std::string read_file(const std::string& path, const std::string& run, const note& seq) {
+std::string read_file(const std::string& path, const std::string& run, const seq_handler& seq) {
   std::error_code error;
   if (!std::filesystem::exists(path, error)) return {};
   std::ifstream in(path);
-  if (!in) return fmt::format("can't read the dead letters in {}: is it a file that you may read?", path);
+  if (!in) return fmt::format("cannot read the dead letters in {}; check the path and its permissions", path);
   for (std::string line; std::getline(in, line);)
     if (const auto found = find_seq(line, run)) seq(*found);
   return {};
@@ -51,8 +51,8 @@ struct destroy_kafka {
 template <class T>
 using kafka_ptr = std::unique_ptr<T, destroy_kafka>;
 
-// A consumer that belongs to no group in earnest: it is told its partitions and commits nothing.
-kafka_ptr<rd_kafka_t> make_consumer(const std::string& brokers, std::string& wrong) {
+// Create a consumer that joins no group: its partitions are assigned manually, and it commits nothing.
+kafka_ptr<rd_kafka_t> make_consumer(const std::string& brokers, std::string& error) {
   std::array<char, 512> why{};
   auto* conf = rd_kafka_conf_new();
   for (const auto& [name, value] :
@@ -62,13 +62,13 @@ kafka_ptr<rd_kafka_t> make_consumer(const std::string& brokers, std::string& wro
                                                                   {"enable.partition.eof", "true"},
                                                                   {"log_level", "0"}}) {
     if (rd_kafka_conf_set(conf, name, value, why.data(), why.size()) == RD_KAFKA_CONF_OK) continue;
-    wrong = why.data();
+    error = why.data();
     rd_kafka_conf_destroy(conf);
     return nullptr;
   }
   kafka_ptr<rd_kafka_t> consumer(rd_kafka_new(RD_KAFKA_CONSUMER, conf, why.data(), why.size()));
   if (!consumer) {
-    wrong = why.data();
+    error = why.data();
     rd_kafka_conf_destroy(conf);
     return nullptr;
   }
@@ -76,13 +76,13 @@ kafka_ptr<rd_kafka_t> make_consumer(const std::string& brokers, std::string& wro
   return consumer;
 }
 
-// All partitions from their beginning; their number, 0 where the topic is not there yet.
-int assign_all(rd_kafka_t* consumer, const std::string& topic, std::string& wrong) {
+// Assign all partitions from their beginning. Return their number; 0 if the topic does not exist yet.
+int assign_all(rd_kafka_t* consumer, const std::string& topic, std::string& error) {
   const kafka_ptr<rd_kafka_topic_t> handle(rd_kafka_topic_new(consumer, topic.c_str(), nullptr));
   const rd_kafka_metadata_t* found = nullptr;
   const auto code = rd_kafka_metadata(consumer, 0, handle.get(), &found, timeout_ms);
   if (code != RD_KAFKA_RESP_ERR_NO_ERROR) {
-    wrong = fmt::format("can't read the dead letters in topic {}: {}", topic, rd_kafka_err2str(code));
+    error = fmt::format("cannot read the dead letters in topic {}: {}", topic, rd_kafka_err2str(code));
     return 0;
   }
   const kafka_ptr<const rd_kafka_metadata_t> metadata(found);
@@ -94,39 +94,40 @@ int assign_all(rd_kafka_t* consumer, const std::string& topic, std::string& wron
   return count;
 }
 
-std::string read_topic(const topic_place& place, const std::string& run, const note& seq) {
-  std::string wrong;
-  const auto consumer = make_consumer(place.brokers, wrong);
-  if (!consumer) return wrong;
-  int open = assign_all(consumer.get(), place.topic, wrong);
-  while (wrong.empty() && open > 0) {
+std::string read_topic(const topic_location& location, const std::string& run, const seq_handler& seq) {
+  std::string error;
+  const auto consumer = make_consumer(location.brokers, error);
+  if (!consumer) return error;
+  int open = assign_all(consumer.get(), location.topic, error);
+  while (error.empty() && open > 0) {
     const kafka_ptr<rd_kafka_message_t> m(rd_kafka_consumer_poll(consumer.get(), timeout_ms));
     if (!m) {
-      wrong = fmt::format("topic {} at {} gives nothing for {} s: is the broker well?", place.topic, place.brokers,
-                          timeout_ms / 1000);
+      error = fmt::format("topic {} at {}: the broker sent no records for {} s; check the broker", location.topic,
+                          location.brokers, timeout_ms / 1000);
     } else if (m->err == RD_KAFKA_RESP_ERR__PARTITION_EOF) {
       --open;
     } else if (m->err != RD_KAFKA_RESP_ERR_NO_ERROR) {
-      wrong = fmt::format("topic {} at {}: {}", place.topic, place.brokers, rd_kafka_err2str(m->err));
+      error = fmt::format("cannot read the dead letters in topic {} at {}: {}", location.topic, location.brokers,
+                          rd_kafka_err2str(m->err));
     } else if (m->payload != nullptr) {
       if (const auto found = find_seq({static_cast<const char*>(m->payload), m->len}, run)) seq(*found);
     }
   }
   rd_kafka_consumer_close(consumer.get());
-  return wrong;
+  return error;
 }
 
 }  // namespace
 
-std::string check_place(const std::string& place) {
-  if (!place.starts_with(kafka_scheme)) return {};
-  const auto parts = split(place);
+std::string check_location(const std::string& location) {
+  if (!location.starts_with(kafka_scheme)) return {};
+  const auto parts = split(location);
   if (!parts.brokers.empty() && !parts.topic.empty()) return {};
-  return fmt::format("{} names no topic; write kafka://broker:9092/topic", place);
+  return fmt::format("{} has no broker or no topic; write kafka://broker:9092/topic", location);
 }
 
-std::string read_letters(const std::string& place, const std::string& run, const note& seq) {
-  return place.starts_with(kafka_scheme) ? read_topic(split(place), run, seq) : read_file(place, run, seq);
+std::string read_dead_letters(const std::string& location, const std::string& run, const seq_handler& seq) {
+  return location.starts_with(kafka_scheme) ? read_topic(split(location), run, seq) : read_file(location, run, seq);
 }
 
 }  // namespace pl::load

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Which messages of this run are among the dead letters.
+// Finds the messages of a run among the dead letters.
 #pragma once
 
 #include <cstdint>
@@ -9,12 +9,13 @@
 
 namespace pl::load {
 
-// A place is a file of NDJSON, or a Kafka topic: kafka://broker:9092/topic. Empty, or what went wrong.
-// A file that does not exist has no letters: it is made with the first one.
-std::string read_letters(const std::string& place, const std::string& run,
-                         const std::function<void(std::uint64_t)>& seq);
+// Call `seq` with the number of each rejected message of this run. A location is an NDJSON file or a Kafka topic,
+// written as kafka://broker:9092/topic. Return an empty text or the error. A missing file counts as empty, because
+// the first dead letter creates the file.
+std::string read_dead_letters(const std::string& location, const std::string& run,
+                              const std::function<void(std::uint64_t)>& seq);
 
-// Whether the text can be a place; empty, or what is wrong with it.
-std::string check_place(const std::string& place);
+// Check the syntax of a location. Return an empty text or the error.
+std::string check_location(const std::string& location);
 
 }  // namespace pl::load

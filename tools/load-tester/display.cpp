@@ -35,12 +35,12 @@ std::string display::table(const snapshot& s, double seconds) const {
   const auto& p = s.sent;
   auto out = fmt::format("run {}  {:.0f} s  {}  {} of {} connections{}\n", run_,
                          static_cast<double>(last_us_ - begin_us_) / static_cast<double>(second_us),
-                         s.sending ? "sending" : "waiting for the rest", s.connected, s.connections,
+                         s.sending ? "sending" : "waiting for outstanding messages", s.connected, s.connections,
                          s.broken_connections > 0 ? fmt::format(", {} broken so far", s.broken_connections) : "");
   out += fmt::format("  {:<14}{:>13}{:>10}{:>11}{:>11}{:>11}{:>11}\n", "", "total", "/s", "p50", "p95", "p99", "max");
   out += row("sent", p.sent, rate(p.sent, before_.sent, seconds), {});
   out += row("acknowledged", p.acknowledged, rate(p.acknowledged, before_.acknowledged, seconds), p.to_broker);
-  if (s.waiting > 0) out += fmt::format("  {:<14}{:>13}\n", "on their way", grouped(s.waiting));
+  if (s.waiting > 0) out += fmt::format("  {:<14}{:>13}\n", "in flight", grouped(s.waiting));
   if (!s.verify) return out;
   out += row("stored", p.seen, rate(p.seen, before_.seen, seconds), p.to_database);
   out += fmt::format("  {:<14}{:>13}{:>10}", "alerts", grouped(s.alerts.seen), fmt::format("of {}", s.alerts.expected));
@@ -49,7 +49,7 @@ std::string display::table(const snapshot& s, double seconds) const {
     out +=
         fmt::format("{:>11}{:>11}{:>11}{:>11}", time_text(l.p50), time_text(l.p95), time_text(l.p99), time_text(l.max));
   out += '\n';
-  if (!s.trouble.empty()) out += fmt::format("  database: {:.100}\n", s.trouble);
+  if (!s.error.empty()) out += fmt::format("  database: {:.100}\n", s.error);
   return out;
 }
 
@@ -62,7 +62,7 @@ std::string display::line(const snapshot& s, double seconds) const {
     out += fmt::format("  stored {} of {} (p99 {})  alerts {} of {}", grouped(p.seen), grouped(p.expected),
                        time_text(p.to_database.p99), s.alerts.seen, s.alerts.expected);
   if (s.broken_connections > 0) out += fmt::format("  broken connections {}", s.broken_connections);
-  if (!s.trouble.empty()) out += fmt::format("  database: {}", s.trouble);
+  if (!s.error.empty()) out += fmt::format("  database: {}", s.error);
   return out + '\n';
 }
 
@@ -77,7 +77,7 @@ void display::show(const snapshot& s) {
   auto text = terminal_ ? table(s, seconds) : line(s, seconds);
   before_ = s.sent;
   if (terminal_) {
-    // Over the table before: up, and what is left below is cleared.
+    // Overwrite the previous table: move the cursor up, and clear from there.
     const auto lines = static_cast<int>(std::count(text.begin(), text.end(), '\n'));
     text = (lines_ > 0 ? fmt::format("\x1b[{}A\x1b[J", lines_) : std::string{}) + text;
     lines_ = lines;
@@ -85,7 +85,7 @@ void display::show(const snapshot& s) {
   std::fwrite(text.data(), 1, text.size(), stderr);
 }
 
-// The report comes next, and says it all again.
+// Clear the table: the report follows, and contains the same values.
 void display::finish() {
   if (lines_ > 0) std::fprintf(stderr, "\x1b[%dA\x1b[J", lines_);
   lines_ = 0;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is shown while it runs, on stderr: a table on a terminal, a line each five seconds elsewhere.
+// Shows progress on stderr: a table on a terminal, otherwise a line every five seconds.
 #pragma once
 
-#include "alert_book.hpp"
+#include "alert_ledger.hpp"
 #include "ledger.hpp"
 
 #include <cstdint>
@@ -16,14 +16,14 @@ struct snapshot {
   bool verify = false, sending = false;
   std::uint32_t connected = 0, connections = 0;
   std::uint64_t broken_connections = 0, waiting = 0;
-  std::string trouble;
+  std::string error;
 };
 
 class display {
  public:
   display(bool quiet, std::string run);
 
-  // Whether it is time to show something.
+  // Return whether the next update is due.
   [[nodiscard]] bool is_due() const;
   void show(const snapshot& s);
   void finish();

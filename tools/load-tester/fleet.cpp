@@ -12,7 +12,7 @@ namespace {
 
 constexpr std::uint32_t hot_readings = 5;
 
-// Of the readings in an episode and the calm ones between two, so many shall be hot.
+// Return the chance (in percent) to begin an episode at a normal reading so that `percent` of all readings are hot.
 double chance_to_begin(double percent) {
   if (percent <= 0) return 0;
   const auto calm = hot_readings * (100 - percent) / percent;
@@ -33,7 +33,7 @@ fleet::fleet(const fleet_options& options)
       devices_.push_back(std::move(d));
     }
   }
-  // An exact share, spread evenly: with few devices, chance would often make it none.
+  // Choose an exact share, spread evenly. A random choice would often be empty if there are few devices.
   double share = 0;
   for (auto& d : devices_) {
     share += options.silent;
@@ -52,7 +52,7 @@ std::optional<reading> fleet::measure(std::uint32_t index, std::int64_t now_us) 
   r.time_us = now_us;
   r.centi = 1'800 + static_cast<std::int32_t>(random_.below(800));
   heat(d, r);
-  // An episode that loses readings might raise no alert, and nobody could say what is expected.
+  // Readings of an episode are never broken: otherwise the number of expected alerts would not be known.
   const bool matters = r.episode != 0 || r.ends_episode;
   if (!matters && random_.happens(options_.broken)) r.broken = static_cast<breakage>(1 + random_.below(4));
   if (random_.happens(options_.duplicates)) r.copies = 2;
@@ -87,7 +87,7 @@ void fleet::append_payload(std::string& out, const reading& r, std::uint64_t seq
     return;
   }
   fmt::format_to(to, R"({{"run":"{}","seq":{},)", options_.run, seq);
-  const auto marked = out.size();  // a message that is cut short can still be recognised
+  const auto marked = out.size();  // keep run and seq, so that a message that is cut short can be recognised
   fmt::format_to(to, R"("sent_us":{},"user_id":"{}","device_id":"{}",)", sent_us, d.user, d.id);
   if (r.broken == breakage::bad_time)
     fmt::format_to(to, R"("time":"yesterday",)");

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the simulated devices say: readings, with faults and anomalies by percentage.
+// Makes the readings of the simulated devices, with a configurable percentage of faults and anomalies.
 #pragma once
 
 #include "random.hpp"
@@ -17,9 +17,9 @@ struct fleet_options {
   std::uint32_t users = 1, devices_per_user = 1;
   double duplicates = 0, reorder = 0, broken = 0, silent = 0, anomalies = 0;  // percent
   double threshold = 80, clear = 75;                                          // of the alert rule
-  std::int64_t silent_after_us = 0;                                           // from begin(); 0: never
-  std::string run;            // part of each message: tells this run's rows from all others
-  std::string device_prefix;  // what device ids begin with
+  std::int64_t silent_after_us = 0;                                           // after begin(); 0: never
+  std::string run;            // part of each message: distinguishes this run's rows from all others
+  std::string device_prefix;  // prefix of the device ids
   std::uint64_t seed = 1;
 };
 
@@ -27,15 +27,15 @@ enum class breakage : std::uint8_t { none, cut_short, no_json, text_number, bad_
 
 struct reading {
   std::uint32_t device = 0;
-  std::int64_t time_us = 0;   // when it was measured: what the message says, to the millisecond
-  std::int32_t centi = 0;     // hundredths of a degree
-  std::uint32_t episode = 0;  // the series of readings over the threshold that it belongs to, from 1; 0: none
-  bool ends_episode = false;  // the first one below again
+  std::int64_t time_us = 0;   // time of the measurement; the message contains it in milliseconds
+  std::int32_t centi = 0;     // temperature in hundredths of a degree
+  std::uint32_t episode = 0;  // number of the episode (a series of readings above the threshold), from 1; 0: none
+  bool ends_episode = false;  // the first reading below the threshold after an episode
   breakage broken = breakage::none;
-  std::uint8_t copies = 1;  // how often it is to be sent
+  std::uint8_t copies = 1;  // how often to send the message
 };
 
-// Depends on the seed and the order of calls alone. One thread at a time.
+// The simulated devices. Their readings depend only on the seed and the order of calls. Not thread-safe.
 class fleet {
  public:
   explicit fleet(const fleet_options& options);
@@ -45,16 +45,16 @@ class fleet {
   [[nodiscard]] const std::string& id(std::uint32_t device) const { return devices_[device].id; }
   [[nodiscard]] std::uint32_t silent_devices() const noexcept { return silent_; }
 
-  // The wall clock at the beginning, from which silence is counted.
+  // Set the start of the run. silent_after_us counts from it.
   void begin(std::int64_t now_us) noexcept {
     silent_from_us_ = options_.silent_after_us == 0 ? 0 : now_us + options_.silent_after_us;
   }
-  // The next reading of a device; nothing once it has gone silent.
+  // Make the next reading of a device; std::nullopt once the device has gone silent.
   std::optional<reading> measure(std::uint32_t device, std::int64_t now_us);
-  // Whether a reading just made is to wait for the device's next one and follow it.
+  // Return whether to hold back the reading just made and send it after the device's next one.
   bool is_held_back() { return random_.happens(options_.reorder); }
 
-  // Appends the message. `sent_us`: when it was meant to leave.
+  // Append the message. sent_us: the scheduled time of sending.
   void append_payload(std::string& out, const reading& r, std::uint64_t seq, std::int64_t sent_us) const;
 
  private:
@@ -62,7 +62,7 @@ class fleet {
     std::string user, id, topic;
     bool goes_silent = false;
     std::uint32_t hot_left = 0, episode = 0;
-    bool may_begin = true;  // after an episode one reading is cool for certain, so that it ends
+    bool may_begin = true;  // false for one reading after an episode, so that the episode ends
   };
   void heat(simulated& d, reading& r);
 
@@ -74,7 +74,8 @@ class fleet {
   std::int64_t silent_from_us_ = 0;
 };
 
-// Where `text` holds the mark of a message of this run, its number; whatever way the message is quoted in it.
+// Return the number of the message of this run that `text` contains, even if the message is quoted or cut short in it;
+// std::nullopt if there is none.
 std::optional<std::uint64_t> find_seq(std::string_view text, std::string_view run);
 
 }  // namespace pl::load

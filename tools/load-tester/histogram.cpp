@@ -9,7 +9,7 @@
 namespace pl::load {
 namespace {
 
-// Values below 256 have a class each; above, each doubling is cut into 128 classes.
+// Each value below 256 has its own class; each higher power of two is divided into 128 classes.
 constexpr unsigned exact_bits = 8;
 constexpr std::uint64_t half = 1ULL << (exact_bits - 1);
 
@@ -20,7 +20,7 @@ std::size_t class_of(std::uint64_t value) noexcept {
   return static_cast<std::size_t>(half * shift + (value >> shift));
 }
 
-// The largest value of a class.
+// Return the largest value of a class.
 std::int64_t end_of(std::size_t index) noexcept {
   if (index < 2 * half) return static_cast<std::int64_t>(index);
   const auto shift = index / half - 1;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Latencies, counted in classes that are narrow where values are small and less than 1 % wide everywhere (as HdrHistogram does).
+// Counts latencies in classes whose width is less than 1 % of the value (as HdrHistogram does).
 #pragma once
 
 #include <cstdint>
@@ -7,14 +7,14 @@
 
 namespace pl::load {
 
-// Of microseconds. One thread at a time.
+// A histogram of microseconds. Not thread-safe.
 class histogram {
  public:
-  // Less than zero counts as zero: clocks of two machines are never quite the same.
+  // Add a value. Negative values, which differences between clocks of two machines can cause, count as zero.
   void add(std::int64_t us);
   [[nodiscard]] std::uint64_t count() const noexcept { return count_; }
   [[nodiscard]] std::int64_t max() const noexcept { return max_; }
-  // The smallest value that `percent` of all don't exceed, at most 0.8 % too large; 0 when nothing was counted.
+  // Return the smallest value that is not exceeded by `percent` of all values, at most 0.8 % too large; 0 if empty.
   [[nodiscard]] std::int64_t percentile(double percent) const;
 
  private:

@@ -56,7 +56,7 @@ void ledger::note_resent(std::uint64_t seq) {
 
 void ledger::note_seen(std::uint64_t seq, std::int64_t at_us) {
   const std::lock_guard hold(lock_);
-  if (seq >= entries_.size()) return;  // somebody else's; the last look counts it
+  if (seq >= entries_.size()) return;  // not a message of this run; the final count reports it
   auto& e = entries_[seq];
   if (e.is(is_seen) || e.is(is_broken)) return;
   e.flags |= is_seen;
@@ -81,9 +81,9 @@ void ledger::note_stored(const stored_row& row) {
   if (!e.is(is_broken) && (row.device != e.device || row.centi != e.centi)) ++altered_;
 }
 
-void ledger::note_letter(std::uint64_t seq) {
+void ledger::note_dead_letter(std::uint64_t seq) {
   const std::lock_guard hold(lock_);
-  if (seq < entries_.size()) entries_[seq].flags |= has_letter;
+  if (seq < entries_.size()) entries_[seq].flags |= is_dead_lettered;
 }
 
 bool ledger::acknowledged(std::uint64_t seq) const {
@@ -106,26 +106,26 @@ void ledger::add(tally& t, std::uint64_t seq, const entry& e, const tally_option
   t.acknowledged += e.acknowledged;
   t.stored += e.stored;
   if (e.resent > 0) ++t.maybe_twice;
-  if (e.is(has_letter)) ++t.dead_lettered;
+  if (e.is(is_dead_lettered)) ++t.dead_lettered;
   if (!e.is(is_broken)) return add_good(t, seq, e, options);
   ++t.broken;
   if (e.stored > 0) ++t.broken_stored;
-  if (options.letters_known && e.acknowledged > 0 && e.stored == 0 && !e.is(has_letter)) ++t.broken_vanished;
+  if (options.dead_letters_read && e.acknowledged > 0 && e.stored == 0 && !e.is(is_dead_lettered)) ++t.broken_vanished;
 }
 
-// What was acknowledged must be there; what was sent may be.
+// Each acknowledged copy must be stored; a copy that was only sent may be.
 void ledger::add_good(tally& t, std::uint64_t seq, const entry& e, const tally_options& options) {
-  const auto least = options.one_row_each ? std::min<unsigned>(e.acknowledged, 1) : e.acknowledged;
-  const auto most = options.one_row_each ? 1U : unsigned{e.sent} + e.resent;
-  t.expected += least;
-  if (e.is(has_letter)) {
-    ++t.good_letters;
-  } else if (e.stored < least) {
-    t.lost += least - e.stored;
+  const auto min_rows = options.one_row_each ? std::min<unsigned>(e.acknowledged, 1) : e.acknowledged;
+  const auto max_rows = options.one_row_each ? 1U : unsigned{e.sent} + e.resent;
+  t.expected += min_rows;
+  if (e.is(is_dead_lettered)) {
+    ++t.good_dead_lettered;
+  } else if (e.stored < min_rows) {
+    t.lost += min_rows - e.stored;
     remember(t.lost_examples, seq);
   }
-  if (e.stored <= most) return;
-  t.duplicated += e.stored - most;
+  if (e.stored <= max_rows) return;
+  t.duplicated += e.stored - max_rows;
   remember(t.duplicated_examples, seq);
 }
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What was sent and what became of it, message by message: the sums of the verification are made here.
+// Records for each message whether it was sent, acknowledged and stored, and computes the totals of the verification.
 #pragma once
 
 #include "fleet.hpp"
@@ -12,54 +12,54 @@
 
 namespace pl::load {
 
-// Messages are counted by their number, copies as often as they were sent. "Good" are those that aren't broken on purpose.
+// Counts of messages and of their copies. A message is "good" if it was not broken on purpose.
 struct tally {
-  std::uint64_t messages = 0;         // made and sent at least once
-  std::uint64_t sent = 0;             // with those that were sent twice on purpose
-  std::uint64_t acknowledged = 0;     // of sent
-  std::uint64_t broken = 0;           // of messages
-  std::uint64_t maybe_twice = 0;      // were on their way when a connection broke: the broker may have them twice
-  std::uint64_t expected = 0;         // rows that must be there
-  std::uint64_t stored = 0;           // rows that are there
-  std::uint64_t lost = 0;             // rows that must be there, and are not there nor in the dead letters
-  std::uint64_t duplicated = 0;       // rows more than were sent
-  std::uint64_t altered = 0;          // rows that say something else than was sent
-  std::uint64_t dead_lettered = 0;    // messages, good or broken
-  std::uint64_t good_letters = 0;     // good messages among the dead letters
-  std::uint64_t broken_stored = 0;    // broken messages that were stored
-  std::uint64_t broken_vanished = 0;  // broken messages that are nowhere; only known where dead letters are looked at
-  std::vector<std::uint64_t> lost_examples, duplicated_examples;  // numbers of messages, a few
+  std::uint64_t messages = 0;            // messages that were sent at least once
+  std::uint64_t sent = 0;                // copies, including those that were sent twice on purpose
+  std::uint64_t acknowledged = 0;        // acknowledged copies
+  std::uint64_t broken = 0;              // broken messages
+  std::uint64_t maybe_twice = 0;         // in flight when a connection broke: the broker may have them twice
+  std::uint64_t expected = 0;            // rows that must exist
+  std::uint64_t stored = 0;              // rows that exist
+  std::uint64_t lost = 0;                // missing rows whose message is not dead-lettered
+  std::uint64_t duplicated = 0;          // rows in excess of the copies that were sent
+  std::uint64_t altered = 0;             // rows that differ from the message
+  std::uint64_t dead_lettered = 0;       // dead-lettered messages, good or broken
+  std::uint64_t good_dead_lettered = 0;  // good messages among the dead letters
+  std::uint64_t broken_stored = 0;       // broken messages that were stored
+  std::uint64_t broken_vanished = 0;     // broken messages neither stored nor dead-lettered; needs dead_letters_read
+  std::vector<std::uint64_t> lost_examples, duplicated_examples;  // numbers of the first few messages
 };
 
 struct tally_options {
-  bool one_row_each = false;   // the table keeps one row of a message, however often it was sent
-  bool letters_known = false;  // dead letters were looked at
+  bool one_row_each = false;       // the table keeps one row of a message, even if it was sent twice
+  bool dead_letters_read = false;  // the dead letters were read
 };
 
-// A row of the database, as it was found.
+// A row of this run in the database.
 struct stored_row {
   std::uint64_t seq = 0;
   std::uint32_t device = 0;
   std::optional<std::int32_t> centi;
 };
 
-// Used by the sender and the watcher of the database at once. 32 bytes for each message.
+// Thread-safe: the sender and the watcher of the database use it concurrently. Takes 32 bytes for each message.
 class ledger {
  public:
-  // A message is made, and gets its number.
+  // Add a message and return its number.
   std::uint64_t make(const reading& r);
-  // A copy of it leaves; `due_us` is when it was meant to, and counts for the first copy.
+  // Record a sent copy. due_us: the scheduled time; the time of the first copy counts.
   void note_sent(std::uint64_t seq, std::int64_t due_us);
   void note_acknowledged(std::uint64_t seq, std::int64_t at_us);
-  // The connection broke before the acknowledgement: it will be sent again, and may arrive twice.
+  // Record that the connection broke before the acknowledgement: the message is sent again and may arrive twice.
   void note_resent(std::uint64_t seq);
-  // The database shows it, for the first time.
+  // Record that the message became visible in the database.
   void note_seen(std::uint64_t seq, std::int64_t at_us);
 
-  // The last look: each row and each letter once. Begin it anew with clear_stored.
+  // For the final count, note each row and each dead letter once. clear_stored restarts the count of rows.
   void clear_stored();
   void note_stored(const stored_row& row);
-  void note_letter(std::uint64_t seq);
+  void note_dead_letter(std::uint64_t seq);
 
   [[nodiscard]] bool acknowledged(std::uint64_t seq) const;
   [[nodiscard]] tally count(const tally_options& options) const;
@@ -70,11 +70,11 @@ class ledger {
     latency to_broker, to_database;
   };
   [[nodiscard]] progress so_far() const;
-  // When the oldest message that the database has not shown was measured; nothing where all have been seen.
+  // Return the time of the oldest message that is not visible in the database yet; std::nullopt if all are.
   [[nodiscard]] std::optional<std::int64_t> oldest_unseen_us();
 
  private:
-  enum flag : std::uint8_t { is_broken = 1, is_seen = 2, has_letter = 4 };
+  enum flag : std::uint8_t { is_broken = 1, is_seen = 2, is_dead_lettered = 4 };
   struct entry {
     std::int64_t time_us = 0, due_us = 0;
     std::uint32_t device = 0;

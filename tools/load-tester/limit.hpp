@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The search for the highest rate that is held.
+// The search for the highest sustained rate.
 #pragma once
 
 #include "report.hpp"
@@ -10,31 +10,31 @@
 
 namespace pl::load {
 
-// Doubles the rate until one is not held, then halves the interval between the highest that was and the lowest that was not.
-// A rate that was held has to be held once more, three times as long, before it is the answer: a queue that only just did not
-// run over in ten seconds does so in thirty. If it isn't, the next lower one has to be, and so on.
+// Doubles the rate until it is not sustained, then bisects between the highest sustained and the lowest failed rate.
+// The result must also pass a trial of three times the duration, because a queue may overflow only after a longer time.
+// If the rate fails that trial, the search confirms the next lower one, and so on.
 class limit_search {
  public:
   explicit limit_search(double first) noexcept : next_(first) {}
 
   struct step {
     double rate = 0;
-    bool confirms = false;  // the long one
+    bool confirms = false;  // whether this is the trial of three times the duration
   };
-  // The next rate to try; nothing when the search has ended.
+  // Return the next trial; std::nullopt when the search has ended.
   [[nodiscard]] std::optional<step> next() const noexcept;
-  void note(bool held) noexcept;
-  // The highest rate that was confirmed; 0: none.
+  void note(bool sustained) noexcept;
+  // Return the highest confirmed rate; 0: none.
   [[nodiscard]] double found() const noexcept { return found_; }
 
  private:
-  void note_confirmed(bool held) noexcept;
+  void note_confirmed(bool sustained) noexcept;
 
-  double next_, held_ = 0, not_held_ = 0, found_ = 0;
+  double next_, sustained_ = 0, not_sustained_ = 0, found_ = 0;
   bool confirming_ = false, ended_ = false;
 };
 
-// Why a run does not count as held; empty if it does.
-std::string why_not_held(const report& r, std::int64_t max_latency_us);
+// Return why the rate of a run does not count as sustained; empty if it does.
+std::string why_not_sustained(const report& r, std::int64_t max_latency_us);
 
 }  // namespace pl::load

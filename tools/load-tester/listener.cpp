@@ -12,23 +12,23 @@ namespace pl::load {
 
 class listener::client final : public mqtt_client {
  public:
-  client(const broker_options& broker, const std::string& id, std::string topic, alert_book& alerts)
+  client(const broker_options& broker, const std::string& id, std::string topic, alert_ledger& alerts)
       : mqtt_client(broker, id), topic_(std::move(topic)), alerts_(alerts) {}
 
   enum class state { asking, subscribed, refused };
   [[nodiscard]] state subscription() const noexcept { return subscription_; }
 
  private:
-  void on_welcome() override { mosquitto_subscribe(handle(), nullptr, topic_.c_str(), 1); }
+  void on_connected() override { mosquitto_subscribe(handle(), nullptr, topic_.c_str(), 1); }
   void on_subscribed(bool granted) override { subscription_ = granted ? state::subscribed : state::refused; }
   void on_message(std::string_view, std::string_view payload) override { alerts_.arrived(payload, now_us()); }
 
   std::string topic_;
-  alert_book& alerts_;
+  alert_ledger& alerts_;
   state subscription_ = state::asking;
 };
 
-listener::listener(const broker_options& broker, const std::string& client_id, std::string topic, alert_book& alerts)
+listener::listener(const broker_options& broker, const std::string& client_id, std::string topic, alert_ledger& alerts)
     : client_(std::make_unique<client>(broker, client_id, std::move(topic), alerts)) {}
 
 listener::~listener() = default;
@@ -39,11 +39,11 @@ std::string listener::start() {
   while (client_->subscription() == client::state::asking) {
     const bool fine = client_->wait(100);
     if (!client_->refusal().empty()) return client_->refusal();
-    if (!fine) return "the broker closed the connection before it said anything";
-    if (now_us() >= end) return "the broker does not answer";
+    if (!fine) return "the broker closed the connection before it replied";
+    if (now_us() >= end) return "the broker did not reply within 10 s";
   }
   if (client_->subscription() == client::state::refused)
-    return "the broker refuses the subscription to the alerts' topic";
+    return "the broker refused the subscription to the topic of the alerts";
   thread_ = std::jthread([this](const std::stop_token& stop) { run(stop); });
   return {};
 }

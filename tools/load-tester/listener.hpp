@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Listens to alerts.
+// Subscribes to the alerts.
 #pragma once
 
-#include "alert_book.hpp"
+#include "alert_ledger.hpp"
 #include "connection.hpp"
 
 #include <atomic>
@@ -12,17 +12,17 @@
 
 namespace pl::load {
 
-// A connection and a thread of its own, so that an alert's arrival is noted at once, whatever the sender does.
+// Uses its own connection and thread, so that the arrival time of an alert does not depend on the sender.
 class listener {
  public:
-  listener(const broker_options& broker, const std::string& client_id, std::string topic, alert_book& alerts);
+  listener(const broker_options& broker, const std::string& client_id, std::string topic, alert_ledger& alerts);
   ~listener();
   listener(const listener&) = delete;
   listener& operator=(const listener&) = delete;
 
-  // Connects and subscribes; empty, or what went wrong.
+  // Connect and subscribe. Return an empty text or the error.
   std::string start();
-  // How often the subscription was interrupted: alerts of that time may be missing for that reason.
+  // Return how often the subscription was interrupted. Alerts may be missing for that reason.
   [[nodiscard]] unsigned interruptions() const noexcept { return interruptions_; }
 
  private:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// load-tester: simulated devices over MQTT, and what becomes of what they say.
+// load-tester: simulates devices that publish over MQTT, and accounts for every message.
 #include "limit.hpp"
 #include "run.hpp"
 
@@ -37,14 +37,14 @@ int find_limit(const options& given) {
     o.count = 0;
     o.duration_ns = step->confirms ? 3 * given.trial_ns : given.trial_ns;
     o.run = fmt::format("{}-{}-", given.run, n);
-    if (!given.quiet) fmt::print(stderr, "trying {:.0f}/s{} ...\n", o.rate, step->confirms ? " for longer" : "");
+    if (!given.quiet) fmt::print(stderr, "trying {:.0f}/s for {} ...\n", o.rate, time_text(o.duration_ns / 1000));
     const auto out = run_once(o);
     if (!out.error.empty()) return fail(out.error);
     if (stop_requests() > 0) return exit_aborted;
-    trial t{step->rate, false, why_not_held(out.seen, given.max_latency_ns / 1000), out.seen};
-    t.held = t.why_not.empty();
-    if (!given.quiet) fmt::print(stderr, "  {}\n", t.held ? "held" : t.why_not);
-    search.note(t.held);
+    trial t{step->rate, false, why_not_sustained(out.seen, given.max_latency_ns / 1000), out.seen};
+    t.sustained = t.why_not.empty();
+    if (!given.quiet) fmt::print(stderr, "  {}\n", t.sustained ? "sustained" : t.why_not);
+    search.note(t.sustained);
     found.trials.push_back(std::move(t));
   }
   found.rate = search.found();

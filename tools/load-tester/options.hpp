@@ -34,7 +34,7 @@ struct options {
   std::int64_t settle_ns = 0, trial_ns = 0, max_latency_ns = 0;
 };
 
-// The options; or the exit code, where everything has been said already (help, mistakes).
+// Return the options, or the exit code if the help or an error message has been printed.
 std::variant<options, int> parse_options(int argc, const char* const* argv);
 
 }  // namespace pl::load

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Random numbers that are the same on every machine for the same seed.
+// A random number generator whose sequence depends only on the seed, not on the machine.
 #pragma once
 
 #include <cstdint>
@@ -17,9 +17,9 @@ class random_numbers {
     x = (x ^ (x >> 27U)) * 0x94D049BB133111EBULL;
     return x ^ (x >> 31U);
   }
-  // From 0 to below `end`.
+  // Return a number in [0, end).
   std::uint64_t below(std::uint64_t end) noexcept { return end == 0 ? 0 : next() % end; }
-  // True in so many of a hundred cases.
+  // Return true with the given probability.
   bool happens(double percent) noexcept { return static_cast<double>(next() >> 11U) * 0x1.0p-53 * 100.0 < percent; }
 
  private:

@@ -53,11 +53,11 @@ void stored_text(std::string& out, const report& r) {
   count_line(out, "stored", m.stored, fmt::format("{} expected", grouped(m.expected)));
   count_line(out, "lost", m.lost, examples(m.lost_examples));
   count_line(out, "duplicated", m.duplicated, examples(m.duplicated_examples));
-  if (m.altered > 0) count_line(out, "altered", m.altered, "rows that say something else than was sent");
-  if (r.letters_known)
+  if (m.altered > 0) count_line(out, "altered", m.altered, "rows that differ from the message");
+  if (r.dead_letters_read)
     count_line(out, "dead-lettered", m.dead_lettered, fmt::format("{} broken were sent", grouped(m.broken)));
   else if (m.broken > 0)
-    fmt::format_to(std::back_inserter(out), "  {:<18}{:>13}   --dead-letters says where to look\n", "dead-lettered",
+    fmt::format_to(std::back_inserter(out), "  {:<18}{:>13}   set --dead-letters to count them\n", "dead-lettered",
                    "?");
   const auto& a = r.alerts;
   count_line(out, "alerts", a.seen, fmt::format("{} expected", grouped(a.expected)));
@@ -67,11 +67,11 @@ void stored_text(std::string& out, const report& r) {
 void latencies_text(std::string& out, const report& r) {
   fmt::format_to(std::back_inserter(out), "\n  {:<20}{:>11}{:>11}{:>11}{:>11}\n", "latency", "p50", "p95", "p99",
                  "max");
-  latency_line(out, "leaving late", r.lateness);
+  latency_line(out, "sent late", r.lateness);
   latency_line(out, "device -> broker", r.to_broker);
   if (!r.verified) return;
   latency_line(out, "device -> database", r.to_database);
-  latency_line(out, "  looked at every", r.resolution);
+  latency_line(out, "  query interval", r.resolution);
   latency_line(out, "device -> alert", r.alerts.to_alert);
 }
 
@@ -128,9 +128,9 @@ void put_stored(writer& w, const report& r) {
   put(w, "duplicated_seq", m.duplicated_examples);
   put(w, "altered", m.altered);
   put(w, "broken_stored", m.broken_stored);
-  if (r.letters_known) {
+  if (r.dead_letters_read) {
     put(w, "dead_lettered", m.dead_lettered);
-    put(w, "good_dead_lettered", m.good_letters);
+    put(w, "good_dead_lettered", m.good_dead_lettered);
     put(w, "broken_vanished", m.broken_vanished);
   }
   w.Key("alerts");
@@ -203,16 +203,16 @@ std::vector<std::string> faults(const report& r) {
   if (r.verified) {
     add(m.lost, "lost");
     add(m.duplicated, "duplicated");
-    add(m.altered, "stored with other contents than was sent");
-    add(m.good_letters, "good messages among the dead letters");
+    add(m.altered, "stored with contents that differ from the message");
+    add(m.good_dead_lettered, "good messages among the dead letters");
     add(m.broken_stored, "broken messages stored");
     add(m.broken_vanished, "broken messages neither stored nor among the dead letters");
     add(r.alerts.missing, "alerts missing");
     add(r.alerts.resolved_missing, "alerts not resolved");
-    add(r.alerts.duplicated, "alerts sent again");
-    add(r.alerts.unexpected, "alerts without a reason");
+    add(r.alerts.duplicated, "duplicated alerts");
+    add(r.alerts.unexpected, "unexpected alerts");
   }
-  list.insert(list.end(), r.troubles.begin(), r.troubles.end());
+  list.insert(list.end(), r.errors.begin(), r.errors.end());
   return list;
 }
 
@@ -224,8 +224,8 @@ std::string as_text(const report& r) {
   latencies_text(out, r);
   const auto wrong = faults(r);
   if (wrong.empty())
-    return out +
-           (r.verified ? "\nnothing lost, nothing duplicated\n" : "\nall acknowledged (--verify looks further)\n");
+    return out + (r.verified ? "\nnothing lost, nothing duplicated\n"
+                             : "\nall acknowledged (add --verify to check the rest)\n");
   out += "\nFAILED:\n";
   for (const auto& fault : wrong) out += fmt::format("  {}\n", fault);
   return out;
@@ -238,11 +238,12 @@ std::string as_json(const report& r) {
 std::string as_text(const limit_report& r) {
   auto out = fmt::format("  {:>12}{:>12}{:>14}{:>14}   {}\n", "wanted/s", "sent/s", "p99 broker", "p99 database", "");
   for (const auto& t : r.trials)
-    out += fmt::format("  {:>12.0f}{:>12.0f}{:>14}{:>14}   {}\n", t.rate, t.seen.rate(),
-                       time_text(t.seen.to_broker.p99), time_text(t.seen.to_database.p99), t.held ? "held" : t.why_not);
+    out +=
+        fmt::format("  {:>12.0f}{:>12.0f}{:>14}{:>14}   {}\n", t.rate, t.seen.rate(), time_text(t.seen.to_broker.p99),
+                    time_text(t.seen.to_database.p99), t.sustained ? "sustained" : t.why_not);
   if (r.rate <= 0)
-    return out + "\nno rate was held: is the pipeline running, and has nobody else a hand in its table?\n";
-  return out + fmt::format("\nlimit: {:.0f} messages a second are held without loss\n", r.rate);
+    return out + "\nno rate was sustained; check that the pipeline runs and that nothing else writes to its table\n";
+  return out + fmt::format("\nlimit: {:.0f} messages per second without loss\n", r.rate);
 }
 
 std::string as_json(const limit_report& r) {
@@ -255,7 +256,7 @@ std::string as_json(const limit_report& r) {
     for (const auto& t : r.trials) {
       w.StartObject();
       put(w, "rate", t.rate);
-      put(w, "held", t.held);
+      put(w, "held", t.sustained);
       put(w, "why_not", t.why_not);
       w.Key("report");
       put_report(w, t.seen);

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a run has shown, for people and for programs.
+// The report of a run, as text and as JSON.
 #pragma once
 
-#include "alert_book.hpp"
+#include "alert_ledger.hpp"
 #include "ledger.hpp"
 
 #include <cstdint>
@@ -13,36 +13,36 @@ namespace pl::load {
 
 struct report {
   std::string run;
-  double wanted_rate = 0;  // 0: as fast as it goes
+  double wanted_rate = 0;  // 0: as fast as possible
   double seconds = 0;      // of sending
   std::uint32_t devices = 0, connections = 0, silent_devices = 0;
   int qos = 1;
-  bool verified = false, letters_known = false, one_row_each = false, interrupted = false;
+  bool verified = false, dead_letters_read = false, one_row_each = false, interrupted = false;
   std::uint64_t broken_connections = 0;
   unsigned alert_interruptions = 0;
   tally messages;
   alert_tally alerts;
   latency lateness, to_broker, to_database, resolution;
-  std::vector<std::string> troubles;  // what kept the tester from looking
+  std::vector<std::string> errors;  // failures to read the database or the dead letters
 
   [[nodiscard]] double rate() const { return seconds > 0 ? static_cast<double>(messages.sent) / seconds : 0; }
 };
 
-// Why the run has not passed, a sentence for each reason; none if it has.
+// Return a message for each reason why the run has not passed; empty if it has.
 std::vector<std::string> faults(const report& r);
 
 std::string as_text(const report& r);
 std::string as_json(const report& r);
 
-// One rate that --find-limit has tried.
+// The trial of one rate by --find-limit.
 struct trial {
   double rate = 0;
-  bool held = false;
+  bool sustained = false;
   std::string why_not;
   report seen;
 };
 struct limit_report {
-  double rate = 0;  // the highest that was held; 0: none was
+  double rate = 0;  // the highest sustained rate; 0: none
   std::vector<trial> trials;
 };
 std::string as_text(const limit_report& r);

@@ -23,7 +23,7 @@ namespace {
 
 constexpr std::int64_t second_us = 1'000'000;
 constexpr std::int64_t look_us = second_us / 10;
-constexpr std::int64_t linger_us = second_us;  // after all has arrived: for what arrives twice
+constexpr std::int64_t linger_us = second_us;  // wait for duplicates after everything has arrived
 
 std::atomic<int> requests{0};
 static_assert(std::atomic<int>::is_always_lock_free, "a signal handler counts in it");
@@ -62,7 +62,7 @@ table_options table_of(const options& o, std::int64_t begin_us) {
   return {o.database, o.table, o.extra_column, o.run, o.device_prefix, begin_us};
 }
 
-// Everything of one run, in the order in which it must be made and unmade.
+// The parts of one run. They are constructed in order of declaration and destroyed in reverse order.
 class session {
  public:
   session(const options& o, std::int64_t begin_us)
@@ -85,31 +85,31 @@ class session {
  private:
   [[nodiscard]] std::uint64_t arrived() const;
   [[nodiscard]] bool complete() const;
-  void read_letters();
+  void read_dead_letters();
   void show();
 
   const options& o_;
   std::int64_t begin_us_;
   fleet fleet_;
   ledger ledger_;
-  alert_book alerts_;
+  alert_ledger alerts_;
   sender sender_;
   listener listener_;
   watcher watcher_;
   display display_;
-  std::vector<std::string> troubles_;
+  std::vector<std::string> errors_;
 };
 
 std::string session::connect() {
   if (o_.verify) {
     if (auto wrong = watcher_.start(); !wrong.empty())
-      return fmt::format(
-          "the database: {}\n  --database or DATABASE_URL says where it is; without --verify none is needed", wrong);
+      return fmt::format("the database: {}\n  set its address with --database or DATABASE_URL, or omit --verify",
+                         wrong);
     if (auto wrong = listener_.start(); !wrong.empty())
-      return fmt::format("the broker {}: {}\n  --broker or MQTT_URL says where it is", o_.broker.url.name(), wrong);
+      return fmt::format("the broker {}: {}\n  set its address with --broker or MQTT_URL", o_.broker.url.name(), wrong);
   }
   if (auto wrong = sender_.connect(); !wrong.empty())
-    return fmt::format("the broker {}: {}\n  --broker or MQTT_URL says where it is", o_.broker.url.name(), wrong);
+    return fmt::format("the broker {}: {}\n  set its address with --broker or MQTT_URL", o_.broker.url.name(), wrong);
   return {};
 }
 
@@ -134,7 +134,7 @@ bool session::complete() const {
   return p.seen >= p.expected && a.missing == 0 && a.resolved_missing == 0;
 }
 
-// Until all is there, or nothing more comes.
+// Wait until everything has arrived, or until nothing arrives for the settle time-out.
 void session::settle() {
   if (!o_.verify) return;
   auto last = arrived();
@@ -149,10 +149,10 @@ void session::settle() {
   for (const auto end = now_us() + linger_us; now_us() < end && stop_requests() < 2;) pause(look_us);
 }
 
-void session::read_letters() {
-  for (const auto& place : o_.dead_letters) {
-    auto wrong = load::read_letters(place, o_.run, [&](std::uint64_t seq) { ledger_.note_letter(seq); });
-    if (!wrong.empty()) troubles_.push_back(std::move(wrong));
+void session::read_dead_letters() {
+  for (const auto& location : o_.dead_letters) {
+    auto wrong = load::read_dead_letters(location, o_.run, [&](std::uint64_t seq) { ledger_.note_dead_letter(seq); });
+    if (!wrong.empty()) errors_.push_back(std::move(wrong));
   }
 }
 
@@ -160,12 +160,12 @@ void session::count() {
   display_.finish();
   if (!o_.verify) return;
   watcher_.stop();
-  read_letters();
-  // Letters may take longer than rows.
-  for (const auto end = now_us() + o_.settle_ns / 1000; now_us() < end && stop_requests() < 2 && troubles_.empty();) {
+  read_dead_letters();
+  // Dead letters may arrive later than rows.
+  for (const auto end = now_us() + o_.settle_ns / 1000; now_us() < end && stop_requests() < 2 && errors_.empty();) {
     if (o_.dead_letters.empty() || ledger_.count({o_.one_row_each, true}).broken_vanished == 0) break;
     pause(5 * look_us);
-    read_letters();
+    read_dead_letters();
   }
   database rows(table_of(o_, begin_us_));
   bool exists = false;
@@ -175,9 +175,9 @@ void session::count() {
     ledger_.clear_stored();
     wrong = rows.all([&](const stored_row& row) { ledger_.note_stored(row); });
   }
-  if (!wrong.empty()) troubles_.push_back("could not count in the database: " + wrong);
+  if (!wrong.empty()) errors_.push_back("cannot count the rows in the database: " + wrong);
   if (wrong.empty() && !exists)
-    troubles_.push_back(fmt::format("there is no table {}: does the pipeline run, and write there?", o_.table));
+    errors_.push_back(fmt::format("table {} does not exist; check that the pipeline runs and writes to it", o_.table));
 }
 
 report session::result() const {
@@ -190,19 +190,19 @@ report session::result() const {
   r.silent_devices = fleet_.silent_devices();
   r.qos = o_.qos;
   r.verified = o_.verify;
-  r.letters_known = o_.verify && !o_.dead_letters.empty();
+  r.dead_letters_read = o_.verify && !o_.dead_letters.empty();
   r.one_row_each = o_.one_row_each;
   r.interrupted = stop_requests() > 0;
   r.broken_connections = sender_.progress().broken_connections;
   r.alert_interruptions = listener_.interruptions();
-  r.messages = ledger_.count({o_.one_row_each, r.letters_known});
+  r.messages = ledger_.count({o_.one_row_each, r.dead_letters_read});
   r.alerts = alerts_.count(ledger_);
   r.lateness = summary(sender_.lateness());
   const auto p = ledger_.so_far();
   r.to_broker = p.to_broker;
   r.to_database = p.to_database;
   r.resolution = watcher_.resolution();
-  r.troubles = troubles_;
+  r.errors = errors_;
   return r;
 }
 
@@ -218,7 +218,7 @@ void session::show() {
   s.broken_connections = p.broken_connections;
   s.waiting = p.waiting + p.in_flight;
   s.sending = p.sending;
-  s.trouble = o_.verify ? watcher_.trouble() : "";
+  s.error = o_.verify ? watcher_.error() : "";
   display_.show(s);
 }
 
@@ -227,7 +227,7 @@ void session::show() {
 void catch_signals() {
   for (const int which : {SIGINT, SIGTERM})
     std::signal(which, [](int) {
-      if (requests.fetch_add(1) >= 2) std::_Exit(exit_aborted);  // whoever insists
+      if (requests.fetch_add(1) >= 2) std::_Exit(exit_aborted);  // the third request ends the program at once
     });
   std::signal(SIGPIPE, SIG_IGN);
 }
@@ -237,7 +237,7 @@ int stop_requests() noexcept { return requests; }
 outcome run_once(const options& given) {
   auto o = given;
   if (o.device_prefix.empty()) o.device_prefix = o.run + "-";
-  // Of the time in which the connections are made nothing counts; a duration begins with the sending.
+  // Do not count the time for connecting: the duration begins with the first message.
   session s(o, now_us());
   outcome out;
   if (out.error = s.connect(); !out.error.empty()) {

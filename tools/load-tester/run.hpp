@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// One run: connect, send, wait until things have settled, count.
+// Performs one run: connect, send, wait until everything has arrived, and count.
 #pragma once
 
 #include "options.hpp"
@@ -15,8 +15,8 @@ struct outcome {
   report seen;
 };
 
-// How often Ctrl-C (or SIGTERM) came: once stops the sending, twice the waiting as well.
 void catch_signals();
+// Return how often the program got SIGINT (Ctrl-C) or SIGTERM. The first stops the sending, the second the waiting.
 int stop_requests() noexcept;
 
 outcome run_once(const options& o);

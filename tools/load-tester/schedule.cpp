@@ -10,7 +10,7 @@ namespace {
 constexpr double second = 1e9;
 }
 
-// While the rate grows evenly, n messages take the square root of their share of the ramp: n = rate * t^2 / (2 * ramp).
+// While the rate grows linearly, n = rate * t^2 / (2 * ramp) messages are due at time t. Solve for t.
 std::int64_t schedule::steady_due() const noexcept {
   if (options_.rate <= 0) return 0;
   const auto n = static_cast<double>(steady_);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// When messages are due.
+// Computes when messages are due.
 #pragma once
 
 #include <cstdint>
@@ -8,21 +8,21 @@
 namespace pl::load {
 
 struct schedule_options {
-  double rate = 0;                  // messages a second; 0: each is due at once
-  std::int64_t ramp_ns = 0;         // the rate grows from 0 within this time
-  std::uint64_t burst = 0;          // so many more at once ...
-  std::int64_t burst_every_ns = 0;  // ... each time this has passed
-  std::int64_t duration_ns = 0;     // nothing is due at or after this; 0: no limit
-  std::uint64_t count = 0;          // so many turns in all; 0: no limit
+  double rate = 0;                  // messages per second; 0: each is due immediately
+  std::int64_t ramp_ns = 0;         // time in which the rate grows from 0
+  std::uint64_t burst = 0;          // additional messages that are due at once, ...
+  std::int64_t burst_every_ns = 0;  // ... at this interval
+  std::int64_t duration_ns = 0;     // nothing is due at or after this time; 0: no limit
+  std::uint64_t count = 0;          // total number of turns; 0: no limit
 };
 
-// Times are counted from the beginning and depend on nothing that happens: a sender that is late stays due.
+// Times count from the beginning of the run. They do not depend on the sender: a late message stays due.
 class schedule {
  public:
   explicit schedule(const schedule_options& options) noexcept : options_(options) {}
 
-  // When the next turn is; nothing once the schedule has ended. Without a rate it is always 0, so the caller has to compare
-  // its own clock with the duration.
+  // Return the time of the next turn; std::nullopt once the schedule has ended. Without a rate the time is always 0, so
+  // the caller must compare its own clock with the duration.
   [[nodiscard]] std::optional<std::int64_t> due() const noexcept;
   void take() noexcept;
 

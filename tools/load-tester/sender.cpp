@@ -19,14 +19,14 @@ namespace {
 
 constexpr std::int64_t second_us = 1'000'000;
 constexpr std::int64_t first_delay_us = 100'000, longest_delay_us = 2 * second_us;
-constexpr std::uint64_t most_waiting = 200'000;  // beyond it nothing more is made: what is due stays due
-constexpr std::int64_t at_once_us = 1'000;       // so long is sent without a look at the connections
+constexpr std::uint64_t max_waiting = 200'000;  // above this limit no messages are made; due messages stay due
+constexpr std::int64_t send_slice_us = 1'000;   // time to send before the connections are served again
 constexpr std::uint64_t timer_mark = std::numeric_limits<std::uint32_t>::max();
 
 }  // namespace
 
 sender::sender(const sender_options& options, const schedule_options& plan, fleet& devices, ledger& messages,
-               alert_book& alerts)
+               alert_ledger& alerts)
     : options_(options),
       plan_(plan),
       paced_(plan.rate > 0),
@@ -41,30 +41,30 @@ sender::sender(const sender_options& options, const schedule_options& plan, flee
   event.events = EPOLLIN;
   event.data.u64 = timer_mark;
   epoll_ctl(epoll_, EPOLL_CTL_ADD, timer_, &event);
-  lines_.resize(options.connections);
+  connections_.resize(options.connections);
 }
 
 sender::~sender() {
-  for (auto& l : lines_)
+  for (auto& l : connections_)
     if (l.client) l.client->disconnect();
   close(timer_);
   close(epoll_);
 }
 
 std::string sender::open(std::uint32_t n) {
-  publisher::events tell;
-  tell.sent = [this](std::uint64_t seq, std::int64_t due_us) {
+  publisher::events callbacks;
+  callbacks.sent = [this](std::uint64_t seq, std::int64_t due_us) {
     ledger_.note_sent(seq, due_us);
     lateness_.add(now_us() - due_us);
   };
-  tell.acknowledged = [this](std::uint64_t seq) {
+  callbacks.acknowledged = [this](std::uint64_t seq) {
     ++acknowledged_;
     ledger_.note_acknowledged(seq, now_us());
   };
-  tell.resent = [this](std::uint64_t seq) { ledger_.note_resent(seq); };
-  auto& l = lines_[n];
+  callbacks.resent = [this](std::uint64_t seq) { ledger_.note_resent(seq); };
+  auto& l = connections_[n];
   const auto id = fmt::format("{}{}", options_.client_prefix, n + 1);
-  l.client = std::make_unique<publisher>(options_.broker, id, options_.qos, options_.window, std::move(tell));
+  l.client = std::make_unique<publisher>(options_.broker, id, options_.qos, options_.window, std::move(callbacks));
   l.delay_us = first_delay_us;
   if (auto wrong = l.client->connect(); !wrong.empty()) return wrong;
   watch(l);
@@ -72,17 +72,17 @@ std::string sender::open(std::uint32_t n) {
 }
 
 std::string sender::connect() {
-  for (std::uint32_t n = 0; n < lines_.size() && !stop_; ++n)
+  for (std::uint32_t n = 0; n < connections_.size() && !stop_; ++n)
     if (auto wrong = open(n); !wrong.empty())
-      return n == 0 ? wrong : fmt::format("{} (connection {}; fewer --connections may do)", wrong, n + 1);
+      return n == 0 ? wrong : fmt::format("{} (connection {}; try fewer --connections)", wrong, n + 1);
   const auto end = now_us() + options_.connect_timeout_us;
-  const auto ready = [](const line& l) { return l.client->welcome(); };
-  while (!stop_ && !std::all_of(lines_.begin(), lines_.end(), ready)) {
-    if (now_us() >= end) return "the broker takes connections, but does not answer on all of them";
+  const auto ready = [](const connection& l) { return l.client->connected(); };
+  while (!stop_ && !std::all_of(connections_.begin(), connections_.end(), ready)) {
+    if (now_us() >= end) return "the broker accepted the connections, but did not reply on all of them within 10 s";
     serve(now_us() + second_us / 10);
-    for (const auto& l : lines_) {
+    for (const auto& l : connections_) {
       if (!l.client->refusal().empty()) return l.client->refusal();
-      if (l.client->socket() < 0) return "the broker closed the connection before it said anything";
+      if (l.client->socket() < 0) return "the broker closed the connection before it replied";
     }
   }
   show();
@@ -108,16 +108,17 @@ void sender::run(std::int64_t begin_us) {
   progress_.done = true;
 }
 
-// Until when the connections are served before more is sent. Who can't send waits for what acknowledgements make room for.
+// Return the time until which to serve the connections before sending more. If no connection has room, wait for
+// acknowledgements.
 std::int64_t sender::wake_up(std::int64_t due_ns) const {
   const auto now = now_us();
   if (!may_send()) return now + second_us / 100;
   return paced_ ? begin_us_ + due_ns / 1000 : now;
 }
 
-// All that is due, but no longer than a moment: acknowledgements have to be read as well.
+// Send due messages for a limited time, because acknowledgements must be read as well.
 void sender::send_due() {
-  const auto until = now_us() + at_once_us;
+  const auto until = now_us() + send_slice_us;
   for (auto now = now_us(); now < until && may_send(); now = now_us()) {
     const auto due = plan_.due();
     if (!due) return;
@@ -128,11 +129,12 @@ void sender::send_due() {
 }
 
 bool sender::may_send() const {
-  if (paced_) return progress_.waiting < most_waiting;
-  return lines_[next_device_ % lines_.size()].client->has_room();
+  if (paced_) return progress_.waiting < max_waiting;
+  return connections_[next_device_ % connections_.size()].client->has_room();
 }
 
-// One device's turn; false where it has gone silent without a pace, as its turns would otherwise use the count up at once.
+// Send the next reading of a device. Return false if the device has gone silent in an unpaced run: its turns must not
+// count there, because they would exhaust --count at once.
 bool sender::turn(std::int64_t due_us) {
   const auto device = next_device_;
   next_device_ = (next_device_ + 1) % fleet_.size();
@@ -153,14 +155,14 @@ bool sender::turn(std::int64_t due_us) {
 }
 
 void sender::publish(const reading& r, std::uint64_t seq, std::int64_t due_us) {
-  auto& client = *lines_[r.device % lines_.size()].client;
+  auto& client = *connections_[r.device % connections_.size()].client;
   for (std::uint8_t copy = 0; copy < r.copies; ++copy) {
     std::string payload;
     payload.reserve(256);
     fleet_.append_payload(payload, r, seq, due_us);
     client.publish(&fleet_.topic(r.device), std::move(payload), seq, due_us);
   }
-  tend(lines_[r.device % lines_.size()]);
+  update(connections_[r.device % connections_.size()]);
 }
 
 void sender::release_held(std::int64_t now) {
@@ -170,7 +172,7 @@ void sender::release_held(std::int64_t now) {
   }
 }
 
-// Until all is acknowledged, or nothing more comes.
+// Wait until all messages are acknowledged, or no acknowledgement arrives for ack_timeout_us.
 void sender::drain() {
   auto last = acknowledged_;
   auto give_up = now_us() + options_.ack_timeout_us;
@@ -183,7 +185,7 @@ void sender::drain() {
   }
 }
 
-// Serves the connections until then at the longest; returns as soon as something has happened.
+// Serve the connections until the first event, or at most until `until_us`.
 void sender::serve(std::int64_t until_us) {
   const auto now = now_us();
   const auto wait = std::clamp<std::int64_t>(until_us - now, 0, second_us / 10);
@@ -197,82 +199,83 @@ void sender::serve(std::int64_t until_us) {
   for (int i = 0; i < count; ++i) {
     const auto& event = events[static_cast<std::size_t>(i)];
     if (event.data.u64 != timer_mark) {
-      serve_line(lines_[event.data.u64], event.events);
+      serve_connection(connections_[event.data.u64], event.events);
       continue;
     }
     std::uint64_t expirations = 0;
-    static_cast<void>(::read(timer_, &expirations, sizeof expirations));
+    // The value does not matter, nor does a failure: the timer stays readable, and the next call reads it.
+    [[maybe_unused]] const auto bytes = ::read(timer_, &expirations, sizeof expirations);
   }
   reconnect(now);
-  look_after(now);
+  keep_alive(now);
 }
 
-void sender::serve_line(line& l, std::uint32_t events) {
+void sender::serve_connection(connection& l, std::uint32_t events) {
   bool fine = true;
   if ((events & (EPOLLIN | EPOLLERR | EPOLLHUP)) != 0) fine = l.client->read();
   if (fine && (events & EPOLLOUT) != 0) fine = l.client->write();
-  if (!fine) return break_line(l);
-  tend(l);
+  if (!fine) return on_broken(l);
+  update(l);
 }
 
-// After anything was done with a connection: it may have room, something to write, or be gone.
-void sender::tend(line& l) {
+// Update a connection after each use: send waiting messages, detect a closed socket, and set the events to watch.
+void sender::update(connection& l) {
   l.client->flush();
-  if (l.client->socket() < 0) return break_line(l);
-  if (l.client->welcome()) l.delay_us = first_delay_us;
+  if (l.client->socket() < 0) return on_broken(l);
+  if (l.client->connected()) l.delay_us = first_delay_us;
   watch(l);
 }
 
-void sender::watch(line& l) {
+void sender::watch(connection& l) {
   const auto socket = l.client->socket();
   const std::uint32_t events = EPOLLIN | (l.client->wants_to_write() ? std::uint32_t{EPOLLOUT} : 0U);
   if (socket == l.socket && events == l.watched) return;
   epoll_event event{};
   event.events = events;
-  event.data.u64 = static_cast<std::uint64_t>(&l - lines_.data());
-  // A new socket may have an old one's number, which the kernel forgot when that was closed.
+  event.data.u64 = static_cast<std::uint64_t>(&l - connections_.data());
+  // A new socket may reuse the number of a closed one, which epoll has removed.
   if (socket != l.socket || epoll_ctl(epoll_, EPOLL_CTL_MOD, socket, &event) != 0)
     epoll_ctl(epoll_, EPOLL_CTL_ADD, socket, &event);
   l.socket = socket;
   l.watched = events;
 }
 
-void sender::break_line(line& l) {
-  if (l.try_again_us != 0) return;  // known
-  l.client->lost();
+void sender::on_broken(connection& l) {
+  if (l.retry_at_us != 0) return;  // already handled
+  l.client->on_disconnected();
   l.socket = -1;
   l.watched = 0;
-  l.try_again_us = now_us() + l.delay_us;
+  l.retry_at_us = now_us() + l.delay_us;
   l.delay_us = std::min(l.delay_us * 2, longest_delay_us);
   ++progress_.broken_connections;
 }
 
 void sender::reconnect(std::int64_t now) {
-  for (auto& l : lines_) {
-    if (l.try_again_us == 0 || l.try_again_us > now || !l.client) continue;
-    l.try_again_us = 0;
+  for (auto& l : connections_) {
+    if (l.retry_at_us == 0 || l.retry_at_us > now || !l.client) continue;
+    l.retry_at_us = 0;
     if (l.client->connect().empty()) {
       watch(l);
       continue;
     }
-    l.try_again_us = now_us() + l.delay_us;
+    l.retry_at_us = now_us() + l.delay_us;
     l.delay_us = std::min(l.delay_us * 2, longest_delay_us);
   }
 }
 
-void sender::look_after(std::int64_t now) {
-  if (now - looked_after_us_ < second_us) return;
-  looked_after_us_ = now;
-  for (auto& l : lines_)
-    if (l.client && l.try_again_us == 0 && !l.client->look_after()) break_line(l);
+void sender::keep_alive(std::int64_t now) {
+  if (now - last_keep_alive_us_ < second_us) return;
+  last_keep_alive_us_ = now;
+  for (auto& l : connections_)
+    if (l.client && l.retry_at_us == 0 && !l.client->keep_alive()) on_broken(l);
 }
 
 void sender::show() {
   std::uint32_t connected = 0;
   std::uint64_t waiting = 0, in_flight = 0;
-  for (const auto& l : lines_) {
+  for (const auto& l : connections_) {
     if (!l.client) continue;
-    connected += l.client->welcome() ? 1 : 0;
+    connected += l.client->connected() ? 1 : 0;
     waiting += l.client->waiting();
     in_flight += l.client->in_flight();
   }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Publishes what the schedule says over many connections, all in one thread.
+// Publishes messages at the times of the schedule over many connections, all in one thread.
 #pragma once
 
-#include "alert_book.hpp"
+#include "alert_ledger.hpp"
 #include "connection.hpp"
 #include "fleet.hpp"
 #include "histogram.hpp"
@@ -19,42 +19,42 @@ namespace pl::load {
 
 struct sender_options {
   broker_options broker;
-  std::string client_prefix;  // of the connections' names
+  std::string client_prefix;  // prefix of the MQTT client ids
   std::uint32_t connections = 1;
   int qos = 1;
-  std::size_t window = 100;                      // messages on their way at once, for each connection
-  std::int64_t ack_timeout_us = 10'000'000;      // after the end: how long to wait for the next acknowledgement
-  std::int64_t connect_timeout_us = 10'000'000;  // for all connections at the start
+  std::size_t window = 100;                      // maximum messages in flight, for each connection
+  std::int64_t ack_timeout_us = 10'000'000;      // after the last message: maximum wait for the next acknowledgement
+  std::int64_t connect_timeout_us = 10'000'000;  // for all connections together, at the start
 };
 
-// What others may see while it runs.
+// The progress of the sender, which other threads may read.
 struct sender_progress {
   std::atomic<std::uint32_t> connected{0};
   std::atomic<std::uint64_t> broken_connections{0}, waiting{0}, in_flight{0};
   std::atomic<bool> sending{false}, done{false};
 };
 
-// The times of the schedule are absolute: what could not leave in time stays due, and its latency counts from when it was
-// meant to leave. run() belongs to one thread; progress() and stop() to any.
+// The times of the schedule are absolute: a message that cannot be sent in time stays due, and its latency counts from
+// the scheduled time. Call run() from one thread; progress(), stop() and abort() may be called from any thread.
 class sender {
  public:
   sender(const sender_options& options, const schedule_options& plan, fleet& devices, ledger& messages,
-         alert_book& alerts);
+         alert_ledger& alerts);
   ~sender();
   sender(const sender&) = delete;
   sender& operator=(const sender&) = delete;
 
-  // All connections; empty, or what went wrong and what to do.
+  // Open all connections. Return an empty text or the error.
   std::string connect();
-  // Until the schedule has ended or stop() was called, and everything is acknowledged or given up.
+  // Send until the schedule has ended or stop() was called, then wait for the acknowledgements.
   void run(std::int64_t begin_us);
-  // Sends no more; waits for acknowledgements still.
+  // Stop sending, but wait for acknowledgements.
   void stop() noexcept { stop_ = true; }
-  // Doesn't wait for them either.
+  // Stop sending, and do not wait for acknowledgements.
   void abort() noexcept { abort_ = stop_ = true; }
 
   [[nodiscard]] const sender_progress& progress() const noexcept { return progress_; }
-  // After run(): how much later than meant messages left this program.
+  // Return, after run(), how much later than scheduled the messages were sent.
   [[nodiscard]] const histogram& lateness() const noexcept { return lateness_; }
   [[nodiscard]] std::int64_t began_us() const noexcept { return begin_us_; }
   [[nodiscard]] std::int64_t ended_us() const noexcept { return end_us_; }
@@ -65,9 +65,9 @@ class sender {
     reading what;
     std::uint64_t seq = 0;
   };
-  struct line {
+  struct connection {
     std::unique_ptr<publisher> client;
-    std::int64_t try_again_us = 0, delay_us = 0;
+    std::int64_t retry_at_us = 0, delay_us = 0;
     std::uint32_t watched = 0;  // events
     int socket = -1;
   };
@@ -80,12 +80,12 @@ class sender {
   void release_held(std::int64_t now);
   void drain();
   void serve(std::int64_t until_us);
-  void serve_line(line& l, std::uint32_t events);
-  void tend(line& l);
-  void watch(line& l);
-  void break_line(line& l);
+  void serve_connection(connection& l, std::uint32_t events);
+  void update(connection& l);
+  void watch(connection& l);
+  void on_broken(connection& l);
   void reconnect(std::int64_t now);
-  void look_after(std::int64_t now);
+  void keep_alive(std::int64_t now);
   void show();
   std::string open(std::uint32_t n);
 
@@ -95,10 +95,10 @@ class sender {
   std::int64_t duration_us_;
   fleet& fleet_;
   ledger& ledger_;
-  alert_book& alerts_;
-  std::vector<line> lines_;
+  alert_ledger& alerts_;
+  std::vector<connection> connections_;
   std::vector<held_back> held_;
-  std::int64_t begin_us_ = 0, end_us_ = 0, looked_after_us_ = 0;
+  std::int64_t begin_us_ = 0, end_us_ = 0, last_keep_alive_us_ = 0;
   std::uint32_t next_device_ = 0;
   std::uint64_t acknowledged_ = 0;
   int epoll_ = -1, timer_ = -1;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// libFuzzer: any bytes as a configuration (and as a --set) must end in pipelines or in messages, never in a crash, and
-// in bounded time and memory. What is loaded is bound to a component with every kind of option, too.
+// Fuzz the loader: any bytes, as a configuration and as a --set, must produce pipelines or messages in bounded time and
+// memory, never a crash. The loaded nodes are also bound to a component with every kind of option.
 #include "config/bind.hpp"
 #include "config/load.hpp"
 

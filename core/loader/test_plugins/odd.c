@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0
- * Plugins that a host must refuse, or must be able to use, by how they are compiled:
+ * Plugins that a host must reject (ODD=1 to 4) or accept (ODD=5), selected at compile time:
  *   ODD=1  a newer minor version        ODD=2  a table that is too short     ODD=3  a component without functions
- *   ODD=4  not a plugin at all          ODD=5  good, with a table longer than the host's (a later minor's component)
+ *   ODD=4  not a plugin at all          ODD=5  valid, with a table longer than the host's (of a later minor version)
  */
 #include <pipeline/abi.h>
 
@@ -29,7 +29,7 @@ static const struct {
 } component = {{.size = ODD == 5 ? sizeof(component) : sizeof(pl_component),
                 .role = PL_SINK,
                 .name = TEXT("odd"),
-                .doc = TEXT("A sink that swallows everything."),
+                .doc = TEXT("A sink that discards everything."),
                 .example = TEXT("plugin: odd"),
                 .create = create,
                 .start = ok,

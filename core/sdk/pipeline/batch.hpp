@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Cells, batches and how to build them: thin C++ over the structs of abi.h, no memory of its own.
+// Cells, batches and builders: a thin C++ layer over the structs of abi.h that owns no memory.
 #pragma once
 
 #include <pipeline/abi.h>
@@ -33,7 +33,7 @@ using timestamp = std::chrono::sys_time<std::chrono::nanoseconds>;
 [[nodiscard]] constexpr cell time_cell(std::int64_t ns) noexcept { return {PL_TIME_NS, 0, {.i = ns}}; }
 [[nodiscard]] constexpr cell time_cell(timestamp t) noexcept { return time_cell(t.time_since_epoch().count()); }
 
-// Bytes are borrowed: they must live as long as the batch that the cell is put into (see batch_builder::copy).
+// The bytes are borrowed and must live as long as the batch that contains the cell (see batch_builder::copy).
 [[nodiscard]] constexpr cell span_cell(std::uint32_t kind, std::string_view bytes) noexcept {
   return {kind, static_cast<std::uint32_t>(bytes.size()), {.p = bytes.data()}};
 }
@@ -46,15 +46,22 @@ using timestamp = std::chrono::sys_time<std::chrono::nanoseconds>;
 [[nodiscard]] constexpr bool has_bytes(const cell& c) noexcept {
   return c.kind == PL_TEXT || c.kind == PL_BYTES || c.kind == PL_JSON;
 }
-// The bytes of text, bytes and JSON; empty for all other kinds.
+// Return the bytes of a text, bytes or JSON cell; empty for all other kinds.
 [[nodiscard]] constexpr std::string_view bytes_of(const cell& c) noexcept {
   return has_bytes(c) && c.len != 0 ? std::string_view{c.as.p, c.len} : std::string_view{};
 }
-// Integers and reals as a double; nothing for all other kinds.
+// Return an integer or a real as a double; std::nullopt for all other kinds.
 [[nodiscard]] constexpr std::optional<double> number_of(const cell& c) noexcept {
   if (c.kind == PL_F64) return c.as.f;
   if (c.kind == PL_I64) return static_cast<double>(c.as.i);
   return std::nullopt;
+}
+
+// Return the name of a kind, for messages and documentation.
+[[nodiscard]] constexpr std::string_view kind_name(std::uint32_t kind) noexcept {
+  constexpr std::array<std::string_view, PL_JSON + 1> names{"null", "bool", "int",   "float",
+                                                            "time", "text", "bytes", "json"};
+  return kind < names.size() ? names[kind] : std::string_view("unknown");
 }
 
 // -------------------------------------------------------------------------------------------------------- reading ---
@@ -101,13 +108,13 @@ class row_selection {
   std::uint32_t n_;
 };
 
-// What a source has read of a stream; see pl_range.
+// Make the range of a stream that a source has read; see pl_range.
 [[nodiscard]] constexpr pl_range range_of(pl_str stream, std::uint64_t first, std::uint64_t next,
                                           std::uint64_t end = PL_UNKNOWN) noexcept {
   return {stream, first, next, end, {}, 0};
 }
 
-// A borrowed batch: valid while the call that brought it runs. Copy it freely.
+// A borrowed batch: valid until the call that passed it returns. Cheap to copy.
 class batch_view {
  public:
   explicit batch_view(pl_batch* raw) noexcept : raw_(raw) {}
@@ -126,11 +133,19 @@ class batch_view {
   [[nodiscard]] const cell& at(column_index c, row_index row) const noexcept { return raw_->cols[c][row]; }
 
   [[nodiscard]] std::span<const pl_range> ranges() const noexcept { return {raw_->ranges, raw_->nranges}; }
-  [[nodiscard]] std::span<const pl_change> changes() const noexcept { return {raw_->changes, raw_->nchanges}; }
+  [[nodiscard]] std::span<const pl_state_change> state_changes() const noexcept {
+    return {raw_->state_changes, raw_->nstate_changes};
+  }
   [[nodiscard]] bool has_positions() const noexcept { return raw_->pos != nullptr; }
   [[nodiscard]] std::uint64_t position(row_index row) const noexcept { return raw_->pos ? raw_->pos[row] : PL_UNKNOWN; }
+  // Return the time at which the row's record arrived (not the record's own time), as a reading of its stream's arrival
+  // clock in a transform that uses it (arrival.hpp); std::nullopt: unknown.
+  [[nodiscard]] std::optional<timestamp> arrival(row_index row) const noexcept {
+    if (raw_->arrival == nullptr) return std::nullopt;
+    return timestamp(std::chrono::nanoseconds(raw_->arrival[row]));
+  }
   [[nodiscard]] std::uint32_t origin(row_index row) const noexcept { return raw_->origin ? raw_->origin[row] : 0; }
-  // The stream that a row came from; empty for rows without one.
+  // Return the stream of a row; empty if the row belongs to no stream.
   [[nodiscard]] std::string_view stream(row_index row) const noexcept {
     return raw_->nranges == 0 ? std::string_view{} : view(raw_->ranges[origin(row)].stream);
   }
@@ -141,14 +156,15 @@ class batch_view {
   pl_batch* raw_;
 };
 
-// Remembers where columns are, so that names are looked up once for each schema and never for each record.
+// Caches the indexes of columns, so that names are looked up once for each schema instead of once for each record.
 template <std::size_t N>
 class column_lookup {
  public:
   // The names must outlive the lookup.
   explicit column_lookup(std::array<std::string_view, N> names) : names_(names) {}
 
-  // Positions of the names in `schema`, nothing where a name isn't there. Cheap while the schema stays the same.
+  // Return the index of each name in `schema`; std::nullopt if the column is missing. Cheap while the schema is the
+  // same.
   const std::array<std::optional<column_index>, N>& in(const pl_schema& schema) {
     if (schema_ != &schema) {
       schema_ = &schema;
@@ -163,11 +179,11 @@ class column_lookup {
   const pl_schema* schema_ = nullptr;
 };
 
-// An owned reference to a batch, given back when it goes out of scope.
+// An owned reference to a batch. The destructor releases it.
 class batch {
  public:
   batch() = default;
-  batch(const pl_host* host, pl_batch* raw) noexcept : host_(host), raw_(raw) {}  // takes the reference over
+  batch(const pl_host* host, pl_batch* raw) noexcept : host_(host), raw_(raw) {}  // takes ownership of the reference
   batch(batch&& o) noexcept : host_(o.host_), raw_(std::exchange(o.raw_, nullptr)) {}
   batch& operator=(batch&& o) noexcept {
     if (this != &o) {
@@ -187,7 +203,7 @@ class batch {
   }
   explicit operator bool() const noexcept { return raw_ != nullptr; }
   [[nodiscard]] batch_view get() const noexcept { return batch_view{raw_}; }
-  [[nodiscard]] pl_batch* release() noexcept { return std::exchange(raw_, nullptr); }  // gives the reference away
+  [[nodiscard]] pl_batch* release() noexcept { return std::exchange(raw_, nullptr); }  // passes ownership to the caller
 
  private:
   void reset() noexcept {
@@ -199,30 +215,31 @@ class batch {
 
 // -------------------------------------------------------------------------------------------------------- writing ---
 
-// Fills a new batch. All memory belongs to the batch. Out of memory throws std::bad_alloc (which the SDK's barrier turns
-// into a status).
+// Fills a new batch, which owns all memory. Throws std::bad_alloc if memory is exhausted; the SDK's barrier turns the
+// exception into a status.
 class batch_builder {
  public:
-  // A batch of a source or of a timer: no parent.
+  // Create a batch without a parent, in `poll` or `tick`.
   batch_builder(const pl_host* host, const pl_schema* schema, std::uint32_t rows)
       : batch_builder(host, nullptr, schema, rows) {}
-  // Derived: takes over the parent's ranges, and its positions where the number of rows is the same.
+  // Derive a batch. It gets the parent's ranges, and its positions, arrival times and origins if the number of rows is
+  // equal.
   batch_builder(const pl_host* host, batch_view parent, const pl_schema* schema, std::uint32_t rows)
       : batch_builder(host, parent.raw(), schema, rows) {}
 
-  // New cells for column c, all null.
+  // Allocate the cells of column c, all null.
   std::span<cell> make_column(column_index c) {
     auto cells = allocate<cell>(raw_->rows);
     std::fill(cells.begin(), cells.end(), null_cell());
     raw_->cols[c] = cells.data();
     return cells;
   }
-  // Column c is the parent's column, as it is (the same number of rows).
+  // Use a column of the parent as column c. The number of rows must be equal.
   void share_column(column_index c, std::span<const cell> of_parent) noexcept { raw_->cols[c] = of_parent.data(); }
 
   template <class T>
   std::span<T> allocate(std::size_t n) {
-    static_assert(std::is_trivially_destructible_v<T>, "a batch's memory is freed whole: no destructor runs");
+    static_assert(std::is_trivially_destructible_v<T>, "a batch frees its memory without running destructors");
     void* p = host_->alloc(raw_, n * sizeof(T), alignof(T));
     if (p == nullptr && n != 0) throw std::bad_alloc();
     return {static_cast<T*>(p), n};
@@ -233,22 +250,27 @@ class batch_builder {
     std::memcpy(to.data(), bytes.data(), bytes.size());
     return {to.data(), to.size()};
   }
-  // Foreign memory that cells point into: `release(mem)` is called when the batch is gone. bytes: for the memory limit.
+  // Keep foreign memory that cells point into: `release(mem)` is called when the batch is freed. bytes: counted against
+  // the memory limit.
   void pin(void* mem, std::size_t bytes, void (*release)(void*)) { host_->pin(raw_, mem, bytes, release); }
 
-  // One position (and one origin, an index into the ranges) for each row. Must live as long as the batch: `allocate` them.
+  // Set one position (arrival time in ns since 1970; origin: an index into the ranges) for each row. The arrays must
+  // live as long as the batch: get them from `allocate`.
   void set_positions(std::span<const std::uint64_t> pos) noexcept { raw_->pos = pos.data(); }
+  void set_arrivals(std::span<const std::int64_t> ns) noexcept { raw_->arrival = ns.data(); }
+  // For sources: producers set the arrival times, and their clocks may be wrong.
+  void mark_arrivals_claimed() noexcept { raw_->arrival_claimed = 1; }
   void set_origins(std::span<const std::uint32_t> origin) noexcept { raw_->origin = origin.data(); }
   void set_ranges(std::span<const pl_range> ranges) noexcept {
     raw_->ranges = ranges.data();
     raw_->nranges = static_cast<std::uint32_t>(ranges.size());
   }
-  // Only these rows count, in ascending order. Must live as long as the batch.
+  // Select only these rows, which must be in ascending order. The array must live as long as the batch.
   void select(std::span<const std::uint32_t> rows) noexcept {
     raw_->sel = rows.data();
     raw_->nsel = static_cast<std::uint32_t>(rows.size());
   }
-  // Fewer rows than were asked for.
+  // Reduce the number of rows.
   void shrink(std::uint32_t rows) noexcept {
     raw_->rows = rows;
     raw_->nsel = rows;

@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// What an instance may ask of its host: logs, metrics, schemas, dead letters, streams.
+// The services that the host offers to an instance: logs, metrics, schemas, dead letters, streams.
 #pragma once
 
 #include <pipeline/abi.h>
+#include <pipeline/arrival.hpp>
 #include <pipeline/batch.hpp>
+#include <pipeline/extension.hpp>
 #include <pipeline/result.hpp>
 
+#include <algorithm>
 #include <initializer_list>
 #include <span>
 #include <string_view>
@@ -22,16 +25,16 @@ enum class log_level {
   error = PL_LOG_ERROR
 };
 
-// What a source's proposal for the beginning of a stream rests on.
-enum class begin : std::uint32_t {
-  by_policy = PL_BY_POLICY,      // its own start policy: nobody has said where
-  by_progress = PL_BY_PROGRESS,  // what was noted when records were settled
-  by_order = PL_BY_ORDER         // a person wants to go there
+// Where the start position that a source proposes for a stream comes from.
+enum class start_reason : std::uint32_t {
+  policy = PL_START_POLICY,        // the source's start policy: no position was committed
+  committed = PL_START_COMMITTED,  // a commit, made when records were settled
+  reset = PL_START_RESET           // an offset reset by an operator
 };
 
 using label = std::pair<std::string_view, std::string_view>;
 
-// Handles of metrics: two words, copied freely, used from any thread.
+// Handles of metrics. They are cheap to copy and may be used from any thread.
 class counter {
  public:
   counter() = default;
@@ -69,7 +72,7 @@ class histogram {
   std::uint32_t id_ = 0;
 };
 
-// One instance's view of the host. A pointer: copy it freely; valid until the instance is destroyed.
+// One instance's view of the host: a pointer that is valid until the instance is destroyed. Cheap to copy.
 class context {
  public:
   explicit context(const pl_host* host) noexcept : host_(host) {}
@@ -93,8 +96,8 @@ class context {
   void warn(std::string_view message) const noexcept { log(log_level::warn, message); }
   void error(std::string_view message) const noexcept { log(log_level::error, message); }
 
-  // Metrics of this instance: pipeline_<name>, labelled with pipeline and node. Counters' names end in _total, histograms
-  // are in seconds.
+  // Metrics of this instance: pipeline_<name>, labelled with pipeline and node. Names of counters end in _total;
+  // histograms are in seconds.
   [[nodiscard]] pl::counter counter(std::string_view name, std::string_view doc,
                                     std::initializer_list<label> labels = {}) const {
     return {host_, metric(PL_COUNTER, name, doc, labels)};
@@ -103,18 +106,28 @@ class context {
                                 std::initializer_list<label> labels = {}) const {
     return {host_, metric(PL_GAUGE, name, doc, labels)};
   }
+  // A gauge that is shown as the sum over the instances of the node (lanes or writers).
+  [[nodiscard]] pl::gauge summed_gauge(std::string_view name, std::string_view doc,
+                                       std::initializer_list<label> labels = {}) const {
+    return {host_, metric(PL_SUM, name, doc, labels)};
+  }
   [[nodiscard]] pl::histogram histogram(std::string_view name, std::string_view doc,
                                         std::initializer_list<label> labels = {}) const {
     return {host_, metric(PL_HISTOGRAM, name, doc, labels)};
   }
 
-  // Says what is wrong with an option, with the option's place in the file; may be called several times, then throw
+  // Report an invalid option, which the host shows with its place in the file. May be called several times; then throw
   // invalid_options from the constructor.
   void option_error(std::string_view option, std::string_view message) const noexcept {
     host_->error(host_->ctx, borrow(message), borrow(option));
   }
 
-  // Interned: equal names give the same schema, which lives for ever. Ask once and keep it.
+  // Warn of an option, in a constructor that then returns normally. The host shows the place in the file.
+  void option_warning(std::string_view option, std::string_view message) const noexcept {
+    host_->error(host_->ctx, borrow(message), borrow(option));
+  }
+
+  // Interned: equal names return the same schema, which is never freed. Look it up once and keep it.
   [[nodiscard]] const pl_schema* schema(std::span<const std::string_view> names) const {
     std::vector<pl_str> raw;
     raw.reserve(names.size());
@@ -128,49 +141,108 @@ class context {
   [[nodiscard]] batch_builder derive(batch_view parent, const pl_schema* schema, std::uint32_t rows) const {
     return {host_, parent, schema, rows};
   }
+  // Derive a batch with the same columns, of which only these rows, in ascending order, are selected.
+  [[nodiscard]] batch_builder derive_rows(batch_view parent, std::span<const row_index> rows) const {
+    auto part = derive(parent, &parent.schema(), parent.rows());
+    for (column_index c = 0; c < parent.columns(); ++c) part.share_column(c, parent.column(c));
+    const auto selected = part.allocate<row_index>(rows.size());
+    std::copy(rows.begin(), rows.end(), selected.begin());
+    part.select(selected);
+    return part;
+  }
   [[nodiscard]] batch retain(batch_view borrowed) const noexcept { return batch::retained(host_, borrowed); }
 
-  // Sends a row to the dead letters. In apply and write only; the row must then not be emitted or written.
+  // Dead-letter a row. Call this function only in apply and write, and do not emit or write the row.
   void reject(batch_view of, row_index row, std::string_view why) const noexcept {
     host_->reject(host_->ctx, of.raw(), row, borrow(why));
   }
 
-  // For sources: see pl_host.announced, pl_host.assigned and pl_host.lost. The host itself says why it refuses.
+  // Like reject, in a write, but at once: the dead letter is written whatever this write returns, and a repeated write
+  // does not have the row. False: not possible now; call `reject` when the write succeeds.
+  [[nodiscard]] bool reject_now(batch_view of, row_index row, std::string_view why) const noexcept {
+    const auto early = early_reject();
+    return early.reject != nullptr && early.reject(host_->ctx, of.raw(), row, borrow(why)) == PL_OK;
+  }
+  // In a write: a part of the batches was delivered, so a repetition of the write does not wait longer than the first.
+  void progress() const noexcept {
+    if (const auto early = early_reject(); early.progress != nullptr) early.progress(host_->ctx);
+  }
+
+  // In a write that returns `retry`: nothing of it is stored, but fewer rows might be. See pl_host_write_size.
+  void too_large() const noexcept {
+    const auto* sizes = static_cast<const pl_host_write_size*>(host_->extension(host_->ctx, borrow(PL_EXT_WRITE_SIZE)));
+    if (sizes != nullptr) sizes->too_large(host_->ctx);
+  }
+
+  // For sources, in poll: let a column of a new batch be made when something needs it, see pl_host_on_demand. False: this
+  // host does not make columns on demand; set the column.
+  [[nodiscard]] bool make_later(const batch_builder& of, column_index column, void* mem,
+                                pl_make_cell make) const noexcept {
+    const auto* table = static_cast<const pl_host_on_demand*>(host_->extension(host_->ctx, borrow(PL_EXT_ON_DEMAND)));
+    if (table == nullptr) return false;
+    table->later(host_->ctx, of.peek().raw(), column, mem, make);
+    return true;
+  }
+
+  // For sources: see pl_host.announced, pl_host.assigned and pl_host.revoked. The host itself logs why it returns a
+  // failure.
   [[nodiscard]] result<void> announced(std::string_view stream) const {
     const auto code = host_->announced(host_->ctx, borrow(stream));
     return code == PL_OK ? result<void>{} : failure{static_cast<status>(code), {}, {}};
   }
   [[nodiscard]] result<std::uint64_t> assigned(std::string_view stream, std::uint64_t next,
-                                               begin why = begin::by_progress) const {
+                                               start_reason why = start_reason::committed) const {
     const auto code = host_->assigned(host_->ctx, borrow(stream), static_cast<std::uint32_t>(why), &next);
     if (code != PL_OK) return failure{static_cast<status>(code), {}, {}};
     return next;
   }
-  [[nodiscard]] std::uint64_t lost(std::string_view stream) const noexcept {
+  [[nodiscard]] std::uint64_t revoked(std::string_view stream) const noexcept {
     std::uint64_t settled = PL_UNKNOWN;
-    host_->lost(host_->ctx, borrow(stream), &settled);
+    host_->revoked(host_->ctx, borrow(stream), &settled);
     return settled;
   }
 
-  // For transforms that are `stateful`: in apply, tick and snapshot. A host that keeps no state ignores it.
+  // Store an entry of a `stateful` transform. Call it in apply, tick and snapshot. No effect if the host keeps no
+  // state.
   void put(std::string_view stream, std::string_view key, std::string_view value) const noexcept {
-    if (const auto* s = state())
-      s->put(host_->ctx, borrow(stream), borrow(key), {value.data() ? value.data() : "", value.size()});
+    if (const auto s = state(); s.put != nullptr)
+      s.put(host_->ctx, borrow(stream), borrow(key), {value.data() ? value.data() : "", value.size()});
+  }
+  // For output that reading records again does not reproduce: like put, until the output is delivered. In apply and tick.
+  void put_until_delivered(std::string_view stream, std::string_view key, std::string_view value) const noexcept {
+    const auto s = state();
+    if (s.put_until_delivered == nullptr) return;
+    s.put_until_delivered(host_->ctx, borrow(stream), borrow(key), {value.data() ? value.data() : "", value.size()});
   }
   void erase(std::string_view stream, std::string_view key) const noexcept {
-    if (const auto* s = state()) s->put(host_->ctx, borrow(stream), borrow(key), {nullptr, 0});
+    if (const auto s = state(); s.put != nullptr) s.put(host_->ctx, borrow(stream), borrow(key), {nullptr, 0});
   }
-  // Of a batch made in tick: it is written in order with the stream's records.
-  void belongs(const batch& made, std::string_view stream) const noexcept {
-    if (const auto* s = state()) s->belongs(host_->ctx, made.get().raw(), borrow(stream));
+  // Assign a batch made in tick to a stream, so that the batch is written in order with the stream's records.
+  void set_stream(const batch& made, std::string_view stream) const noexcept {
+    if (const auto s = state(); s.set_stream != nullptr) s.set_stream(host_->ctx, made.get().raw(), borrow(stream));
   }
-  [[nodiscard]] bool keeps_state() const noexcept { return state() != nullptr; }
+  [[nodiscard]] bool keeps_state() const noexcept { return state().put != nullptr; }
+
+  // Report how many bytes of state this transform holds. Return false while the state of all transforms exceeds its share
+  // of the pipeline's memory limit. See pl_host_memory.
+  [[nodiscard]] bool holds_memory(std::uint64_t bytes) const noexcept {
+    const auto memory = complete_table<pl_host_memory>(host_->extension(host_->ctx, borrow(PL_EXT_MEMORY)));
+    return memory.held == nullptr || memory.held(host_->ctx, bytes) == PL_OK;
+  }
+
+  // The arrival clock, for transforms, and what sources report for it: see arrival.hpp. In the constructor.
+  [[nodiscard]] pl::arrival_clocks arrival_clocks() const noexcept { return pl::arrival_clocks(host_); }
+  [[nodiscard]] pl::liveness liveness() const noexcept { return pl::liveness(host_); }
 
   [[nodiscard]] const pl_host* raw() const noexcept { return host_; }
 
  private:
-  [[nodiscard]] const pl_host_state* state() const noexcept {
-    return static_cast<const pl_host_state*>(host_->extension(host_->ctx, borrow(PL_EXT_STATE)));
+  // Functions that the host does not offer are null.
+  [[nodiscard]] pl_host_early_reject early_reject() const noexcept {
+    return complete_table<pl_host_early_reject>(host_->extension(host_->ctx, borrow(PL_EXT_EARLY_REJECT)));
+  }
+  [[nodiscard]] pl_host_state state() const noexcept {
+    return complete_table<pl_host_state>(host_->extension(host_->ctx, borrow(PL_EXT_STATE)));
   }
   [[nodiscard]] std::uint32_t metric(int kind, std::string_view name, std::string_view doc,
                                      std::initializer_list<label> labels) const {

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-// Where a test kills the process: at a named step of a protocol. Does something in builds with PIPELINE_FAILPOINTS only.
+// Named steps of a protocol at which a test can kill or freeze the process. Failpoints have no effect without
+// PIPELINE_FAILPOINTS.
 //
-//   PIPELINE_FAILPOINT=copy.after:3      SIGKILL when that step is reached for the third time
+//   PIPELINE_FAILPOINT=copy.after:3         SIGKILL when that step is reached for the third time
+//   PIPELINE_FAILPOINT=copy.after:3:freeze  SIGSTOP; the test continues the process with SIGCONT
 #pragma once
 
 #include <string_view>
@@ -23,13 +25,15 @@ namespace detail {
 struct armed_failpoint {
   std::string_view name;
   std::uint64_t at = 1;
+  int signal = SIGKILL;
   std::atomic<std::uint64_t> reached{0};
   armed_failpoint() {
     const char* text = std::getenv("PIPELINE_FAILPOINT");
     if (text == nullptr) return;
     name = text;
     if (const auto colon = name.find(':'); colon != std::string_view::npos) {
-      std::from_chars(name.data() + colon + 1, name.data() + name.size(), at);
+      const auto* const end = std::from_chars(name.data() + colon + 1, name.data() + name.size(), at).ptr;
+      if (std::string_view(end) == ":freeze") signal = SIGSTOP;
       name = name.substr(0, colon);
     }
   }
@@ -39,7 +43,7 @@ struct armed_failpoint {
 
 inline void failpoint(std::string_view name) {
   static detail::armed_failpoint armed;
-  if (name == armed.name && ++armed.reached == armed.at) std::raise(SIGKILL);
+  if (name == armed.name && ++armed.reached == armed.at) std::raise(armed.signal);
 }
 
 #else

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reads back what json.hpp has written: the members of one JSON object, each value in its original text. Any number of any
-// size and any depth are taken (no recursion), since what a row holds was some device's to choose.
+// Reads the output of json.hpp: the members of one JSON object or array, with each value in its original text. Number, size and
+// depth of the values are not limited, because devices choose them; the parser does not recurse.
 #pragma once
 
 #include <pipeline/json.hpp>
@@ -14,7 +14,7 @@ namespace pl {
 
 namespace detail {
 
-// Steps over JSON by the grammar of RFC 8259; whether texts are valid UTF-8 is not looked at.
+// Skips JSON values by the grammar of RFC 8259. Does not check that strings are valid UTF-8.
 class json_walk {
  public:
   explicit json_walk(std::string_view text) noexcept : text_(text) {}
@@ -42,7 +42,7 @@ class json_walk {
     return false;
   }
   bool value() {
-    std::string open;  // the brackets that are still to come
+    std::string open;  // the closing brackets that must follow
     while (true) {
       space();
       if (take('{')) {
@@ -67,7 +67,7 @@ class json_walk {
   }
 
  private:
-  // What may follow a value: closing brackets, then a comma with what leads to the next value. False: something else.
+  // Skip what may follow a value: closing brackets, then a comma and the next key. Return false for anything else.
   bool close(std::string& open) noexcept {
     while (!open.empty()) {
       space();
@@ -108,7 +108,7 @@ class json_walk {
     const char c = text_[at_++];
     if (c != 'u') return std::string_view("\"\\/bfnrt").find(c) != std::string_view::npos;
     for (int i = 0; i < 4; ++i, ++at_)
-      if (done() || std::string_view("0123456789abcdefABCDEF").find(text_[at_]) == std::string_view::npos) return false;
+      if (done() || hex_value(text_[at_]) < 0) return false;
     return true;
   }
 
@@ -116,36 +116,15 @@ class json_walk {
   std::size_t at_ = 0;
 };
 
-inline unsigned json_hex(std::string_view four) noexcept {
-  unsigned value = 0;
-  for (const char c : four) value = value * 16 + static_cast<unsigned>(c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10);
-  return value;
-}
-
-inline void append_code_point(std::string& out, unsigned code) {
-  const auto put = [&](unsigned byte) { out.push_back(static_cast<char>(byte)); };
-  if (code < 0x80) return put(code);
-  if (code < 0x800) {
-    put(0xC0 | code >> 6U);
-  } else if (code < 0x10000) {
-    put(0xE0 | code >> 12U);
-    put(0x80 | (code >> 6U & 0x3FU));
-  } else {
-    put(0xF0 | code >> 18U);
-    put(0x80 | (code >> 12U & 0x3FU));
-    put(0x80 | (code >> 6U & 0x3FU));
-  }
-  put(0x80 | (code & 0x3FU));
-}
-
-// The \uXXXX at text[at], with its other half where it is one of a pair; `at` ends behind it. Half a pair is none.
+// Append the character of the \uXXXX escape (or surrogate pair) at text[at] and move `at` past it. Return false for an
+// unpaired surrogate.
 inline bool append_unicode_escape(std::string& out, std::string_view text, std::size_t& at) {
-  auto code = json_hex(text.substr(at + 2, 4));
+  auto code = hex_number(text.substr(at + 2, 4));
   at += 6;
   if (code >= 0xDC00 && code <= 0xDFFF) return false;
   if (code >= 0xD800 && code <= 0xDBFF) {
     if (!text.substr(at).starts_with("\\u")) return false;
-    const auto low = json_hex(text.substr(at + 2, 4));
+    const auto low = hex_number(text.substr(at + 2, 4));
     if (low < 0xDC00 || low > 0xDFFF) return false;
     code = 0x10000 + ((code - 0xD800) << 10U) + (low - 0xDC00);
     at += 6;
@@ -156,7 +135,7 @@ inline bool append_unicode_escape(std::string& out, std::string_view text, std::
 
 }  // namespace detail
 
-// Whether it is one JSON value and nothing else.
+// Return whether the text is exactly one JSON value.
 [[nodiscard]] inline bool is_json(std::string_view text) {
   detail::json_walk walk(text);
   if (!walk.value()) return false;
@@ -164,8 +143,8 @@ inline bool append_unicode_escape(std::string& out, std::string_view text, std::
   return walk.done();
 }
 
-// What a JSON string means: `raw` as each_json_member gives it, with its quotes. Nothing where it is no string, or has half
-// of a surrogate pair.
+// Decode a JSON string. raw: with its quotes, as each_json_member passes it. Return std::nullopt if the text is not a
+// string or contains an unpaired surrogate.
 [[nodiscard]] inline std::optional<std::string> json_text(std::string_view raw) {
   static constexpr std::string_view letters = "bfnrt", meant = "\b\f\n\r\t";
   if (detail::json_walk walk(raw); !walk.string() || !walk.done()) return std::nullopt;
@@ -186,8 +165,8 @@ inline bool append_unicode_escape(std::string& out, std::string_view text, std::
   return out;
 }
 
-// take(key, value): both in their original text, the key with its quotes. False where the text is no JSON object; then some
-// members may have been taken.
+// Call take(key, value) for each member, both in their original text, the key with its quotes. Return false if the text
+// is not a JSON object; `take` may have been called for some members then.
 template <class Take>
 [[nodiscard]] bool each_json_member(std::string_view object, Take&& take) {
   detail::json_walk walk(object);
@@ -209,6 +188,28 @@ template <class Take>
       walk.space();
     } while (walk.take(','));
     if (!walk.take('}')) return false;
+  }
+  walk.space();
+  return walk.done();
+}
+
+// Call take(value) for each element of a JSON array, in its original text. Return false if the text is not a JSON array;
+// `take` may have been called for some elements then.
+template <class Take>
+[[nodiscard]] bool each_json_element(std::string_view array, Take&& take) {
+  detail::json_walk walk(array);
+  walk.space();
+  if (!walk.take('[')) return false;
+  walk.space();
+  if (!walk.take(']')) {
+    do {
+      walk.space();
+      const auto value_at = walk.here();
+      if (!walk.value()) return false;
+      take(walk.since(value_at));
+      walk.space();
+    } while (walk.take(','));
+    if (!walk.take(']')) return false;
   }
   walk.space();
   return walk.done();

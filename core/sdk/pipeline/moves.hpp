@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// For sinks that keep positions (position_store): how far a write moves which streams.
+// For sinks that keep positions (position_store): the positions that a write moves.
 #pragma once
 
 #include <pipeline/batch.hpp>
@@ -22,8 +22,8 @@ struct stream_move {
   bool operator==(const stream_move&) const = default;
 };
 
-// By source and stream; ranges without an epoch apart. Nothing where a stream's batches were read under different claims, or
-// don't follow one another: then they can't be one write.
+// Return one move for each source and stream, from the ranges that have an epoch. Return std::nullopt if the batches of
+// a stream were read under different claims or are not contiguous: such batches cannot be one write.
 [[nodiscard]] inline std::optional<std::vector<stream_move>> moves_of(const batch_list& batches) {
   std::map<std::pair<std::string_view, std::string_view>, stream_move> by_stream;
   for (const auto batch : batches)

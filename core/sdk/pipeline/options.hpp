@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
-// Options declared once. A plain struct holds them, with its defaults as member initialisers; `table()` names each member:
+// Declaration of options. A plain struct holds them, with their defaults as member initialisers; `table()` names each
+// member:
 //
 //   struct options {
 //     std::string path;
 //     std::chrono::nanoseconds flush = 1s;
-//     std::vector<rule> rules;                       // rule has a table() of its own
+//     std::vector<rule> rules;                       // rule has its own table()
 //     static pl::option_table<options> table() {
 //       return {pl::option(&options::path, "path", "File to write").required().example("out.ndjson"),
 //               pl::option(&options::flush, "flush", "Time between flushes").range(0, 60),
@@ -12,10 +13,10 @@
 //     }
 //   };
 //
-// Kinds follow from the members' types: std::string, bool, integers, double, std::chrono::nanoseconds (durations), byte_size,
-// enums (with a `choices(E)` function beside them), std::optional<T>, std::vector<T>, std::map<std::string, T>, structs with
-// a table(), scalar (anything). Out of it the host makes parsing, checks with positions, defaults, `plugins describe`, the
-// JSON Schema and the reference.
+// Kinds follow from the members' types: std::string, bool, integers, double, std::chrono::nanoseconds (durations),
+// byte_size, enums (with a `choices(E)` function in their namespace), std::optional<T>, std::vector<T>,
+// std::map<std::string, T>, ordered_map<T>, structs with a table(), and scalar (any scalar). From the table the host derives parsing,
+// checks that report positions, defaults, `plugins describe`, the JSON Schema and the reference.
 #pragma once
 
 #include <pipeline/abi.h>
@@ -38,13 +39,17 @@
 
 namespace pl {
 
+// A map of names to values in the order of the configuration, for options whose order has a meaning. std::map sorts.
+template <class T>
+using ordered_map = std::vector<std::pair<std::string, T>>;
+
 // A size in bytes, written as 64KiB or 10MB.
 struct byte_size {
   std::uint64_t bytes = 0;
   constexpr auto operator<=>(const byte_size&) const = default;
 };
 
-// Whatever scalar was written.
+// Any scalar.
 using scalar = std::variant<std::monostate, bool, std::int64_t, double, std::string>;
 
 template <class O>
@@ -57,7 +62,7 @@ concept described = requires {
                       { T::table() } -> std::same_as<option_table<T>>;
                     };
 
-// An enum's names: constexpr std::array<std::pair<std::string_view, E>, N> choices(E), found beside E.
+// The names of an enum: constexpr std::array<std::pair<std::string_view, E>, N> choices(E), in the namespace of E.
 template <class E>
 concept named_enum = std::is_enum_v<E> && requires(E e) { choices(e); };
 
@@ -73,6 +78,11 @@ struct wrapped<std::vector<T>> {
 };
 template <class T>
 struct wrapped<std::map<std::string, T>> {
+  using type = T;
+  static constexpr std::uint32_t kind = PL_OPT_MAP;
+};
+template <class T>
+struct wrapped<std::vector<std::pair<std::string, T>>> {
   using type = T;
   static constexpr std::uint32_t kind = PL_OPT_MAP;
 };
@@ -107,7 +117,7 @@ constexpr std::uint32_t kind_of() {
   else if constexpr (wrapped<U>::kind != 0)
     return wrapped<U>::kind;
   else {
-    static_assert(described<U>, "no kind of option fits this member's type");
+    static_assert(described<U>, "the type of this member has no kind of option");
     return PL_OPT_OBJECT;
   }
 }
@@ -167,7 +177,12 @@ void decode_present(const pl_cell& c, T& to) {
     for (std::uint32_t i = 0; i < c.len; ++i) {
       std::string key;
       decode(c.as.items[std::size_t{2} * i], key);
-      decode(c.as.items[std::size_t{2} * i + 1], to[key]);
+      typename wrapped<typename unwrap_optional<T>::type>::type item{};
+      decode(c.as.items[std::size_t{2} * i + 1], item);
+      if constexpr (requires { to.emplace_back(key, item); })
+        to.emplace_back(std::move(key), std::move(item));
+      else
+        to.insert_or_assign(std::move(key), std::move(item));
     }
   } else {
     table_of<T>().decode(c.as.items, to);
@@ -176,14 +191,14 @@ void decode_present(const pl_cell& c, T& to) {
 
 template <class T>
 void decode(const pl_cell& c, T& to) {
-  if (c.kind == PL_NULL) return;  // not given: the member's own default stands
+  if (c.kind == PL_NULL) return;  // not set: keep the member's default
   if constexpr (!std::is_same_v<T, typename unwrap_optional<T>::type>)
     decode_present(c, to.emplace());
   else
     decode_present(c, to);
 }
 
-// 90s -> "1m30s": the shortest way to write it that loses nothing.
+// Return the shortest exact form: 90s becomes "1m30s".
 inline std::string duration_text(std::chrono::nanoseconds d) {
   if (d.count() == 0) return "0";
   static constexpr std::pair<std::int64_t, const char*> units[] = {{86'400'000'000'000, "d"},
@@ -211,7 +226,7 @@ inline std::string size_text(byte_size s) {
   return std::to_string(s.bytes);
 }
 
-// A text as an element of a YAML list: in quotes where it would be something else without them.
+// Return a text as an element of a YAML list, quoted if YAML would read it differently without quotes.
 inline std::string element_text(std::string text) {
   const bool plain = !text.empty() &&
                      std::string_view("@`%&*!|>'\"{}[],#?:- ").find(text.front()) == std::string_view::npos &&
@@ -221,7 +236,7 @@ inline std::string element_text(std::string text) {
   return "'" + text + "'";
 }
 
-// A member's default as it would be written in YAML; empty where there is none.
+// Return a member's default as written in YAML; empty if there is none.
 template <class T>
 std::string default_text(const T& v) {
   constexpr auto kind = kind_of<T>();
@@ -272,19 +287,20 @@ std::string allowed_text() {
 
 }  // namespace detail
 
-// One option of the struct O. Made by pl::option; refined by the calls below.
+// One option of the struct O, created by pl::option.
 template <class O>
 class option_spec {
  public:
   option_spec&& required() && { return set_flag(PL_REQUIRED); }
   option_spec&& secret() && { return set_flag(PL_SECRET); }
-  option_spec&& reloadable() && { return set_flag(PL_RELOADABLE); }
   option_spec&& deprecated() && { return set_flag(PL_DEPRECATED); }
+  // The path of a file that is read in `start` only: see PL_FILE.
+  option_spec&& file() && { return set_flag(PL_FILE); }
   option_spec&& example(std::string_view yaml) && {
     raw_.example = borrow(yaml);
     return std::move(*this);
   }
-  // Inclusive; durations in seconds, sizes in bytes.
+  // Both limits are inclusive; durations in seconds, sizes in bytes.
   option_spec&& range(double min, double max = HUGE_VAL) && {
     raw_.min = min;
     raw_.max = max;
@@ -308,7 +324,7 @@ class option_spec {
   std::function<std::pair<const pl_option*, std::uint32_t>()> fields_;
 };
 
-// Declares the option `key`, which fills `member`. Strings must be literals (or live as long as the plugin).
+// Declare the option `key`, which sets `member`. Strings must be literals (or live as long as the plugin).
 template <class O, class M>
 [[nodiscard]] option_spec<O> option(M O::*member, std::string_view key, std::string_view doc) {
   using U = typename detail::unwrap_optional<M>::type;
@@ -349,7 +365,7 @@ class option_table {
  private:
   void finish() {
     const O defaults{};
-    texts_.reserve(specs_.size());  // pl_option borrows from it: it must not move
+    texts_.reserve(specs_.size());  // pl_option borrows the texts, so they must not move
     for (auto& spec : specs_) {
       if (spec.fields_) std::tie(spec.raw_.fields, spec.raw_.nfields) = spec.fields_();
       spec.raw_.allowed = borrow(spec.allowed_);

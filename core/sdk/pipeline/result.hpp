@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Outcomes as values: what a function of a plugin returns to the host, with the sentence that explains it.
+// The result of a plugin's function: a value, or a failure with its status and message.
 #pragma once
 
 #include <pipeline/abi.h>
@@ -14,16 +14,16 @@ namespace pl {
 
 enum class status : pl_status {
   ok = PL_OK,
-  again = PL_AGAIN,    // poll: nothing now
-  end = PL_END,        // poll: nothing will ever come again
-  retry = PL_RETRY,    // may succeed later, with the same arguments
-  reject = PL_REJECT,  // these rows can't be taken, now or later
-  fenced = PL_FENCED,  // another host has taken the stream over
-  fatal = PL_FATAL     // needs a change by a person
+  again = PL_AGAIN,    // poll: no records now
+  end = PL_END,        // poll: no further records will ever arrive
+  retry = PL_RETRY,    // a later call with the same arguments may succeed
+  reject = PL_REJECT,  // some rows can never be written
+  fenced = PL_FENCED,  // another host has claimed the stream
+  fatal = PL_FATAL     // only a change by an operator helps
 };
 
-// Why something did not succeed. `message` says what happened and what to do; `option` is the path of the option at fault
-// ("rules[2].for"), which the host shows with file, line and column.
+// Describes a failed call. message: what happened and what to do. option: the path of the invalid option
+// ("rules[2].for"), which the host reports with file, line and column. "where@12" is byte 12 of the option's text.
 struct failure {
   status code = status::fatal;
   std::string message;
@@ -40,7 +40,7 @@ struct failure {
 [[nodiscard]] inline failure nothing_yet() { return {status::again, {}, {}}; }
 [[nodiscard]] inline failure end_of_stream() { return {status::end, {}, {}}; }
 
-// A value, or the failure that stands in its place.
+// A value or a failure.
 template <class T>
 class [[nodiscard]] result {
  public:

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Templates such as "users/{user_id}/devices/{device_id}/alerts": text with the names of columns in braces. {{ and }} are
+// Templates such as "users/{user_id}/devices/{device_id}/alerts": text with column names in braces. {{ and }} are
 // literal braces.
 #pragma once
 
@@ -21,7 +21,7 @@ class text_template {
     bool is_column = false;
   };
 
-  // bad_option-style failure (code fatal) with the place of the mistake in its message.
+  // Parse a template. A failure has the code fatal, and its message states the position of the mistake.
   static result<text_template> parse(std::string_view source) {
     text_template t;
     std::string literal;
@@ -54,7 +54,7 @@ class text_template {
 
   [[nodiscard]] const std::vector<piece>& pieces() const noexcept { return pieces_; }
 
-  // Looks the columns up in a schema; cheap while the schema stays the same. Answers the first name that isn't there.
+  // Look up the columns in a schema. Return the first name that is missing. Cheap while the schema stays the same.
   std::optional<std::string_view> bind(const pl_schema& schema) {
     if (schema_ != &schema) {
       schema_ = &schema;
@@ -69,8 +69,8 @@ class text_template {
     return missing_ ? std::optional<std::string_view>(pieces_[*missing_].text) : std::nullopt;
   }
 
-  // Appends the text for one row of a batch that `bind` was called for. escape(out, bytes) writes one value; null is written
-  // as nothing. Text is as it is, all else as in JSON (times without quotes).
+  // Append the text for one row of a batch whose schema was passed to `bind`. escape(out, bytes) writes one value. Null
+  // becomes an empty text; text and bytes are written unchanged, other kinds as in JSON (times without quotes).
   template <class Escape>
   void render(std::string& out, batch_view b, row_index row, Escape&& escape) const {
     std::string value;
@@ -101,7 +101,7 @@ class text_template {
  private:
   std::vector<piece> pieces_;
   std::vector<std::optional<column_index>> columns_;
-  std::optional<std::size_t> missing_;  // first piece whose column isn't there
+  std::optional<std::size_t> missing_;  // first piece whose column is missing
   const pl_schema* schema_ = nullptr;
 };
 

@@ -27,7 +27,7 @@ const pl_plugin& plugin() {
 }
 const pl_component& console_sink() { return *pl::testing::find_component(plugin(), "console_sink"); }
 
-// Standard output is `fd` while `body` runs.
+// Redirect standard output to `fd` while `body` runs.
 void with_stdout(int fd, const std::function<void()>& body) {
   std::fflush(stdout);
   const int saved = ::dup(1);
@@ -54,7 +54,7 @@ pl::batch rows(pl::testing::fake_host& host) {
 
 }  // namespace
 
-TEST_CASE("NDJSON, in order with what the program prints itself") {
+TEST_CASE("NDJSON is written in order with the program's own output") {
   pl::testing::fake_host host;
   pl::testing::instance sink(host, console_sink());
   REQUIRE(sink.create() == PL_OK);
@@ -72,7 +72,7 @@ TEST_CASE("NDJSON, in order with what the program prints itself") {
         "\nafter\n");
 }
 
-TEST_CASE("a table: aligned, without colors where there is no terminal, a heading for each set of columns") {
+TEST_CASE("a table: aligned, without colors if there is no terminal, with a heading for each set of columns") {
   pl::testing::fake_host host;
   pl::testing::instance sink(host, console_sink(), {{"format", "text"}});
   REQUIRE(sink.create() == PL_OK);
@@ -90,7 +90,7 @@ TEST_CASE("a table: aligned, without colors where there is no terminal, a headin
         "7\n");
 }
 
-TEST_CASE("colors when they are asked for") {
+TEST_CASE("colors if they are requested") {
   pl::testing::fake_host host;
   auto b = host.make_batch({{"n", {pl::null_cell()}}});
   std::string out;
@@ -98,7 +98,7 @@ TEST_CASE("colors when they are asked for") {
   CHECK(out == "\x1B[1mn\x1B[0m\n\x1B[2m-\x1B[0m\n");
 }
 
-TEST_CASE("nothing that a terminal acts on gets through, and long values are cut") {
+TEST_CASE("control characters are escaped, and long values are truncated") {
   CHECK(console::printable("\x1B]0;title\x07", 40) == "\\x1b]0;title\\x07");
   CHECK(console::printable("\xC2\x9B"
                            "31m",
@@ -108,7 +108,27 @@ TEST_CASE("nothing that a terminal acts on gets through, and long values are cut
   CHECK(console::printable("12345", 4) == "123\xE2\x80\xA6");
 }
 
-TEST_CASE("a reader that is gone: fatal, said in words, and the program lives") {
+TEST_CASE("device-controlled text cannot control the terminal, in either format") {
+  // A right-to-left override, a C1 control (CSI), DEL, an isolate, a line separator, a zero-width space, a tag, a variation
+  // selector.
+  const std::string hostile =
+      "a\xE2\x80\xAE\xC2\x9B"
+      "2J\x7F\xE2\x81\xA6\xE2\x80\xA8\u200B\U000E0041\U000E0100z";
+  for (const auto* format : {"text", "ndjson"}) {
+    CAPTURE(format);
+    pl::testing::fake_host host;
+    pl::testing::instance sink(host, console_sink(), {{"format", format}, {"max_width", 200}});
+    REQUIRE(sink.create() == PL_OK);
+    const auto batch = host.make_batch({{hostile, {pl::text_cell(hostile)}}});
+    const auto out = output_of([&] { CHECK(sink.write(batch.get()) == PL_OK); });
+    for (const auto* bad :
+         {"\xE2\x80\xAE", "\xC2\x9B", "\x7F", "\xE2\x81\xA6", "\xE2\x80\xA8", "\u200B", "\U000E0041", "\U000E0100"})
+      CHECK(out.find(bad) == std::string::npos);
+    CHECK(out.find("2J") != std::string::npos);
+  }
+}
+
+TEST_CASE("a closed pipe is a fatal error with a message, and does not end the program") {
   pl::testing::fake_host host;
   pl::testing::instance sink(host, console_sink());
   REQUIRE(sink.create() == PL_OK);
@@ -123,7 +143,7 @@ TEST_CASE("a reader that is gone: fatal, said in words, and the program lives") 
   CHECK(host.error_text().find("standard output is closed: the program that read it has ended") == 0);
 }
 
-TEST_CASE("a slow reader on a pipe that doesn't block is waited for") {
+TEST_CASE("the sink waits for a slow reader on a non-blocking pipe") {
   pl::testing::fake_host host;
   pl::testing::instance sink(host, console_sink());
   REQUIRE(sink.create() == PL_OK);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// What a record costs, by how many are remembered; none of them is a duplicate, and each makes the oldest one leave.
+// Measures the time per record for windows of different sizes. No record is a duplicate, and each record removes the
+// oldest one from the window.
 //
 //   deduplicate_bench [remembered...]
 #include "deduplicate.hpp"
@@ -21,7 +22,7 @@ using namespace std::chrono_literals;
 constexpr std::uint32_t rows_per_batch = 4096;
 constexpr std::size_t id_size = 32;
 
-// A batch whose memory is ours: the bench measures the plugin, not the making of batches.
+// A batch in the benchmark's own memory, so that only the plugin is measured and not the construction of batches.
 struct reusable_batch {
   std::string ids = std::string(rows_per_batch * id_size, '0');
   std::vector<pl::cell> id, time, temperature;
@@ -37,8 +38,13 @@ struct reusable_batch {
       temperature.push_back(pl::real_cell(21.5));
     }
     columns = {id.data(), time.data(), temperature.data()};
-    raw = {sizeof(pl_batch), rows_per_batch, rows_per_batch, 1,      schema,  columns.data(),
-           nullptr,          pos.data(),     nullptr,        &range, nullptr, 0};
+    raw.size = sizeof raw;
+    raw.rows = raw.nsel = rows_per_batch;
+    raw.nranges = 1;
+    raw.schema = schema;
+    raw.cols = columns.data();
+    raw.pos = pos.data();
+    raw.ranges = &range;
   }
 };
 
@@ -83,7 +89,7 @@ void measure(std::uint32_t remembered) {
   std::size_t bytes = 0;
   for (const auto& [at, value] : host.state()) bytes += value.size();
   std::printf(
-      "%9u remembered  %5.1f ns/record  %4.1f bytes of memory each  snapshot of all of it: %.1f ms, %.1f bytes each\n",
+      "%9u in the window  %5.1f ns/record  %4.1f bytes of memory each  complete snapshot: %.1f ms, %.1f bytes each\n",
       remembered, static_cast<double>(best.count()) / static_cast<double>(records),
       host.last("deduplicate_memory_bytes") / remembered, static_cast<double>(snapshots.count()) / 1e6,
       static_cast<double>(bytes) / remembered);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The hash, the window and its bytes, without a host.
+// Tests of the hash, the window and its encoding, without a host.
 #include "window.hpp"
 
 #include "codec.hpp"
@@ -20,19 +20,19 @@ namespace {
 constexpr std::int64_t second = 1'000'000'000;
 constexpr std::uint32_t plenty = 1'000'000;
 
-// Well mixed, as a hash would be.
+// Return a well-distributed identity.
 identity id_of(std::uint64_t n) {
   cell_hash hash({1, 2});
   hash.add(n);
   return hash.finish();
 }
 
-// What a state store would have.
+// A simulated state store.
 class store {
  public:
   void take(window& w) {
     w.seal();
-    for (const auto number : w.take_gone()) {
+    for (const auto number : w.take_removed()) {
       CHECK(slices_.erase(number) == 1);
       ++writes;
     }
@@ -76,13 +76,13 @@ std::string sip_of_counting_bytes(std::size_t n) {
     for (std::size_t i = 0; i < 8; ++i) word |= std::uint64_t{at + i} << (8 * i);
     hash.add(word);
   }
-  hash.add(std::uint64_t{n} << 56);  // as SipHash ends a text
+  hash.add(std::uint64_t{n} << 56);  // the final word of SipHash
   return hex(hash.finish());
 }
 
 }  // namespace
 
-TEST_CASE("the hash is SipHash with 128 bits: what OpenSSL says of the same bytes") {
+TEST_CASE("the hash is SipHash with 128 bits: the values are from OpenSSL") {
   CHECK(sip_of_counting_bytes<sip_hash<2, 4>>(0) == "A3817F04BA25A8E66DF67214C7550293");
   CHECK(sip_of_counting_bytes<sip_hash<2, 4>>(40) == "DF6A301E95C95DAD97AE0CC8C6913BD8");
   CHECK(sip_of_counting_bytes<cell_hash>(0) == "E77EBCB22788A5BEFD62DB6ADD303001");
@@ -90,7 +90,7 @@ TEST_CASE("the hash is SipHash with 128 bits: what OpenSSL says of the same byte
   CHECK(sip_of_counting_bytes<cell_hash>(40) == "505720543EB9B413D50B3CFAD9EEF938");
 }
 
-TEST_CASE("other cells, or the same bytes cut elsewhere, are another identity") {
+TEST_CASE("different cells, and equal bytes divided differently, have different identities") {
   const auto of = [](const std::vector<pl::cell>& cells) {
     cell_hash hash({7, 8});
     for (const auto& c : cells) add_cell(hash, c);
@@ -112,22 +112,22 @@ TEST_CASE("other cells, or the same bytes cut elsewhere, are another identity") 
   CHECK(of({pl::text_cell("ab")}) == of({pl::text_cell("ab")}));
 }
 
-TEST_CASE("the first is no duplicate, what comes later at another place is") {
+TEST_CASE("the first record is not a duplicate, a record at a later position is") {
   window w({60 * second, plenty});
   w.advance(second);
   CHECK_FALSE(w.seen_before(id_of(1), 10));
   CHECK(w.seen_before(id_of(1), 11));
   CHECK_FALSE(w.seen_before(id_of(2), 12));
-  CHECK_FALSE(w.seen_before(id_of(1), 10));  // itself, read again
-  CHECK_FALSE(w.seen_before(id_of(1), 9));   // before it: then this one is the first
+  CHECK_FALSE(w.seen_before(id_of(1), 10));  // the same record, read again
+  CHECK_FALSE(w.seen_before(id_of(1), 9));   // at an earlier position: now this record is the first
   CHECK(w.seen_before(id_of(1), 10));
 }
 
-TEST_CASE("an identity leaves when the stream's time has gone on, whatever its own time is") {
+TEST_CASE("an identity leaves the window by the stream's time, not by the record's own time") {
   window w({64 * second, plenty});
   w.advance(1000 * second);
   CHECK_FALSE(w.seen_before(id_of(1), 1));
-  w.advance(10 * second);  // a late record moves nothing
+  w.advance(10 * second);  // a late record does not advance the window
   CHECK_FALSE(w.seen_before(id_of(2), 2));
   w.advance(1064 * second);
   CHECK(w.seen_before(id_of(1), 3));
@@ -137,7 +137,7 @@ TEST_CASE("an identity leaves when the stream's time has gone on, whatever its o
   CHECK_FALSE(w.seen_before(id_of(1), 5));
 }
 
-TEST_CASE("without any time nothing but the number bounds the window; the first time counts for all before") {
+TEST_CASE("without a time only the number bounds the window; the first time applies to earlier identities") {
   window w({64 * second, 100});
   for (std::uint64_t i = 0; i < 150; ++i) CHECK_FALSE(w.seen_before(id_of(i), i));
   CHECK(w.size() == 100);
@@ -151,7 +151,7 @@ TEST_CASE("without any time nothing but the number bounds the window; the first 
   CHECK(w.size() == 0);
 }
 
-TEST_CASE("times at the ends of what a time can be") {
+TEST_CASE("extreme times do not overflow") {
   window w({10 * second, plenty});
   w.advance(std::numeric_limits<std::int64_t>::min() + 1);
   CHECK_FALSE(w.seen_before(id_of(1), 1));
@@ -160,12 +160,12 @@ TEST_CASE("times at the ends of what a time can be") {
   CHECK(w.seen_before(id_of(1), 3));
 }
 
-// Against the simplest thing that does the same: a list of all, looked through from the end.
-TEST_CASE("a window knows the last half of its most, and nothing but the last of them") {
+// Compares the window with a simple model: a list of all identities, searched linearly.
+TEST_CASE("a window contains at least half and at most all of its maximum number of identities") {
   std::mt19937 random(5);
   for (const std::uint32_t most : {2U, 3U, 7U, 63U, 64U, 65U, 128U, 1000U}) {
     window w({3600 * second, most});
-    std::deque<std::uint64_t> last;  // the newest first
+    std::deque<std::uint64_t> last;  // newest first
     for (std::uint64_t position = 0; position < 20'000; ++position) {
       const std::uint64_t n = random() % (2 * most + 1);
       w.advance(static_cast<std::int64_t>(position) * second / 100);
@@ -182,12 +182,12 @@ TEST_CASE("a window knows the last half of its most, and nothing but the last of
   }
 }
 
-TEST_CASE("a window that always moves on stays right: tables change places, and all leaves at once") {
+TEST_CASE("a window that keeps advancing stays correct while tables are swapped and emptied") {
   std::mt19937 random(9);
   window w({10 * second, plenty});
   std::deque<std::pair<std::int64_t, std::uint64_t>> last;  // time, n
   for (std::uint64_t position = 0; position < 100'000; ++position) {
-    // Sometimes fast, sometimes slow, sometimes with a gap.
+    // Time advances fast or slowly, sometimes with a gap.
     const auto now = static_cast<std::int64_t>(position) * second / (position / 10'000 % 2 == 0 ? 1000 : 10) +
                      static_cast<std::int64_t>(position / 20'000) * 100'000 * second;
     const std::uint64_t n = random() % 3000;
@@ -204,7 +204,7 @@ TEST_CASE("a window that always moves on stays right: tables change places, and 
   }
 }
 
-TEST_CASE("what is kept and put back says the same as what was never away") {
+TEST_CASE("a restored window returns the same results as the original window") {
   std::mt19937 random(17);
   for (int round = 0; round < 30; ++round) {
     const limits most{static_cast<std::int64_t>(1 + random() % 100) * second, plenty};
@@ -221,19 +221,19 @@ TEST_CASE("what is kept and put back says the same as what was never away") {
     }
     CHECK(kept.size() == alive.slices());
     auto again = kept.restored(most);
-    // The state has whole slices: a little more than what is left of the oldest one.
+    // The state contains whole slices, and may include identities of the oldest slice that have left the window.
     CHECK(again.size() >= alive.size());
     CHECK(again.clock() <= alive.clock());
     for (int i = 0; i < 500; ++i, ++position) {
       const std::uint64_t n = random() % 500;
       const bool expected = feed(alive, n, position), found = feed(again, n, position);
       CHECK(found >= expected);
-      if (found != expected) break;  // from here on they have seen different things
+      if (found != expected) break;  // from here on the windows have different contents
     }
   }
 }
 
-TEST_CASE("what was remembered from a position on is forgotten, and nothing else") {
+TEST_CASE("remove_from removes exactly the identities from the position on") {
   window w({3600 * second, plenty});
   store kept;
   for (std::uint64_t i = 0; i < 100; ++i) {
@@ -241,7 +241,7 @@ TEST_CASE("what was remembered from a position on is forgotten, and nothing else
     CHECK_FALSE(w.seen_before(id_of(i), i));
     if (i % 10 == 0) kept.take(w);
   }
-  w.forget_from(55);
+  w.remove_from(55);
   CHECK(w.size() == 55);
   CHECK(w.clock() >= 54 * second);
   CHECK(w.clock() < 54 * second + 3600 * second / 64 + second);
@@ -253,16 +253,16 @@ TEST_CASE("what was remembered from a position on is forgotten, and nothing else
   }
   window all({3600 * second, plenty});
   (void)all.seen_before(id_of(1), 1);
-  all.forget_from(0);
+  all.remove_from(0);
   CHECK(all.size() == 0);
   CHECK_FALSE(all.seen_before(id_of(1), 1));
 }
 
-TEST_CASE("many snapshots leave few slices, each written a few times") {
+TEST_CASE("many snapshots result in few slices, each of which is written a few times") {
   window w({24 * 3600 * second, plenty});
   store kept;
   std::uint64_t n = 0;
-  for (int snapshot = 0; snapshot < 20'000; ++snapshot) {  // each two seconds, eleven hours
+  for (int snapshot = 0; snapshot < 20'000; ++snapshot) {  // every two seconds for eleven hours
     w.advance(snapshot * 2 * second);
     for (int i = 0; i < 3; ++i, ++n) CHECK_FALSE(w.seen_before(id_of(n), n));
     kept.take(w);
@@ -275,7 +275,7 @@ TEST_CASE("many snapshots leave few slices, each written a few times") {
   for (std::uint64_t i = 0; i < n; i += 7) CHECK(again.seen_before(id_of(i), n + 1));
 }
 
-TEST_CASE("slices stay small enough for a record of Kafka") {
+TEST_CASE("slices are small enough for a Kafka record") {
   window w({3600 * second, plenty});
   w.advance(second);
   for (std::uint64_t i = 0; i < 200'000; ++i) (void)w.seen_before(id_of(i), i * 1000);
@@ -286,7 +286,7 @@ TEST_CASE("slices stay small enough for a record of Kafka") {
   CHECK(largest < 700'000);
 }
 
-TEST_CASE("bytes come back as what they were, and no other bytes do") {
+TEST_CASE("decoding returns the encoded slice, and rejects damaged bytes") {
   slice about;
   about.number = 0x0102030405060708;
   about.level = 3;
@@ -308,10 +308,12 @@ TEST_CASE("bytes come back as what they were, and no other bytes do") {
   CHECK_FALSE(decode_slice(1, bytes + "x").ok());
   CHECK_FALSE(decode_slice(1, "\2" + bytes.substr(1)).ok());
 
-  const auto key = decode_hash_key(encode(identity{5, 6}));
-  REQUIRE(key.ok());
-  CHECK(*key == identity{5, 6});
-  CHECK_FALSE(decode_hash_key("").ok());
+  const stored_key sample{{5, 6}, 7, UINT32_MAX};
+  const auto stored = encode(sample);
+  REQUIRE(decode_key(stored).ok());
+  CHECK(*decode_key(stored) == sample);
+  for (std::size_t n = 0; n < stored.size(); ++n) CHECK_FALSE(decode_key(stored.substr(0, n)).ok());
+  CHECK_FALSE(decode_key(stored + "x").ok());
   CHECK(slice_number(slice_name(about.number)) == about.number);
   CHECK_FALSE(slice_number("key"));
   CHECK(slice_name(255) < slice_name(256));

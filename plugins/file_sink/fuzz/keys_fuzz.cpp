@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a line of a file, and as what rows hold: a row that was written has a key, the same each time it is written,
-// and no other row's.
+// Fuzz target: any bytes as a line of a file, and as the values of rows. A written row has a key, which is the same
+// each time and differs from the keys of other rows.
 //
-// Input: a byte that says where the first value ends and the second begins.
+// Input: the first byte determines where the first value ends and the second begins.
 #include "../line_keys.hpp"
 
 #include <pipeline/json_members.hpp>
@@ -21,11 +21,11 @@ namespace {
 
 void must(bool holds, const char* what) {
   if (holds) return;
-  std::fprintf(stderr, "broken promise: %s\n", what);
+  std::fprintf(stderr, "violated property: %s\n", what);
   std::abort();
 }
 
-// Columns a and b, and a third one that is not of the key.
+// Return a row with the columns a and b, and a third column that is not part of the key.
 std::string row_of(std::string_view a, std::string_view b, std::string_view other) {
   static pl::testing::fake_host host;
   const bool json = pl::is_json(other) && pl::is_utf8(other);
@@ -39,7 +39,7 @@ std::string row_of(std::string_view a, std::string_view b, std::string_view othe
 
 void check_line(line_key_reader& reader, std::string_view line) {
   const auto key = reader.read(line);
-  must(key == reader.read(" " + std::string(line) + "\r"), "white space around a row doesn't count");
+  must(key == reader.read(" " + std::string(line) + "\r"), "white space around a row is ignored");
   if (key) must(pl::each_json_member(line, [](auto, auto) {}), "only an object is a row");
 }
 
@@ -48,15 +48,15 @@ void check_rows(line_key_reader& reader, std::string_view bytes) {
   const auto a = bytes.substr(0, middle), b = bytes.substr(middle);
   const auto key = reader.read(row_of(a, b, "x"));
   must(key.has_value(), "a row has a key");
-  must(key == reader.read(row_of(a, b, bytes)), "other columns don't count");
+  must(key == reader.read(row_of(a, b, bytes)), "other columns are ignored");
   must((key == reader.read(row_of(b, a, "x"))) == (a == b), "another row has another key");
 }
 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  static line_key_reader reader({"a", "b"});
-  // A copy of its own size, so that the sanitizer sees a byte read too far.
+  static line_key_reader reader({{"a", false}, {"b", false}});
+  // A copy of the exact size, so that the sanitizer detects an out-of-bounds read.
   const std::vector<char> copy(data, data + size);
   const std::string_view bytes(copy.data(), copy.size());
   check_line(reader, bytes);

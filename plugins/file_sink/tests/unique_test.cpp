@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// unique_by: what is in the file already is not written again.
+// Tests of unique_by: rows that are already in the file are not written again.
 #include "../line_keys.hpp"
 
 #include <pipeline/testing/conformance.hpp>
@@ -11,6 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <cstdio>
@@ -83,7 +84,7 @@ std::string row(std::string_view stream, std::int64_t position) {
   return "{\"stream\":\"" + std::string(stream) + "\",\"position\":" + std::to_string(position) + ",\"value\":\"x\"}\n";
 }
 
-// How often each line is there, over all files of a folder.
+// Count how often each line occurs in the files of a folder.
 std::map<std::string, int> lines_in(const fs::path& folder) {
   std::map<std::string, int> lines;
   for (const auto& e : fs::directory_iterator(folder)) {
@@ -99,7 +100,7 @@ bool all_once(const std::map<std::string, int>& lines) {
 
 }  // namespace
 
-TEST_CASE("siphash: the values of its authors") {
+TEST_CASE("siphash: the authors' test vectors") {
   pl::files::line_key secret;
   for (unsigned i = 0; i < 8; ++i) {
     secret.low |= std::uint64_t{i} << 8 * i;
@@ -111,8 +112,8 @@ TEST_CASE("siphash: the values of its authors") {
   CHECK(pl::files::siphash(bytes, secret) == pl::files::line_key{0x11a8b03399e99354ULL, 0xd9c3cf970fec087eULL});
 }
 
-TEST_CASE("keys: the same values however they are written, and never two different ones") {
-  pl::files::line_key_reader reader({"a", "b"});
+TEST_CASE("keys: equal values have the same key in any notation, and different values have different keys") {
+  pl::files::line_key_reader reader({{"a", false}, {"b", false}});
   const auto key = [&](std::string_view line) { return reader.read(line); };
   const auto one = key(R"({"a":"x","b":1})");
   REQUIRE(one);
@@ -132,7 +133,7 @@ TEST_CASE("keys: the same values however they are written, and never two differe
     CAPTURE(none);
     CHECK_FALSE(key(none));
   }
-  // Numbers that no double holds, in other columns and in these.
+  // Numbers beyond the range of a double, in other columns and in the key.
   CHECK(key(R"({"a":"x","extra":{"y":[1e400,-1e400,)" + std::string(400, '9') + R"(]},"b":1})") == one);
   CHECK(key(R"({"a":1e400,"b":1})"));
   CHECK(key(R"({"a":1e400,"b":1})") != key(R"({"a":1e401,"b":1})"));
@@ -159,8 +160,7 @@ TEST_CASE("repeated rows are dropped: in one write, in the next, and after a res
   CHECK(again.repeated() == 3);
 }
 
-TEST_CASE(
-    "rows without a value in one of the columns are always written, with a warning where there is no such column") {
+TEST_CASE("rows without a value in one of the columns are always written, with a warning if the column is missing") {
   temp_dir dir;
   unique_sink sink(dir / "out.ndjson");
   for (int i = 0; i < 2; ++i) {
@@ -172,11 +172,11 @@ TEST_CASE(
   CHECK(read_file(dir / "out.ndjson") ==
         "{\"stream\":\"s\"}\n{}\n{\"stream\":\"s\"}\n{}\n{\"strem\":\"s\"}\n{\"strem\":\"s\"}\n");
   CHECK(sink.repeated() == 0);
-  CHECK(sink.logged().find("no column 'stream' comes in, so no row can be told from another; there are strem") !=
+  CHECK(sink.logged().find("the input has no column 'stream', so rows cannot be identified; its columns are: strem") !=
         std::string::npos);
 }
 
-TEST_CASE("lines that are no JSON, and a torn last line, don't count") {
+TEST_CASE("lines that are not JSON, and a torn last line, are ignored") {
   temp_dir dir;
   write_file(dir / "out.ndjson",
              "hello\n" + row("s", 1) + "{\"stream\":\"s\",\"position\":2\n" + row("s", 3).substr(0, 20));
@@ -186,7 +186,7 @@ TEST_CASE("lines that are no JSON, and a torn last line, don't count") {
         "hello\n" + row("s", 1) + "{\"stream\":\"s\",\"position\":2\n" + row("s", 2) + row("s", 3));
 }
 
-TEST_CASE("a line that another writer tore in the middle of ours is written by us") {
+TEST_CASE("a row whose line was torn by another writer is written") {
   temp_dir dir;
   unique_sink sink(dir / "out.ndjson");
   REQUIRE(sink.write("s", {1}) == PL_OK);
@@ -206,7 +206,7 @@ TEST_CASE("two instances that share a file see each other's lines") {
   CHECK(first.repeated() + second.repeated() == 7);
 }
 
-TEST_CASE("rotation, by itself and by another: what the rotated files hold is known, also after a restart") {
+TEST_CASE("rows in rotated files are found, also after a rotation by another writer and after a restart") {
   temp_dir dir;
   const pl::testing::config_fields rotate{{"rotate", pl::testing::object({{"max_size", 100}})}};
   {
@@ -226,11 +226,11 @@ TEST_CASE("rotation, by itself and by another: what the rotated files hold is kn
   CHECK(std::distance(fs::directory_iterator(dir.path()), fs::directory_iterator()) > 10);
 }
 
-TEST_CASE("what is gone with a deleted file is written again") {
+TEST_CASE("rows of a deleted file are written again") {
   temp_dir dir;
   const pl::testing::config_fields rotate{{"rotate", pl::testing::object({{"max_size", 50}, {"max_files", 2}})}};
   unique_sink sink(dir / "out.ndjson", rotate);
-  for (const std::int64_t p : {1, 2, 3, 4}) REQUIRE(sink.write("s", {p}) == PL_OK);  // one line a file; 1 is deleted
+  for (const std::int64_t p : {1, 2, 3, 4}) REQUIRE(sink.write("s", {p}) == PL_OK);  // one line per file; 1 is deleted
   REQUIRE(sink.write("s", {2, 3, 4}) == PL_OK);
   CHECK(sink.repeated() == 3);
   REQUIRE(sink.write("s", {1}) == PL_OK);
@@ -238,16 +238,16 @@ TEST_CASE("what is gone with a deleted file is written again") {
   CHECK(lines_in(dir.path()) == std::map<std::string, int>{{row("s", 1), 1}, {row("s", 3), 1}, {row("s", 4), 1}});
 }
 
-TEST_CASE("a file that is replaced: its successor's lines count, and no others") {
+TEST_CASE("after a file is replaced, only the lines of the new file count") {
   temp_dir dir;
   unique_sink sink(dir / "out.ndjson");
   REQUIRE(sink.write("s", {1, 2, 3}) == PL_OK);
-  write_file(dir / "new", row("s", 2));  // as `dead-letters retry` does: rewritten without what is done
+  write_file(dir / "new", row("s", 2));  // as `dead-letters retry` does: rewritten without the retried lines
   fs::rename(dir / "new", dir / "out.ndjson");
   REQUIRE(sink.write("s", {1, 2}) == PL_OK);
   CHECK(read_file(dir / "out.ndjson") == row("s", 2) + row("s", 1));
 
-  fs::resize_file(dir / "out.ndjson", row("s", 2).size());  // cut short by somebody
+  fs::resize_file(dir / "out.ndjson", row("s", 2).size());  // truncated by another program
   REQUIRE(sink.write("s", {1, 2}) == PL_OK);
   CHECK(read_file(dir / "out.ndjson") == row("s", 2) + row("s", 1));
 
@@ -266,7 +266,7 @@ TEST_CASE("a file that logrotate has renamed still counts") {
   CHECK(read_file(dir / "out.ndjson") == row("s", 3));
 }
 
-TEST_CASE("after a write that failed, all that isn't there is written") {
+TEST_CASE("after a failed write, all missing rows are written") {
   temp_dir dir;
   unique_sink sink(dir / "out.ndjson");
   REQUIRE(sink.write("s", {1}) == PL_OK);
@@ -286,7 +286,7 @@ TEST_CASE("after a write that failed, all that isn't there is written") {
   CHECK(sink.repeated() == 1);
 }
 
-TEST_CASE("processes that write the same rows to one file, rotate it and are killed: each row is there once") {
+TEST_CASE("processes that write the same rows to one file, rotate it and are killed store each row once") {
   temp_dir dir;
   constexpr std::int64_t rows = 1500;
   std::vector<pid_t> children;
@@ -325,7 +325,7 @@ TEST_CASE("a million lines are read in bounded time and memory") {
   {
     std::ofstream out(dir / "out.ndjson");
     for (std::int64_t p = 0; p < rows; ++p)
-      out << R"({"time":"2026-11-24T18:10:23.5Z","pipeline":"iot","node":"parsed","reason":"'temperature' is no number",)"
+      out << R"({"time":"2026-11-24T18:10:23.5Z","pipeline":"iot","node":"parsed","reason":"'temperature' is not a number",)"
           << R"("stream":"s","position":)" << p << R"(,"value":"{\"device_id\":\"d\",\"temperature\":\"hot\"}"})"
           << '\n';
   }
@@ -346,7 +346,7 @@ TEST_CASE("a million lines are read in bounded time and memory") {
   CHECK(std::chrono::steady_clock::now() - next < took / 2);  // not read again
 }
 
-TEST_CASE("columns that don't come in are found before anything runs; names that can't be are refused") {
+TEST_CASE("missing columns are reported before the first write, and invalid names are rejected") {
   temp_dir dir;
   pl::testing::fake_host host;
   pl::testing::instance sink(host, file_sink(), {{"path", dir / "out"}, {"unique_by", list({"stream", "positon"})}});
@@ -356,9 +356,10 @@ TEST_CASE("columns that don't come in are found before anything runs; names that
   REQUIRE(columns != nullptr);
   const auto b = host.make_batch({{"stream", {}}, {"position", {}}});
   const pl_schema* out = nullptr;
-  CHECK(columns->columns(sink.self(), &b.get().schema(), 0, &out) == PL_FATAL);
+  CHECK(pl::testing::ask_columns(*columns, sink.self(), &b.get().schema(), 0, out) == PL_FATAL);
   CHECK(host.error_text() ==
-        "unique_by[1]: no column 'positon' comes in, so no row can be told from another; there are stream, position");
+        "unique_by[1]: the input has no column 'positon', so rows cannot be identified; its columns are: stream, "
+        "position");
 
   const auto refused = [&](const pl::testing::config_value& names) {
     pl::testing::fake_host other;
@@ -367,7 +368,33 @@ TEST_CASE("columns that don't come in are found before anything runs; names that
     return other.error_text();
   };
   CHECK(refused(list({"a", ""})) == "unique_by[1]: the name of a column is empty");
-  CHECK(refused(list({"a", "b", "a"})) == "unique_by[2]: 'a' is there twice");
+  CHECK(refused(list({"a", "b", "a"})) == "unique_by[2]: 'a' occurs twice");
+}
+
+TEST_CASE("an optional column: no value counts as a value") {
+  temp_dir dir;
+  pl::testing::fake_host host;
+  pl::testing::instance sink(
+      host, file_sink(),
+      {{"path", dir / "out"}, {"unique_by", list({"position"})}, {"unique_by_optional", list({"record"})}});
+  REQUIRE(sink.create() == PL_OK);
+  REQUIRE(sink.start() == PL_OK);
+  using pl::int_cell;
+  using pl::json_cell;
+  const auto b = host.make_batch(
+      {{"position",
+        {int_cell(1), int_cell(1), int_cell(1), int_cell(1), int_cell(2), pl::null_cell(), pl::null_cell()}},
+       {"record",
+        {pl::null_cell(), json_cell("{\"a\":1}"), json_cell("{\"a\":2}"), json_cell("{\"a\":1}"), pl::null_cell(),
+         pl::null_cell(), pl::null_cell()}}});
+  for (int again = 0; again < 2; ++again) REQUIRE(sink.write(b.get()) == PL_OK);
+  CHECK(pl::testing::read_file(dir / "out") ==
+        "{\"position\":1}\n{\"position\":1,\"record\":{\"a\":1}}\n{\"position\":1,\"record\":{\"a\":2}}\n"
+        "{\"position\":2}\n{}\n{}\n{}\n{}\n");
+  const auto other = host.make_batch({{"position", {int_cell(2)}}});  // without the column
+  REQUIRE(sink.write(other.get()) == PL_OK);
+  CHECK(pl::testing::read_file(dir / "out").ends_with("{}\n"));
+  CHECK(host.logs().size() <= 1);  // what was read, no warning
 }
 
 TEST_CASE("conformance with unique_by") {

@@ -1,84 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "../tracked_file.hpp"
+#include "harness.hpp"
 
-#include <pipeline/testing/conformance.hpp>
-#include <pipeline/testing/temp_dir.hpp>
-
-#include <doctest/doctest.h>
-
-#include <chrono>
-#include <cstdlib>
-#include <filesystem>
 #include <thread>
 
-namespace fs = std::filesystem;
-using namespace std::chrono_literals;
-using pl::testing::config_fields;
-using pl::testing::temp_dir;
-using pl::testing::write_file;
-
-namespace {
-
-const pl_plugin& plugin() {
-  static const pl_plugin* loaded = [] {
-    std::string error;
-    const auto* p =
-        pl::testing::load_plugin(std::string(std::getenv("PIPELINE_PLUGIN_DIR")) + "/file_source.so", error);
-    REQUIRE_MESSAGE(p != nullptr, error);
-    return p;
-  }();
-  return *loaded;
-}
-const pl_component& file_source() { return *pl::testing::find_component(plugin(), "file_source"); }
-
-struct record {
-  std::string value;
-  std::uint64_t position;
-  bool operator==(const record&) const = default;
-};
-
-struct running {
-  pl::testing::fake_host host;
-  std::string state;
-  std::unique_ptr<pl::testing::instance> source;
-  std::vector<record> all;
-
-  explicit running(const temp_dir& dir) : state(dir / "state") { host.raw().state_dir = pl::borrow(state); }
-  running& start(const config_fields& options) {
-    source = std::make_unique<pl::testing::instance>(host, file_source(), options);
-    REQUIRE_MESSAGE(source->create() == PL_OK, host.error_text());
-    REQUIRE_MESSAGE(source->start() == PL_OK, host.error_text());
-    return *this;
-  }
-  pl_status poll(std::uint32_t max_rows = 1000, std::chrono::nanoseconds timeout = 10ms) {
-    pl::batch b;
-    const auto s = source->poll(b, max_rows, 1 << 20, timeout);
-    if (s != PL_OK) return s;
-    pl::testing::problems wrong;
-    pl::testing::detail::check_batch("batch", b.get(), wrong);
-    CHECK(wrong.empty());
-    for (const auto row : b.get().selection())
-      all.push_back({std::string(pl::bytes_of(b.get().at(0, row))), b.get().position(row)});
-    return s;
-  }
-  std::vector<std::string> values() const {
-    std::vector<std::string> v;
-    for (const auto& r : all) v.push_back(r.value);
-    return v;
-  }
-  // Until the end of the stream, or for as long as something comes.
-  running& drain(std::uint32_t max_rows = 1000) {
-    while (poll(max_rows) == PL_OK) {
-    }
-    return *this;
-  }
-};
-
-using texts = std::vector<std::string>;
-
-}  // namespace
-
-TEST_CASE("each line is a record, at its byte offset; the end is the end of the stream") {
+TEST_CASE("each line is a record at its byte offset, and the stream ends with the file") {
   temp_dir dir;
   write_file(dir / "in", "\xEF\xBB\xBFone\n\ntwo\r\nthree");
   running r(dir);
@@ -89,7 +14,7 @@ TEST_CASE("each line is a record, at its byte offset; the end is the end of the 
   CHECK(r.host.assigned_streams() == texts{dir / "in"});
 }
 
-TEST_CASE("however few rows are taken at once, all come, once") {
+TEST_CASE("all rows are returned once, for any max_rows") {
   temp_dir dir;
   std::string text;
   texts expected;
@@ -105,19 +30,16 @@ TEST_CASE("however few rows are taken at once, all come, once") {
   }
 }
 
-TEST_CASE("begins where the host says, and goes back where it says") {
+TEST_CASE("reading begins at the assigned position") {
   temp_dir dir;
   write_file(dir / "in", "one\ntwo\nthree\n");
   running r(dir);
   r.host.resume_at(dir / "in", 4);
   r.start({{"path", dir / "in"}});
   CHECK(r.drain().values() == texts{"two", "three"});
-  CHECK(r.source->seek(dir / "in", 8) == PL_OK);
-  CHECK(r.drain().values() == texts{"two", "three", "three"});
-  CHECK(r.source->seek("other", 0) == PL_FATAL);
 }
 
-TEST_CASE("patterns: files in the order of their names, a stream each; lanes share them") {
+TEST_CASE("patterns: files in the order of their names, one stream per file, distributed over lanes") {
   temp_dir dir;
   for (const char* name : {"b.ndjson", "a.ndjson", "c.ndjson", "x.txt"})
     write_file(dir / name, std::string(name) + "\n");
@@ -135,17 +57,17 @@ TEST_CASE("patterns: files in the order of their names, a stream each; lanes sha
   CHECK(both == 3);
 }
 
-TEST_CASE("a line that is too long is cut off, with a warning; the next ones are whole") {
+TEST_CASE("a line that is too long is truncated with a warning, and the next lines are complete") {
   temp_dir dir;
   write_file(dir / "in", "before\n" + std::string(500'000, 'x') + "\nafter\n" + std::string(300'000, 'y'));
   running r(dir);
   r.start({{"path", dir / "in"}, {"max_line", pl::byte_size{1'000}}});
   CHECK(r.drain().values() == texts{"before", std::string(1'000, 'x'), "after", std::string(1'000, 'y')});
   REQUIRE(!r.host.logs().empty());
-  CHECK(r.host.logs()[0].message.find("longer than max_line (1000 bytes), cut off there") != std::string::npos);
+  CHECK(r.host.logs()[0].message.find("longer than max_line (1000 bytes), truncated") != std::string::npos);
 }
 
-TEST_CASE("a long line within max_line is whole") {
+TEST_CASE("a long line within max_line is complete") {
   temp_dir dir;
   write_file(dir / "in", std::string(900'000, 'x') + "\nafter\n");
   running r(dir);
@@ -153,7 +75,7 @@ TEST_CASE("a long line within max_line is whole") {
   CHECK(r.drain().values() == texts{std::string(900'000, 'x'), "after"});
 }
 
-TEST_CASE("following: a line counts once its end is there, and what is appended comes at once") {
+TEST_CASE("following: a line is read after its newline, and appended lines are read at once") {
   temp_dir dir;
   write_file(dir / "in", "one\ntw");
   running r(dir);
@@ -168,7 +90,7 @@ TEST_CASE("following: a line counts once its end is there, and what is appended 
   CHECK(r.all == std::vector<record>{{"one", 0}, {"two", 4}, {"three", 8}});
 }
 
-TEST_CASE("following through rotation: the old file to its end, then the new one, positions grow") {
+TEST_CASE("following through rotation: the old file to its end, then the new one, with ascending positions") {
   temp_dir dir;
   write_file(dir / "in", "one\n");
   running r(dir);
@@ -179,13 +101,9 @@ TEST_CASE("following through rotation: the old file to its end, then the new one
   write_file(dir / "in", "new\n");
   CHECK(r.drain().values() == texts{"one", "two", "last without end", "new"});
   CHECK(r.all.back().position == 24);
-  CHECK(r.source->seek(dir / "in", 4) == PL_OK);  // not settled: the old file is still there for it
-  CHECK(r.drain().values() == texts{"one", "two", "last without end", "new", "two", "last without end", "new"});
-  r.source->settle(dir / "in", 0, 28);
-  CHECK(r.source->seek(dir / "in", 4) == PL_FATAL);
 }
 
-TEST_CASE("following over a restart: rotated meanwhile, and nothing lost") {
+TEST_CASE("following over a restart: a rotation in between loses no line") {
   temp_dir dir;
   write_file(dir / "in", "one\n");
   const config_fields options = {{"path", dir / "in"}, {"follow", true}};
@@ -213,7 +131,7 @@ TEST_CASE("following over a restart: rotated meanwhile, and nothing lost") {
   }
 }
 
-TEST_CASE("following through truncation: said, and read from the begin") {
+TEST_CASE("a truncated file is read from its beginning, with a warning") {
   temp_dir dir;
   write_file(dir / "in", "one\ntwo\n");
   running r(dir);
@@ -224,10 +142,10 @@ TEST_CASE("following through truncation: said, and read from the begin") {
   CHECK(r.drain().values() == texts{"one", "two", "new"});
   CHECK(r.all.back().position == 8);
   REQUIRE(r.host.logs().size() == 1);
-  CHECK(r.host.logs()[0].message == (dir / "in") + " was truncated; going on at its begin");
+  CHECK(r.host.logs()[0].message == (dir / "in") + " was truncated; continuing at its beginning");
 }
 
-TEST_CASE("following: files that come later are found") {
+TEST_CASE("following: new files are found") {
   temp_dir dir;
   running r(dir);
   r.start({{"path", dir / "*.log"}, {"follow", true}});
@@ -237,7 +155,7 @@ TEST_CASE("following: files that come later are found") {
   CHECK(r.values() == texts{"hello"});
 }
 
-TEST_CASE("a file that is shorter than its position was replaced: told, never read as if nothing had happened") {
+TEST_CASE("a file that is shorter than its position was replaced, which is an error") {
   temp_dir dir;
   write_file(dir / "in", "x\n");
   pl::testing::fake_host host;
@@ -245,11 +163,11 @@ TEST_CASE("a file that is shorter than its position was replaced: told, never re
   pl::testing::instance source(host, file_source(), {{"path", dir / "in"}});
   REQUIRE(source.create() == PL_OK);
   CHECK(source.start() == PL_FATAL);
-  CHECK(host.error_text().find("has 2 bytes, but was read up to byte 100 before; it was replaced") !=
+  CHECK(host.error_text().find("has 2 bytes, but was read up to byte 100 before: it was replaced or truncated") !=
         std::string::npos);
 }
 
-TEST_CASE("no file, a folder, no permission") {
+TEST_CASE("a pattern without a match, a missing file and a folder are reported") {
   temp_dir dir;
   const auto error_of = [&](const std::string& path) {
     pl::testing::fake_host host;
@@ -258,9 +176,9 @@ TEST_CASE("no file, a folder, no permission") {
     CHECK(source.start() == PL_FATAL);
     return host.error_text();
   };
-  CHECK(error_of(dir / "*.ndjson") == "path: no file fits '" + (dir / "*.ndjson") + "'");
+  CHECK(error_of(dir / "*.ndjson") == "path: no file matches '" + (dir / "*.ndjson") + "'");
   CHECK(error_of(dir / "missing").find("cannot read " + (dir / "missing") + ": No such file or directory") == 0);
-  CHECK(error_of(dir.path().string()).find("is no regular file") != std::string::npos);
+  CHECK(error_of(dir.path().string()).find("is not a regular file") != std::string::npos);
 }
 
 TEST_CASE("conformance") {

@@ -12,7 +12,7 @@
 
 namespace http_sink::testing {
 
-server::server(handler h) : handler_(h ? std::move(h) : [](const received&) { return answer{}; }) {
+server::server(handler h) : handler_(h ? std::move(h) : [](const received&) { return response{}; }) {
   listening_ = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   sockaddr_in at{};
   at.sin_family = AF_INET;
@@ -57,7 +57,7 @@ void server::accept_all() {
   }
 }
 
-// Head and body; the body by Content-Length alone, as our client sends it.
+// Read head and body. Only Content-Length is supported, because the sink does not send chunked bodies.
 bool server::read_request(int fd, std::string& in, received& to) {
   std::array<char, 16384> buffer{};
   const auto more = [&] {
@@ -93,7 +93,7 @@ void server::serve(int fd) {
   bool first = true;
   for (received r; read_request(fd, in, r); r = {}) {
     if (std::exchange(first, false)) ++connections_;
-    answer a;
+    response a;
     {
       const std::scoped_lock lock(mutex_);
       all_.push_back(r);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// An HTTP server that answers as it is told to, and remembers what came.
+// A test HTTP server that returns the handler's responses and records all requests.
 #pragma once
 
 #include <atomic>
@@ -19,15 +19,15 @@ struct received {
   std::map<std::string, std::string> headers;  // names in lower case
 };
 
-struct answer {
-  int status = 200;  // 0: hang up; negative: say nothing
+struct response {
+  int status = 200;  // 0: close the connection; negative: send no response
   std::vector<std::pair<std::string, std::string>> headers = {};
   std::string body = {};
 };
 
 class server {
  public:
-  using handler = std::function<answer(const received&)>;
+  using handler = std::function<response(const received&)>;
   explicit server(handler h = nullptr);
   ~server();
   server(const server&) = delete;

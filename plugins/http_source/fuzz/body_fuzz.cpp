@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a body: records or a reason, never both; each is JSON, and a piece of the body.
+// Fuzz target: any bytes as a body lead to records or to a reason, never to both. Each record is JSON and a part of the
+// body.
 //
-// Input: a byte for the form, whether it is checked, and how many records may be; then the body.
+// Input: a byte that selects the form, whether to check, and the maximum number of records; then the body.
 #include "../body.hpp"
-#include "../inflate.hpp"
 
 #include <pipeline/json.hpp>
 #include <pipeline/json_members.hpp>
+
+#include <http/inflate.hpp>
 
 #include <cstdint>
 #include <cstdio>
@@ -21,7 +23,7 @@ using records = std::vector<std::string_view>;
 
 void must(bool holds, const char* what) {
   if (holds) return;
-  std::fprintf(stderr, "broken promise: %s\n", what);
+  std::fprintf(stderr, "violated property: %s\n", what);
   std::abort();
 }
 
@@ -35,7 +37,7 @@ void check_pieces(std::string_view body, const records& found) {
   }
 }
 
-// What is split once is, put together again, split into the same.
+// Check that joining the records and splitting them again results in the same records.
 void check_again(const records& found, http::form as) {
   std::string together = as == http::form::json ? "[" : "";
   for (std::size_t i = 0; i < found.size(); ++i) {
@@ -47,20 +49,20 @@ void check_again(const records& found, http::form as) {
   }
   if (as == http::form::json) together += ']';
   records again;
-  must(!http::split(together, as, {.max_records = found.size() + 1}, again), "records put together are a body");
-  must(again.size() == found.size(), "of as many records");
-  if (as == http::form::json) must(again == found, "which are the same");
+  must(!http::split(together, as, {.max_records = found.size() + 1}, again), "joined records are a body");
+  must(again.size() == found.size(), "joined records are split into the same number");
+  if (as == http::form::json) must(again == found, "joined records are split into the same records");
 }
 
 void check(std::string_view body, http::form as, const http::split_limits& limits) {
   records found;
   if (const auto problem = http::split(body, as, limits, found)) {
     must(found.empty(), "records or a reason");
-    must(!problem->why.empty() && pl::is_utf8(problem->why) && problem->why.size() < 1000, "a reason is told");
-    must(limits.check || problem->too_many || as == http::form::raw, "what isn't checked isn't refused");
+    must(!problem->why.empty() && pl::is_utf8(problem->why) && problem->why.size() < 1000, "a reason is given");
+    must(limits.check || problem->too_many || as == http::form::raw, "an unchecked body is not rejected");
     return;
   }
-  must(found.size() <= limits.max_records || as == http::form::raw, "no more records than may be");
+  must(found.size() <= limits.max_records || as == http::form::raw, "the number of records is at most max_records");
   check_pieces(body, found);
   if (as == http::form::raw) return must(found.size() == 1 && found[0] == body, "bytes are one record");
   if (!limits.check) return;
@@ -72,14 +74,14 @@ void check(std::string_view body, http::form as, const http::split_limits& limit
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size == 0) return 0;
-  // A copy of its own size, so that the sanitizer sees a byte read too far.
+  // A copy of the exact size, so that the sanitizer detects an out-of-bounds read.
   const std::vector<char> copy(data + 1, data + size);
   const std::string_view body(copy.data(), copy.size());
   const http::split_limits limits{.max_records = 1 + data[0] / 8U, .check = (data[0] & 4U) == 0};
   static constexpr http::form forms[] = {http::form::json, http::form::ndjson, http::form::raw, http::form::json};
   check(body, forms[data[0] & 3U], limits);
   (void)http::form_of(body);
-  http::inflater gzip;
+  pl::http::inflater gzip;
   std::size_t plain = 0;
   (void)gzip.feed(body, [&](std::string_view piece) { return (plain += piece.size()) < 1'000'000; });
   return 0;

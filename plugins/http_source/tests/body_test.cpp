@@ -1,9 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "../body.hpp"
 
-#include "../inflate.hpp"
 #include "../record.hpp"
-#include "client.hpp"
 
 #include <doctest/doctest.h>
 
@@ -44,7 +42,7 @@ TEST_CASE("media types") {
   CHECK(!form_of("+json"));
 }
 
-TEST_CASE("a document is a record, an array's elements are one each, with their own bytes") {
+TEST_CASE("a document is a record, and so is each element of an array, with its original bytes") {
   CHECK(records_of(" {\"a\" : 1.50}\n", form::json) == texts{"{\"a\" : 1.50}"});
   CHECK(records_of("[ {\"a\":1 } , [2,3], \"x\",1e400,null ]", form::json) ==
         texts{"{\"a\":1 }", "[2,3]", "\"x\"", "1e400", "null"});
@@ -52,17 +50,17 @@ TEST_CASE("a document is a record, an array's elements are one each, with their 
   CHECK(records_of("7", form::json) == texts{"7"});
 }
 
-TEST_CASE("a document a line; empty lines are none") {
+TEST_CASE("NDJSON: one document per line, and empty lines are skipped") {
   CHECK(records_of("{\"a\":1}\n\r\n  \n[1,2]\r\n\"x\"", form::ndjson) == texts{"{\"a\":1}", "[1,2]", "\"x\""});
   CHECK(records_of("", form::ndjson).empty());
 }
 
-TEST_CASE("bytes as they are") {
+TEST_CASE("raw bytes are one record") {
   CHECK(records_of("\xFF\n{", form::raw) == texts{"\xFF\n{"});
   CHECK(problem_of("", form::raw).why == "the body is empty");
 }
 
-TEST_CASE("what is no JSON is told by its place, and nothing is taken") {
+TEST_CASE("invalid JSON is reported with its place, and there are no records") {
   const auto p = problem_of("[{\"a\":1},\n {\"a\":}]", form::json);
   CHECK(p.record == 2);
   CHECK(p.line == 2);
@@ -78,7 +76,7 @@ TEST_CASE("what is no JSON is told by its place, and nothing is taken") {
   CHECK(problem_of(std::string(300, '[') + std::string(300, ']'), form::json).why.find("nested") != std::string::npos);
 }
 
-TEST_CASE("where it is to be accepted, it is a record as it is") {
+TEST_CASE("without the check, invalid JSON is an unchanged record") {
   const split_limits all{.check = false};
   CHECK(records_of("[{\"a\":1},{", form::json, all) == texts{"[{\"a\":1},{"});
   CHECK(records_of("{'a':1}", form::json, all) == texts{"{'a':1}"});
@@ -86,7 +84,7 @@ TEST_CASE("where it is to be accepted, it is a record as it is") {
   CHECK(records_of("[1,2]", form::json, all) == texts{"1", "2"});
 }
 
-TEST_CASE("no more than so many") {
+TEST_CASE("max_records limits the number of records") {
   const split_limits two{.max_records = 2};
   CHECK(records_of("[1,2]", form::json, two).size() == 2);
   CHECK(problem_of("[1,2,3]", form::json, two).too_many);
@@ -94,41 +92,22 @@ TEST_CASE("no more than so many") {
   CHECK(problem_of("[1,2,3]", form::json, {.max_records = 2, .check = false}).too_many);
 }
 
-TEST_CASE("gzip, however it is cut; several files behind each other; what is none") {
-  const std::string plain(100'000, 'x');
-  const auto two = testing::gzipped(plain) + testing::gzipped("end");
-  for (const std::size_t piece : {1UL, 7UL, 100'000UL}) {
-    inflater in;
-    std::string out;
-    for (std::size_t at = 0; at < two.size(); at += piece)
-      REQUIRE(in.feed(std::string_view(two).substr(at, piece), [&](auto p) { return out += p, true; }) ==
-              inflater::result::ok);
-    CHECK(out == plain + "end");
-    CHECK(in.at_end());
-  }
-  inflater cut, broken, bounded;
-  CHECK(cut.feed(two.substr(0, 50), [](auto) { return true; }) == inflater::result::ok);
-  CHECK(!cut.at_end());
-  CHECK(broken.feed("no gzip", [](auto) { return true; }) == inflater::result::broken);
-  CHECK(bounded.feed(two, [](auto) { return false; }) == inflater::result::refused);
-}
-
-TEST_CASE("a record is read back, and what is none is not") {
-  const record_prefix prefix(123, "/a/b", "::1", {{"tenant", "x"}, {"empty", ""}});
+TEST_CASE("a stored record is decoded, and invalid ones are rejected") {
+  const record_start start(123, "/a/b", "::1", {{"tenant", "x"}, {"empty", ""}});
   const auto id = id_by_content("/a/b", "body");
   std::string text;
-  prefix.append(text, id);
+  start.append(text, id, 0, 1);
   text += "body";
   stored_record r;
-  REQUIRE(decode(text, r));
+  REQUIRE(decode(text, {}, r));
   CHECK(r.time_ns == 123);
   CHECK(r.path == "/a/b");
   CHECK(r.remote == "::1");
   CHECK(r.payload == "body");
   CHECK(r.id == id);
   CHECK(r.values == std::vector<named_value>{{"tenant", "x"}, {"empty", ""}});
-  for (std::size_t n = 0; n < prefix.size(); ++n) CHECK(!decode(text.substr(0, n), r));
-  CHECK(!decode("\2" + text.substr(1), r));
+  for (std::size_t n = 0; n < start.whole(); ++n) CHECK(!decode(text.substr(0, n), {}, r));
+  CHECK(!decode("\2" + text.substr(1), {}, r));
 }
 
 TEST_CASE("ids") {

@@ -1,9 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "client.hpp"
-
-#include <pipeline/testing/conformance.hpp>
-#include <pipeline/testing/instance.hpp>
-#include <pipeline/testing/temp_dir.hpp>
+#include "running.hpp"
 
 #include <doctest/doctest.h>
 
@@ -18,74 +14,16 @@
 
 using namespace std::chrono_literals;
 using http::testing::client;
+using http::testing::component;
 using http::testing::gzipped;
 using http::testing::post;
 using http::testing::reply;
+using http::testing::running;
 using pl::testing::config_fields;
 
 namespace {
 
-const pl_component& component() {
-  const auto* directory = std::getenv("PIPELINE_PLUGIN_DIR");
-  REQUIRE(directory != nullptr);
-  std::string error;
-  const auto* plugin = pl::testing::load_plugin(std::string(directory) + "/http_source.so", error);
-  REQUIRE_MESSAGE(plugin != nullptr, error);
-  return *plugin->components[0];
-}
-
-using row = std::map<std::string, std::string>;
-
-// A source that listens at a port of its own.
-struct running {
-  pl::testing::temp_dir dir;
-  std::string state = dir / "state";
-  pl::testing::fake_host host;
-  std::unique_ptr<pl::testing::instance> source;
-  std::uint16_t port = 0;
-  std::uint64_t position = 0;
-
-  explicit running(config_fields options = {}) {
-    host.raw().state_dir = pl::borrow(state);
-    start(std::move(options));
-  }
-  void start(config_fields options = {}) {
-    options.emplace_back("listen", "127.0.0.1:0");
-    if (std::none_of(options.begin(), options.end(), [](auto& o) { return o.first == "path"; }))
-      options.emplace_back("path", "/t");
-    source = std::make_unique<pl::testing::instance>(host, component(), options);
-    REQUIRE_MESSAGE(source->create() == PL_OK, host.error_text());
-    REQUIRE_MESSAGE(source->start() == PL_OK, host.error_text());
-    const auto said = host.logs().back().message;
-    const auto begin = said.find("127.0.0.1:") + 10;
-    port = static_cast<std::uint16_t>(std::stoi(said.substr(begin)));
-  }
-  reply ask(std::string_view request) const { return client(port).ask(request); }
-  // What has come in since.
-  std::vector<row> rows() {
-    std::vector<row> all;
-    pl::batch b;
-    while (source->poll(b, 1000, 1 << 20, 0ns) == PL_OK) {
-      pl::testing::problems wrong;
-      pl::testing::detail::check_batch("batch", b.get(), wrong);
-      CHECK(wrong.empty());
-      for (const auto r : b.get().selection()) {
-        auto& one = all.emplace_back();
-        for (pl::column_index c = 0; c < b.get().columns(); ++c)
-          if (!pl::is_null(b.get().at(c, r))) one[std::string(b.get().name(c))] = pl::bytes_of(b.get().at(c, r));
-      }
-      b = {};
-    }
-    return all;
-  }
-  std::vector<std::string> values() {
-    std::vector<std::string> all;
-    for (auto& r : rows()) all.push_back(r["value"]);
-    return all;
-  }
-};
-
-// The head of a request whose client waits until it has been read.
+// The head of a request whose client waits for the response 100 before it sends the body.
 constexpr const char* expecting = "POST /t HTTP/1.1\r\nHost: h\r\nExpect: 100-continue\r\nContent-Length: 1\r\n\r\n";
 constexpr const char* ndjson = "Content-Type: application/x-ndjson\r\n";
 constexpr const char* json = "Content-Type: application/json\r\n";
@@ -94,7 +32,7 @@ using texts = std::vector<std::string>;
 
 }  // namespace
 
-TEST_CASE("the built plugin is whole, and lives under odd requests") {
+TEST_CASE("the built plugin passes the conformance and lifecycle checks") {
   const auto* directory = std::getenv("PIPELINE_PLUGIN_DIR");
   std::string error;
   for (const auto& problem :
@@ -103,7 +41,7 @@ TEST_CASE("the built plugin is whole, and lives under odd requests") {
   for (const auto& problem : pl::testing::check_life(component(), {{"listen", "127.0.0.1:0"}})) FAIL_CHECK(problem);
 }
 
-TEST_CASE("options that don't fit are told") {
+TEST_CASE("invalid options are reported") {
   const auto refusal = [](const config_fields& options) {
     pl::testing::fake_host host;
     pl::testing::instance i(host, component(), options);
@@ -124,7 +62,7 @@ TEST_CASE("options that don't fit are told") {
   CHECK(refusal({{"headers", pl::testing::object({{"id", "X-Id"}})}}) == "headers.id");
 }
 
-TEST_CASE("a document, an array, lines, bytes") {
+TEST_CASE("records are read from a document, an array, lines and raw bytes") {
   running s;
   CHECK(s.ask(post("{\"a\": 1}", json)).body == "{\"taken\":1}\n");
   CHECK(s.ask(post("[{\"a\":2}, {\"a\":3}]", json)).body == "{\"taken\":2}\n");
@@ -134,7 +72,7 @@ TEST_CASE("a document, an array, lines, bytes") {
   CHECK(s.host.sum("http_source_records_total") == 6);
 }
 
-TEST_CASE("columns: time, path, remote, id, segments, headers") {
+TEST_CASE("rows have columns for the path and its segments, the remote address, the id and headers") {
   running s(config_fields{{"path", "/users/{user_id}/devices/{device_id}/telemetry"},
                           {"headers", pl::testing::object({{"tenant", "X-Tenant"}})}});
   const auto path = "/users/u%201/devices/d%2F2/telemetry";
@@ -158,7 +96,7 @@ TEST_CASE("columns: time, path, remote, id, segments, headers") {
   CHECK(rows[0]["id"] != rows[4]["id"]);
 }
 
-TEST_CASE("who may not send") {
+TEST_CASE("unauthenticated requests are rejected") {
   running s(
       config_fields{{"token", "right"}, {"tokens", pl::testing::list({"old"})}, {"user", "u"}, {"password", "p"}});
   const auto none = s.ask(post("1"));
@@ -175,7 +113,7 @@ TEST_CASE("who may not send") {
   CHECK(s.host.sum("http_source_requests_total{status=401}") == 5);
 }
 
-TEST_CASE("what is refused, and how") {
+TEST_CASE("rejected requests and their status") {
   running s(config_fields{{"max_body", pl::byte_size{100}}, {"max_records", 3}});
   CHECK(s.ask(post("1", json, "/other")).status == 404);
   const auto wrong_method = s.ask("GET /t HTTP/1.1\r\nHost: h\r\n\r\n");
@@ -198,13 +136,13 @@ TEST_CASE("what is refused, and how") {
   CHECK(s.values().empty());
 }
 
-TEST_CASE("with `invalid: accept` it is for somebody else to judge") {
+TEST_CASE("with `invalid: accept` invalid JSON is stored unchanged") {
   running s(config_fields{{"invalid", "accept"}});
   CHECK(s.ask(post("{'a'}", json)).status == 200);
   CHECK(s.values() == texts{"{'a'}"});
 }
 
-TEST_CASE("gzip, and what pretends to be") {
+TEST_CASE("gzip, and bodies that are not valid gzip") {
   running s(config_fields{{"max_body", pl::byte_size{100'000}}});
   const auto zipped = [](std::string_view body) { return post(body, "Content-Encoding: gzip\r\n"); };
   CHECK(s.ask(zipped(gzipped("[1,2]"))).body == "{\"taken\":2}\n");
@@ -214,14 +152,14 @@ TEST_CASE("gzip, and what pretends to be") {
   CHECK(s.values() == texts{"1", "2"});
 }
 
-TEST_CASE("one connection, many requests: behind each other, before the answers, in chunks, by halves") {
+TEST_CASE("many requests on one connection: in sequence, pipelined, chunked, byte by byte") {
   running s;
   client c(s.port);
   CHECK(c.ask(post("1")).status == 200);
   c.send(post("2") + post("3") + "\r\n" + post("{"));
   CHECK(c.receive().status == 200);
   CHECK(c.receive().status == 200);
-  CHECK(c.receive().status == 400);  // of the body alone: the connection goes on
+  CHECK(c.receive().status == 400);  // only the body is invalid: the connection stays open
   CHECK(
       c.ask(
            "POST /t HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n[\r\n3\r\n4,5\r\n1\r\n]\r\n0\r\n\r\n")
@@ -238,18 +176,20 @@ TEST_CASE("one connection, many requests: behind each other, before the answers,
   CHECK(s.values() == texts{"1", "2", "3", "4", "5", "6", "7", "8"});
 }
 
-TEST_CASE("who is slow, or silent, is not waited for") {
-  running s(config_fields{{"timeout", 300ms}, {"idle_timeout", 300ms}});
-  client slow(s.port), silent(s.port), slow_body(s.port);
+TEST_CASE("slow and silent clients run into a timeout") {
+  running s(config_fields{{"timeout", 2s}, {"idle_timeout", 2s}});
+  client slow(s.port);
   slow.send("POST /t HT");
+  client slow_body(s.port);
   slow_body.send("POST /t HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\n1");
+  client silent(s.port);
   CHECK(slow.receive().status == 408);
   CHECK(slow_body.receive().status == 408);
   CHECK(silent.ended());
   CHECK(s.values().empty());
 }
 
-TEST_CASE("at too many connections the idle one goes, and the busy one stays") {
+TEST_CASE("at max_connections the idle connection is closed, and the busy one stays open") {
   running s(config_fields{{"max_connections", 2}});
   client busy(s.port), idle(s.port);
   CHECK(busy.ask(expecting).status == 100);
@@ -259,7 +199,7 @@ TEST_CASE("at too many connections the idle one goes, and the busy one stays") {
   CHECK(busy.ask("3").status == 200);
 }
 
-TEST_CASE("a full spool is told, and goes on when it has room") {
+TEST_CASE("a full spool leads to status 429 until there is room again") {
   running s(
       config_fields{{"spool", pl::testing::object({{"max_bytes", pl::byte_size{1 << 20}}})}, {"retry_after", 7s}});
   const auto request = post("\"" + std::string(100'000, 'x') + "\"");
@@ -270,14 +210,47 @@ TEST_CASE("a full spool is told, and goes on when it has room") {
   CHECK(last.headers.at("Retry-After") == "7");
   CHECK(taken >= 10);
   CHECK(static_cast<int>(s.rows().size()) == taken);
+  CHECK(s.host.receptions().back() == "the spool is full (spool.max_bytes, or the disk)");
   s.source->settle("spool/other", 0, 1);
   pl::batch b;
   const auto stream = s.host.assigned_streams().front();
   s.source->settle(stream, 0, static_cast<std::uint64_t>(taken));
-  CHECK(s.ask(request).status == 200);
+  // While a sync is in progress, the last file is deleted a little later.
+  const auto deadline = std::chrono::steady_clock::now() + 2min;
+  while ((last = s.ask(request)).status == 429 && std::chrono::steady_clock::now() < deadline) (void)s.rows();
+  CHECK(last.status == 200);
+  CHECK(s.rows().size() == 1);
+  CHECK(s.host.receptions().back().empty());
 }
 
-TEST_CASE("what was acknowledged is there after a restart; what is in hand when it stops is answered") {
+TEST_CASE("rows have the time at which their request arrived, and the end of the spool is reported at each poll") {
+  const auto now = [] { return std::chrono::system_clock::now(); };
+  running s;
+  s.host.set_wants_arrivals(false);
+  CHECK(s.rows().empty());
+  CHECK(s.host.receptions() == std::vector<std::string>{"not listening", ""});
+  CHECK(s.host.observed_ends().empty());
+  s.host.set_wants_arrivals(true);
+  const auto before = now();
+  CHECK(s.ask(post("1")).status == 200);
+  const auto after = now();
+  std::this_thread::sleep_for(20ms);
+  pl::batch b;
+  REQUIRE(s.source->poll(b, 1000, 1 << 20, 0ns) == PL_OK);
+  CHECK(*b.get().arrival(0) >= before);
+  CHECK(*b.get().arrival(0) <= after);
+  CHECK_FALSE(b.get().raw()->arrival_claimed);
+  const auto seen = s.host.observed_ends().back();
+  CHECK(seen.stream == s.host.assigned_streams().front());
+  CHECK(seen.end == b.get().ranges()[0].next);
+  CHECK(pl::timestamp(std::chrono::nanoseconds(seen.before_ns)) > after);
+  CHECK(s.source->poll(b, 0, 0, 0ns) == PL_AGAIN);  // under back-pressure
+  CHECK(s.host.observed_ends().back().before_ns > seen.before_ns);
+  CHECK(s.source->stop() == PL_OK);
+  CHECK(s.host.receptions().back() == "not listening");
+}
+
+TEST_CASE("acknowledged records are there after a restart, and a stop completes current requests") {
   running s;
   CHECK(s.ask(post("1")).status == 200);
   client late(s.port), idle(s.port);
@@ -285,9 +258,9 @@ TEST_CASE("what was acknowledged is there after a restart; what is in hand when 
   CHECK(idle.ask(post("2")).status == 200);
   std::jthread stopping([&] { CHECK(s.source->stop() == PL_OK); });
   CHECK(idle.ended());
-  const auto answered = late.ask("3");
-  CHECK(answered.status == 200);
-  CHECK(answered.headers.at("Connection") == "close");
+  const auto response = late.ask("3");
+  CHECK(response.status == 200);
+  CHECK(response.headers.at("Connection") == "close");
   stopping.join();
   s.source.reset();
   s.start();

@@ -1,23 +1,25 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a payload: one outcome, never a crash; what comes out is valid, and the scanner agrees with RapidJSON.
+// Fuzz target: any bytes as a payload lead to rows or to a reason, never to a crash. The output is valid, and the
+// scanner agrees with RapidJSON.
 #include "../record_reader.hpp"
-#include "../tests/scanning.hpp"
 
 #include <pipeline/json.hpp>
 #include <pipeline/json_members.hpp>
 #include <pipeline/testing/fake_host.hpp>
 
+#include <json_common/tests/scanning.hpp>
+
 #include <cstdio>
 #include <cstdlib>
 
 using namespace json_telemetry;
-using namespace json_telemetry::testing;
+using namespace json::testing;
 
 namespace {
 
 void must(bool holds, const char* what) {
   if (holds) return;
-  std::fprintf(stderr, "broken promise: %s\n", what);
+  std::fprintf(stderr, "violated property: %s\n", what);
   std::abort();
 }
 
@@ -84,7 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   static const plan strict = make_plan(strict_options(), no_mistake),
                     generous = make_plan(generous_options(), no_mistake);
   static record_reader strict_reader(strict), generous_reader(generous);
-  // A copy of its own size, so that the sanitizer sees a byte read too far.
+  // A copy of the exact size, so that the sanitizer detects an out-of-bounds read.
   const std::vector<char> copy(data, data + size);
   const std::string_view payload(copy.data(), copy.size());
   read(strict, strict_reader, payload, host);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a time: never a crash; what is understood, written as RFC 3339, is understood as the same.
+// Fuzz target: any bytes as a time never lead to a crash. A parsed time, formatted as RFC 3339, is parsed as the same
+// time.
 #include "../time_text.hpp"
 
 #include <pipeline/time.hpp>
@@ -15,14 +16,14 @@ namespace {
 
 void must(bool holds, const char* what) {
   if (holds) return;
-  std::fprintf(stderr, "broken promise: %s\n", what);
+  std::fprintf(stderr, "violated property: %s\n", what);
   std::abort();
 }
 
 void check(const time_result& t) {
-  if (!t.problem.empty()) return must(t.problem.size() > 5, "a problem is told");
+  if (!t.problem.empty()) return must(t.problem.size() > 5, "a problem is described");
   const auto again = time_of_iso8601(pl::rfc3339(t.ns), {true, 0});
-  must(again.problem.empty() && again.ns == t.ns, "what is written is read back");
+  must(again.problem.empty() && again.ns == t.ns, "a formatted time is parsed as the same time");
 }
 
 }  // namespace

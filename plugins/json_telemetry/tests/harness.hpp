@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The built plugin under a fake host: payloads in, rows as JSON lines and reasons out.
+// The harness runs the built plugin with a fake host: it takes payloads and returns rows as JSON lines, and reasons.
 #pragma once
 
 #include <pipeline/json.hpp>
@@ -28,7 +28,7 @@ inline const pl_component& parser() {
   return *plugin->components[0];
 }
 
-// Times are believed as they are, unless the test says otherwise: its data don't move with the clock.
+// By default the harness disables time_window, because the times in the test data are fixed.
 class harness {
  public:
   explicit harness(pl::testing::config_fields options = {})
@@ -37,7 +37,7 @@ class harness {
   }
 
   using columns = std::vector<std::pair<std::string, std::vector<pl::cell>>>;
-  // Rows as JSON lines, null columns left out.
+  // Return the rows as JSON lines without null columns.
   std::vector<std::string> read(const columns& in, std::uint64_t first = 100) {
     host.forget();
     instance_.output().clear();
@@ -53,14 +53,14 @@ class harness {
     for (const auto& p : payloads) cells.push_back(pl::bytes_cell(p));
     return read(columns{{"value", cells}});
   }
-  // The same, for who wants to look at the batch, too.
+  // As read, but return the output batch; rows() returns the lines.
   pl::batch_view output_of(const std::vector<std::string>& payloads) {
     rows_ = read(payloads);
     return output();
   }
   [[nodiscard]] const std::vector<std::string>& rows() const noexcept { return rows_; }
 
-  // One message: its rows one per line, or the reason in brackets.
+  // Read one message and return its rows, one per line, or the reason in brackets.
   std::string one(const std::string& payload) { return joined(read(std::vector{payload})); }
   std::string one(const columns& in) { return joined(read(in)); }
 

@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
-// The documents of JSONTestSuite (json_test_suite/README.md): each to the scanner, to the plugin, and to the SDK's reader.
+// Passes each document of JSONTestSuite (json_test_suite/README.md) to the scanner, the plugin and the SDK's reader.
 #include "harness.hpp"
-#include "scanning.hpp"
 
 #include <pipeline/json_members.hpp>
 #include <pipeline/testing/temp_dir.hpp>
 
 #include <doctest/doctest.h>
+#include <json_common/tests/scanning.hpp>
 
 #include <filesystem>
 #include <map>
 #include <string>
 #include <string_view>
 
+using namespace json::testing;
 using namespace json_telemetry::testing;
 
 namespace {
@@ -37,8 +38,8 @@ const documents& suite() {
   return all;
 }
 
-// What RFC 8259 leaves open. Empty: taken, as it is written; what a column makes of such a number is another question. Else a
-// part of the reason: a text that can't be written in UTF-8 can't be stored, and guessing at another encoding isn't ours.
+// The scanner's verdicts where RFC 8259 allows both. Empty: accepted in the original text (a column may still reject
+// the number). Otherwise part of the reason: text that is not valid UTF-8 cannot be stored; no encoding is guessed.
 const std::map<std::string, std::string> ours = {
     {"i_number_double_huge_neg_exp.json", ""},
     {"i_number_huge_exp.json", ""},
@@ -78,14 +79,14 @@ const std::map<std::string, std::string> ours = {
 
 bool about_syntax(const std::string& reason) {
   return reason.find("not JSON") != std::string::npos || reason.starts_with("the payload is empty") ||
-         reason.starts_with("the payload is nothing") || reason.find("deeper than max_depth") != std::string::npos;
+         reason.starts_with("the payload contains only") || reason.find("deeper than max_depth") != std::string::npos;
 }
-// An array is read one element after the other: one that is no reading is told before what is wrong behind it.
+// An array is read element by element, so an element that is not a reading is reported before an error after it.
 bool about_an_element(const std::string& reason) { return reason.starts_with("reading 1: "); }
 
 }  // namespace
 
-TEST_CASE("JSONTestSuite is whole") {
+TEST_CASE("JSONTestSuite is complete") {
   std::map<char, int> kinds;
   for (const auto& [name, document] : suite()) ++kinds[name[0]];
   CHECK(kinds == std::map<char, int>{{'i', 35}, {'n', 188}, {'y', 95}});
@@ -126,7 +127,7 @@ TEST_CASE("JSONTestSuite: through the plugin, between good records") {
   }
 }
 
-// The reader of what sinks have written: it looks at the grammar only, and at whether texts are UTF-8 elsewhere.
+// The SDK's reader checks only the grammar; its callers check UTF-8 separately.
 TEST_CASE("JSONTestSuite: the reader in the SDK") {
   for (const auto& [name, document] : suite()) {
     CAPTURE(name);

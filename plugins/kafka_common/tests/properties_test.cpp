@@ -19,7 +19,7 @@ struct fixture {
 
 }  // namespace
 
-TEST_CASE_FIXTURE(fixture, "properties: all kinds of scalars become librdkafka's text") {
+TEST_CASE_FIXTURE(fixture, "properties: every scalar type is converted to librdkafka's text form") {
   CHECK(properties.set_all(
       {{"session.timeout.ms", std::int64_t{7000}}, {"enable.partition.eof", true}, {"client.id", std::string("me")}},
       owned));
@@ -29,7 +29,7 @@ TEST_CASE_FIXTURE(fixture, "properties: all kinds of scalars become librdkafka's
   CHECK(kafka::property_text(0.5) == "0.5");
 }
 
-TEST_CASE_FIXTURE(fixture, "properties: every mistake is reported, each at its place") {
+TEST_CASE_FIXTURE(fixture, "properties: every error is reported under its property") {
   CHECK_FALSE(properties.set_all({{"session.timeout", std::int64_t{1}},
                                   {"session.timeout.ms", std::string("soon")},
                                   {"group.id", std::string("g")}},
@@ -37,20 +37,20 @@ TEST_CASE_FIXTURE(fixture, "properties: every mistake is reported, each at its p
   const auto errors = host.errors();
   REQUIRE(errors.size() == 3);
   CHECK(errors[0].option == "properties.group.id");
-  CHECK(errors[0].detail == "'group.id' is not yours to set: use the option 'group'");
+  CHECK(errors[0].detail == "'group.id' cannot be set: use the option 'group'");
   CHECK(errors[1].option == "properties.session.timeout");
   CHECK(errors[1].detail.find("did you mean 'session.timeout.ms'?") != std::string::npos);
   CHECK(errors[2].option == "properties.session.timeout.ms");
 }
 
-TEST_CASE("properties: librdkafka's names, aliases among them") {
+TEST_CASE("properties: librdkafka's names include aliases") {
   const auto names = kafka::known_properties();
   for (const auto* name : {"linger.ms", "session.timeout.ms", "acks", "bootstrap.servers"})
     CHECK_MESSAGE(std::count(names.begin(), names.end(), name) > 0, name);
   CHECK(std::none_of(names.begin(), names.end(), [](const auto& n) { return n.find('|') != std::string::npos; }));
 }
 
-TEST_CASE_FIXTURE(fixture, "brokers: host:port, several, IPv6, a scheme") {
+TEST_CASE_FIXTURE(fixture, "brokers: host:port, lists, IPv6 and schemes are accepted") {
   for (const auto* good : {"a:9092", "a", "a:9092,b:9093", "a:9092, b:9093", "[::1]:9092", "SASL_SSL://a:9092"})
     CHECK_MESSAGE(kafka::check_brokers(ctx, good), good);
   CHECK(host.errors().empty());
@@ -60,9 +60,9 @@ TEST_CASE_FIXTURE(fixture, "brokers: host:port, several, IPv6, a scheme") {
   CHECK(host.errors().front().option == "brokers");
 }
 
-TEST_CASE("topics: Kafka's own rules") {
+TEST_CASE("topics: names follow Kafka's rules") {
   CHECK(kafka::topic_name_fault("iot-stream_1.x").empty());
-  CHECK(kafka::topic_name_fault("") == "the topic has no name");
+  CHECK(kafka::topic_name_fault("") == "the topic name is empty");
   CHECK_FALSE(kafka::topic_name_fault("iot stream").empty());
   CHECK_FALSE(kafka::topic_name_fault("..").empty());
   CHECK_FALSE(kafka::topic_name_fault(std::string(250, 'a')).empty());

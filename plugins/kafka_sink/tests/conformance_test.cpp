@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 
-TEST_CASE("the built plugin is whole") {
+TEST_CASE("the built plugin passes the conformance checks") {
   const auto* directory = std::getenv("PIPELINE_PLUGIN_DIR");
   REQUIRE(directory != nullptr);
   std::string error;
@@ -12,7 +12,7 @@ TEST_CASE("the built plugin is whole") {
   for (const auto& problem : pl::testing::check_plugin(*plugin)) FAIL_CHECK(problem);
 }
 
-TEST_CASE("a life with odd batches") {
+TEST_CASE("the life cycle passes the conformance checks") {
   const kafka::test::mock_topic topic;
   for (const auto& problem : pl::testing::check_life(
            kafka::test::component(), {{"brokers", topic.servers()}, {"topic", "out"}, {"key", "{value}"}}))

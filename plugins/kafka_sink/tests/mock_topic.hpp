@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Kafka cluster in this process (librdkafka's mock), the sink under a fake host, and what arrived.
+// A Kafka cluster in this process (librdkafka's mock), a sink under a fake host, and the delivered messages.
 #pragma once
 
 #include <pipeline/testing/conformance.hpp>
@@ -39,7 +39,7 @@ class mock_topic {
   [[nodiscard]] std::string servers() const { return rd_kafka_mock_cluster_bootstraps(cluster_); }
   [[nodiscard]] rd_kafka_mock_cluster_t* cluster() const { return cluster_; }
 
-  // All of the topic, partition by partition.
+  // Read the whole topic, partition by partition.
   [[nodiscard]] std::vector<arrived> read() const {
     auto* consumer = make_client(
         RD_KAFKA_CONSUMER, {{"bootstrap.servers", servers()}, {"group.id", "test"}, {"enable.partition.eof", "true"}});
@@ -98,7 +98,7 @@ inline const pl_component& component() {
   return *found;
 }
 
-// A started sink with its host.
+// A started sink and its host.
 class writer {
  public:
   writer(const std::string& servers, pl::testing::config_fields more) {

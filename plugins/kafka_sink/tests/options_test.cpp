@@ -7,7 +7,7 @@ using pl::testing::object;
 
 namespace {
 
-std::string complaints(const pl::testing::config_fields& options) {
+std::string errors_of(const pl::testing::config_fields& options) {
   pl::testing::fake_host host;
   pl::testing::instance i(host, kafka::test::component(), options);
   const auto status = i.create();
@@ -17,23 +17,25 @@ std::string complaints(const pl::testing::config_fields& options) {
 
 }  // namespace
 
-TEST_CASE("options: the least that is needed") { CHECK(complaints({{"brokers", "a:9092"}, {"topic", "t"}}).empty()); }
-
-TEST_CASE("options: all mistakes at once, each at its place") {
-  const auto said = complaints({{"brokers", "a:0"},
-                                {"topic", "a b"},
-                                {"key", "{device"},
-                                {"headers", object({{"h", "}"}})},
-                                {"properties", object({{"linger", 5}, {"compression.type", "lz4"}})}});
-  for (const auto* part :
-       {"brokers: the port of 'a:0' is no number between 1 and 65535", "topic: 'a b' can't be a topic",
-        "key: '{' at character 1 is not closed", "headers.h: '}' at character 1 has no '{' before it",
-        "properties.compression.type: 'compression.type' is not yours to set: use the option 'compression'",
-        "has no property 'linger'; did you mean 'linger.ms'?"})
-    CHECK_MESSAGE(said.find(part) != std::string::npos, part, " is missing in ", said);
+TEST_CASE("options: the required options are sufficient") {
+  CHECK(errors_of({{"brokers", "a:9092"}, {"topic", "t"}}).empty());
 }
 
-TEST_CASE("options: columns are known before data flows") {
+TEST_CASE("options: every error is reported under its option") {
+  const auto errors = errors_of({{"brokers", "a:0"},
+                                 {"topic", "a b"},
+                                 {"key", "{device"},
+                                 {"headers", object({{"h", "}"}})},
+                                 {"properties", object({{"linger", 5}, {"compression.type", "lz4"}})}});
+  for (const auto* part :
+       {"brokers: the port of 'a:0' is not a number between 1 and 65535", "topic: 'a b' is not a valid topic name",
+        "key: '{' at character 1 is not closed", "headers.h: '}' at character 1 has no '{' before it",
+        "properties.compression.type: 'compression.type' cannot be set: use the option 'compression'",
+        "has no property 'linger'; did you mean 'linger.ms'?"})
+    CHECK_MESSAGE(errors.find(part) != std::string::npos, part, " is missing in ", errors);
+}
+
+TEST_CASE("options: missing columns are reported before data flows") {
   pl::testing::fake_host host;
   pl::testing::instance i(host, kafka::test::component(),
                           {{"brokers", "a"}, {"topic", "t"}, {"key", "{user_id}/{devce_id}"}});
@@ -42,7 +44,22 @@ TEST_CASE("options: columns are known before data flows") {
   REQUIRE(table != nullptr);
   const auto* schema = pl::context(&host.raw()).schema({"user_id", "device_id"});
   const pl_schema* out = nullptr;
-  CHECK(table->columns(i.self(), schema, 0, &out) == PL_FATAL);
-  CHECK(host.error_text() == "key: no column 'devce_id' comes in; there are 'user_id', 'device_id'");
-  CHECK(table->columns(i.self(), nullptr, 0, &out) == PL_OK);
+  CHECK(pl::testing::ask_columns(*table, i.self(), schema, 0, out) == PL_FATAL);
+  CHECK(host.error_text() == "key: the input has no column 'devce_id'; its columns are: 'user_id', 'device_id'");
+  CHECK(pl::testing::ask_columns(*table, i.self(), nullptr, 0, out) == PL_OK);
+}
+
+TEST_CASE("options: a column without times cannot be the time of a record") {
+  pl::testing::fake_host host;
+  pl::testing::instance i(host, kafka::test::component(), {{"brokers", "a"}, {"topic", "t"}, {"time", "at"}});
+  REQUIRE(i.create() == PL_OK);
+  const auto* in = pl::context(&host.raw()).schema({"at"});
+  pl::column_set out;
+  const auto ask = [&](std::vector<std::uint32_t> kinds) {
+    return pl::testing::ask_columns(i.component(), i.self(), {in, std::move(kinds)}, 0, out);
+  };
+  CHECK(ask({PL_TIME_NS}) == PL_OK);
+  CHECK(ask({}) == PL_OK);
+  CHECK(ask({PL_TEXT}) == PL_FATAL);
+  CHECK(host.error_text() == "time: the column 'at' has the kind text; this option needs time");
 }

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows a second that kafka_sink writes to a broker: kafka_sink_bench BROKERS TOPIC [ROWS [ROWS_PER_WRITE]]
+// Measures how many rows per second kafka_sink writes to a broker.
+//
+//   kafka_sink_bench BROKERS TOPIC [ROWS [ROWS_PER_WRITE]]
 #include <pipeline/testing/conformance.hpp>
 #include <pipeline/testing/instance.hpp>
 
@@ -26,7 +28,7 @@ int main(int argc, char** argv) {
     std::vector<pl::cell> id_cells, value_cells(rows_per_write, pl::bytes_cell(value)),
         temperature(rows_per_write, pl::real_cell(21.53));
     for (const auto& id : ids) id_cells.push_back(pl::text_cell(id));
-    // raw: a record as it came; json: a row of typed columns.
+    // raw: an unchanged record; json: a row of typed columns.
     const auto batch =
         format == "raw"
             ? host.make_batch({{"device_id", id_cells}, {"value", value_cells}})
@@ -44,7 +46,7 @@ int main(int argc, char** argv) {
       if (sink.write(batch.get()) != PL_OK) return std::fprintf(stderr, "%s\n", host.error_text().c_str()), 1;
     const auto seconds = std::chrono::duration<double>(clock::now() - begin).count();
     const auto cpu_seconds = static_cast<double>(std::clock() - cpu) / CLOCKS_PER_SEC;
-    std::printf("%s: %zu rows, %.0f rows/s, %.2f us of CPU a row (all threads)\n", format.c_str(), written,
+    std::printf("%s: %zu rows, %.0f rows/s, %.2f us of CPU per row (all threads)\n", format.c_str(), written,
                 static_cast<double>(written) / seconds, cpu_seconds / static_cast<double>(written) * 1e6);
   }
 }

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What arrives in the topic, against a mock cluster.
+// Tests of the messages that the sink writes to a mock cluster.
 #include "mock_topic.hpp"
 
 #include <algorithm>
@@ -40,10 +40,10 @@ TEST_CASE("rows as JSON, with key, headers and time") {
   CHECK(got[0].time_ms == 1'700'000'000'123);
   CHECK(got[0].headers == std::vector<std::pair<std::string, std::string>>{{"fixed", "x"}, {"severity", "critical!"}});
   CHECK(got[1].value == R"({"user_id":"ü2","severity":"minor"})");
-  CHECK(got[1].time_ms > 1'700'000'000'123);  // when it was sent
+  CHECK(got[1].time_ms > 1'700'000'000'123);  // the time of sending
 }
 
-TEST_CASE("raw: the bytes as they are; null is a tombstone, empty is not") {
+TEST_CASE("raw: unchanged bytes; null becomes a tombstone, empty does not") {
   mock_topic topic;
   writer w(topic.servers(), {{"format", "raw"}, {"key", "k"}});
   const std::string odd("\0\xFF\n", 3);
@@ -58,7 +58,7 @@ TEST_CASE("raw: the bytes as they are; null is a tombstone, empty is not") {
   CHECK(got[3].value == "7");
 }
 
-TEST_CASE("one key, one partition, in order, over many batches and every codec") {
+TEST_CASE("records with the same key stay in one partition in order, over many batches and with every codec") {
   for (const auto* codec : {"none", "gzip", "snappy", "lz4", "zstd"}) {
     CAPTURE(codec);
     mock_topic topic(4);
@@ -87,7 +87,7 @@ TEST_CASE("one key, one partition, in order, over many batches and every codec")
   }
 }
 
-TEST_CASE("only selected rows, of several batches") {
+TEST_CASE("only selected rows of several batches are written") {
   mock_topic topic;
   writer w(topic.servers(), {{"format", "raw"}});
   auto whole = w.host.make_batch({{"value", texts({"a", "b", "c"})}});
@@ -103,7 +103,7 @@ TEST_CASE("only selected rows, of several batches") {
   CHECK(values == std::vector<std::string>{"a", "c", "d"});
 }
 
-TEST_CASE("a record that is too large goes to the dead letters, the others arrive") {
+TEST_CASE("a record that is too large goes to the dead letters, and the others are written") {
   mock_topic topic;
   writer w(topic.servers(), {{"format", "raw"}, {"properties", object({{"message.max.bytes", 10'000}})}});
   const auto batch = w.host.make_batch({{"value", texts({"a", std::string(20'000, 'x'), "b"})}}, "in/3", 70);
@@ -118,10 +118,11 @@ TEST_CASE("a record that is too large goes to the dead letters, the others arriv
         "and message.max.bytes in 'properties'");
 }
 
-TEST_CASE("a set that the broker refuses for one record is sent again in halves") {
+TEST_CASE("a set that the broker rejects because of one record is bisected") {
   mock_topic topic;
   writer w(topic.servers(), {{"format", "raw"}});
-  // The set of four; its first half passes, its second half does not; of that, the second record does not.
+  // The responses to the requests: the set of four records fails, its first half passes, its second half fails. Of the
+  // second half, the first record passes and the second one fails.
   rd_kafka_mock_push_request_errors(topic.cluster(), produce_request, 5, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
                                     RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE,
                                     RD_KAFKA_RESP_ERR_NO_ERROR, RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
@@ -136,9 +137,9 @@ TEST_CASE("a set that the broker refuses for one record is sent again in halves"
   CHECK(w.host.rejects()[0].row == 3);
 }
 
-TEST_CASE("a broker that is down: retry, nothing rejected; then all arrives") {
+TEST_CASE("while the broker is down writes return retry and reject nothing; afterwards all records are written") {
   mock_topic topic;
-  writer w(topic.servers(), {{"format", "raw"}, {"delivery_timeout", std::chrono::nanoseconds(1s)}});
+  writer w(topic.servers(), {{"format", "raw"}, {"delivery_timeout", std::chrono::nanoseconds(5s)}});
   rd_kafka_mock_broker_set_down(topic.cluster(), -1);
   const auto batch = w.host.make_batch({{"value", texts({"a", "b"})}});
   CHECK(w.sink->write(batch.get()) == PL_RETRY);
@@ -164,16 +165,16 @@ TEST_CASE("a batch without rows may have other columns, or none") {
   for (const auto& m : got) CHECK(m.key == (m.value == "1" ? "a" : "b"));
 }
 
-TEST_CASE("a column that is not there is named") {
+TEST_CASE("a missing column is reported") {
   mock_topic topic;
   writer w(topic.servers(), {{"key", "{device}"}});
   const auto batch = w.host.make_batch({{"device_id", texts({"d"})}});
   CHECK(w.sink->write(batch.get()) == PL_FATAL);
-  CHECK(w.host.error_text() == "key: no column 'device' comes in; there are 'device_id'");
+  CHECK(w.host.error_text() == "key: the input has no column 'device'; its columns are: 'device_id'");
   CHECK(topic.read().empty());
 }
 
-TEST_CASE("a topic that is not there: start says so") {
+TEST_CASE("a missing topic: check fails with a suggestion") {
   mock_topic topic;
   rd_kafka_mock_topic_set_error(topic.cluster(), "outt", RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART);
   pl::testing::fake_host host;

@@ -3,7 +3,7 @@
 
 #include <cstdlib>
 
-TEST_CASE("the built plugin is whole") {
+TEST_CASE("the built plugin passes the conformance checks") {
   const auto* directory = std::getenv("PIPELINE_PLUGIN_DIR");
   REQUIRE(directory != nullptr);
   std::string error;
@@ -12,7 +12,7 @@ TEST_CASE("the built plugin is whole") {
   for (const auto& problem : pl::testing::check_plugin(*plugin)) FAIL_CHECK(problem);
 }
 
-TEST_CASE("a life under odd requests") {
+TEST_CASE("the life cycle passes the conformance checks") {
   kafka::test::mock_kafka kafka;
   kafka.create("iot-stream", 2);
   kafka.produce_numbers("iot-stream", 0, 0, 100);

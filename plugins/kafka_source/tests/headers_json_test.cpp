@@ -25,10 +25,16 @@ TEST_CASE("headers: order and repeated names are kept") {
   CHECK(json == R"([["b","1"],["a","2"],["b","3"]])");
 }
 
-TEST_CASE("headers: absent and empty values, bytes, names that are no UTF-8") {
+TEST_CASE("headers: absent and empty values, bytes, names that are not valid UTF-8") {
   headers h;
-  h.add("none", nullptr, 0).add("empty", "", 0).add("bytes", "\x00\xFF", 2).add("q\"\xC3(", "x", 1);
+  h.add("none", nullptr, 0)
+      .add("empty", "", 0)
+      .add("bytes", "\x00\xFF", 2)
+      .add("number", "\0\0\0\5", 4)
+      .add("q\"\xC3(", "x", 1);
   std::string json;
   kafka::write_headers(json, h.raw);
-  CHECK(json == "[[\"none\",null],[\"empty\",\"\"],[\"bytes\",{\"base64\":\"AP8=\"}],[\"q\\\"\xEF\xBF\xBD(\",\"x\"]]");
+  CHECK(json ==
+        "[[\"none\",null],[\"empty\",\"\"],[\"bytes\",{\"base64\":\"AP8=\"}],[\"number\",{\"base64\":\"AAAABQ==\"}],"
+        "[\"q\\\"\xEF\xBF\xBD(\",\"x\"]]");
 }

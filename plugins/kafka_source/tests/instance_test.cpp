@@ -17,7 +17,7 @@ unsigned slot_number(const pl::result<instance_slot>& slot) {
 
 }  // namespace
 
-TEST_CASE("slots: the lowest free one, the same again after a restart") {
+TEST_CASE("slots: a process takes the lowest free slot, the same one after a restart") {
   scratch_directory state;
   std::optional<pl::result<instance_slot>> first = instance_slot::take(state.path(), "p.n", "");
   auto second = instance_slot::take(state.path(), "p.n", "");
@@ -30,7 +30,7 @@ TEST_CASE("slots: the lowest free one, the same again after a restart") {
   CHECK(std::filesystem::exists(state.path() + "/p.n.slot-0.lock"));
 }
 
-TEST_CASE("slots: a killed process gives its slot back") {
+TEST_CASE("slots: the slot of a killed process is free again") {
   scratch_directory state;
   int ready[2];
   REQUIRE(pipe(ready) == 0);
@@ -53,11 +53,11 @@ TEST_CASE("slots: a killed process gives its slot back") {
   close(ready[1]);
 }
 
-TEST_CASE("slots: a state directory that can't be written") {
+TEST_CASE("slots: a state directory that is not writable is an error") {
   CHECK_FALSE(instance_slot::take("/proc/nothing/here", "p.n", "").ok());
 }
 
-TEST_CASE("instance: automatic, named, dynamic; lanes are members of their own") {
+TEST_CASE("instance: automatic, named, dynamic; each lane is a member") {
   scratch_directory state;
   pl::testing::fake_host host;
   host.raw().state_dir = pl::borrow(state.path());
@@ -86,7 +86,7 @@ TEST_CASE("instance: automatic, named, dynamic; lanes are members of their own")
   CHECK(host.logs().back().level == PL_LOG_WARN);
 }
 
-TEST_CASE("instance: the same after a restart, another with another state directory or other topics") {
+TEST_CASE("instance: the name is stable over restarts and differs by state directory and topics") {
   scratch_directory state, other;
   pl::testing::fake_host host;
   const pl::context ctx(&host.raw());
@@ -102,7 +102,7 @@ TEST_CASE("instance: the same after a restart, another with another state direct
   CHECK(id(state, {"a", "b"}) != id(state, {"a"}));
 }
 
-TEST_CASE("instance: names that Kafka would refuse") {
+TEST_CASE("instance: names that Kafka does not allow are rejected") {
   CHECK(kafka::instance_name_fault("pod-1.a_b").empty());
   CHECK_FALSE(kafka::instance_name_fault("").empty());
   CHECK_FALSE(kafka::instance_name_fault("pod 1").empty());

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A Kafka cluster in this process (librdkafka's mock) and the source under a fake host.
+// A Kafka cluster in this process (librdkafka's mock) and a source under a fake host.
 #pragma once
 
 #include <pipeline/json.hpp>
@@ -74,14 +74,14 @@ class mock_kafka {
       rd_kafka_poll(producer_, 10);
     REQUIRE(code == RD_KAFKA_RESP_ERR_NO_ERROR);
   }
-  // Values "first", "first+1", ... into one partition.
+  // Produce the values "first", "first+1", ... to one partition.
   void produce_numbers(const std::string& topic, std::int32_t partition, int first, int count) {
     for (int i = 0; i < count; ++i)
       produce(topic, {.value = std::to_string(first + i), .key = {}, .partition = partition, .headers = {}});
   }
   void flush() { REQUIRE(rd_kafka_flush(producer_, 30'000) == RD_KAFKA_RESP_ERR_NO_ERROR); }
 
-  // A client of a group that does not join it.
+  // Call `use` with a client that has the group id but does not join the group.
   template <class Use>
   auto with_consumer(const std::string& group, Use&& use) const {
     auto* conf = rd_kafka_conf_new();
@@ -89,11 +89,11 @@ class mock_kafka {
     rd_kafka_conf_set(conf, "group.id", group.c_str(), nullptr, 0);
     rd_kafka_conf_set_log_cb(conf, [](const rd_kafka_t*, int, const char*, const char*) {});
     auto* consumer = rd_kafka_new(RD_KAFKA_CONSUMER, conf, nullptr, 0);
-    auto answer = use(consumer);
+    auto result = use(consumer);
     rd_kafka_destroy(consumer);
-    return answer;
+    return result;
   }
-  // What `group` has committed; -1: nothing. And its metadata.
+  // Return the committed offset of `group` (-1: none) and its metadata.
   std::pair<std::int64_t, std::string> committed(const std::string& group, const std::string& topic,
                                                  std::int32_t partition) {
     return with_consumer(group, [&](rd_kafka_t* consumer) {
@@ -119,7 +119,7 @@ class mock_kafka {
   rd_kafka_mock_cluster_t* cluster_;
 };
 
-// A directory of its own, gone with the test.
+// A temporary directory that is removed at the end of the test.
 class scratch_directory {
  public:
   scratch_directory() {
@@ -151,7 +151,7 @@ struct row {
   std::string value;
 };
 
-// One source with its host; what it reads is collected as rows.
+// One source with its host; collects the rows that it polls.
 class reader {
  public:
   reader(const std::string& servers, pl::testing::config_fields more, const std::string& state) : state_(state) {
@@ -163,6 +163,7 @@ class reader {
     for (auto& field : more) options.push_back(std::move(field));
     source = std::make_unique<pl::testing::instance>(host, component(), options);
     REQUIRE_MESSAGE(source->create() == PL_OK, host.error_text());
+    REQUIRE(pl::testing::ask_columns(component(), source->self(), {}, 0, stated) == PL_OK);
   }
   void start() { REQUIRE_MESSAGE(source->start() == PL_OK, host.error_text()); }
 
@@ -170,10 +171,15 @@ class reader {
                  std::chrono::nanoseconds timeout = 100ms) {
     pl::batch batch;
     const auto status = source->poll(batch, max_rows, max_bytes, timeout);
-    if (status == PL_OK) take(batch.get());
+    forget_revoked();
+    if (status != PL_OK) return status;
+    pl::testing::problems wrong;
+    pl::testing::detail::check_stated("a batch", batch.get(), stated, wrong);
+    CHECK(wrong.empty());
+    take(batch.get());
     return status;
   }
-  // Polls until it holds; false after two minutes.
+  // Poll until `done` returns true; return false after two minutes.
   bool poll_until(const std::function<bool()>& done, std::uint32_t max_rows = 1000) {
     const auto deadline = std::chrono::steady_clock::now() + 2min;
     while (!done()) {
@@ -195,20 +201,24 @@ class reader {
 
   pl::testing::fake_host host;
   std::unique_ptr<pl::testing::instance> source;
+  pl::column_set stated;  // what the source declares
   std::vector<row> rows;
   std::map<std::string, std::uint64_t> next_of;  // per stream
   std::function<void(pl::batch_view)> on_batch;
 
  private:
+  // A revoked stream must not be settled: another member may have read further.
+  void forget_revoked() {
+    const auto revoked = host.revoked_streams();  // in the order of revocation
+    for (; revocations_ < revoked.size(); ++revocations_) next_of.erase(revoked[revocations_]);
+  }
   void take(pl::batch_view b) {
     pl::testing::problems problems;
     pl::testing::detail::check_batch("a polled batch", b, problems);
     for (const auto& p : problems) FAIL_CHECK(p);
-    const auto lost = host.lost_streams();  // in the order of their loss
-    for (; losses_ < lost.size(); ++losses_) next_of.erase(lost[losses_]);
     for (const auto& range : b.ranges()) {
       const std::string stream(pl::view(range.stream));
-      // Ranges of a stream follow one another without a gap.
+      // The ranges of a stream are contiguous.
       if (const auto last = next_of.find(stream); last != next_of.end()) CHECK(range.first == last->second);
       next_of[stream] = range.next;
     }
@@ -218,7 +228,7 @@ class reader {
     if (on_batch) on_batch(b);
   }
   std::string state_;
-  std::size_t losses_ = 0;  // of streams, seen so far
+  std::size_t revocations_ = 0;  // of streams, handled so far
 };
 
 }  // namespace kafka::test

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// Records a second that kafka_source hands on: kafka_source_bench BROKERS TOPIC RECORDS [ROWS_PER_POLL [MEMORY_MIB]]
+// Measures how many records per second kafka_source reads from a broker.
+//
+//   kafka_source_bench BROKERS TOPIC RECORDS [ROWS_PER_POLL [MEMORY_MIB]]
 #include <pipeline/testing/conformance.hpp>
 #include <pipeline/testing/instance.hpp>
 
@@ -31,7 +33,7 @@ int main(int argc, char** argv) {
     const auto status = source.poll(batch, rows_per_poll, 64 << 20);
     if (status != PL_OK && status != PL_AGAIN) return std::fprintf(stderr, "%s\n", host.error_text().c_str()), 1;
     if (status != PL_OK) continue;
-    if (seen == 0) begin = clock::now(), cpu = std::clock();  // joining the group is not what is measured
+    if (seen == 0) begin = clock::now(), cpu = std::clock();  // exclude joining the group
     const auto view = batch.get();
     for (const auto& value : view.column(0)) bytes += value.len;
     seen += view.rows();
@@ -43,7 +45,7 @@ int main(int argc, char** argv) {
   rusage usage{};
   getrusage(RUSAGE_SELF, &usage);
   std::printf(
-      "%zu records, %zu bytes, %zu batches: %.0f records/s, %.2f us of CPU a record (all threads), %ld MiB at most\n",
+      "%zu records, %zu bytes, %zu batches: %.0f records/s, %.2f us of CPU per record (all threads), %ld MiB peak\n",
       seen, bytes, batches, static_cast<double>(seen) / seconds, cpu_seconds / static_cast<double>(seen) * 1e6,
       usage.ru_maxrss / 1024);
   return source.stop() == PL_OK ? 0 : 1;

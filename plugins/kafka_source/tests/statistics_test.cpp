@@ -3,12 +3,12 @@
 
 #include <doctest/doctest.h>
 
-TEST_CASE("statistics: the parts that become metrics") {
+TEST_CASE("statistics: the values that become metrics") {
   const auto s = kafka::parse_statistics(R"({"rx_bytes": 4096, "brokers": {
     "a:9092/1": {"state": "UP", "rtt": {"avg": 1500}}, "b:9092/2": {"state": "UP", "rtt": {"avg": 2500}},
     "bootstrap": {"state": "DOWN"}},
     "topics": {"t": {"partitions": {
-      "0": {"partition": 0, "consumer_lag": 12, "fetchq_cnt": 7, "fetchq_size": 900},
+      "0": {"partition": 0, "leader": 2, "consumer_lag": 12, "fetchq_cnt": 7, "fetchq_size": 900},
       "1": {"partition": 1, "consumer_lag": -1, "fetchq_cnt": 7, "fetchq_size": 900},
       "-1": {"partition": -1, "consumer_lag": 99}}}}})");
   REQUIRE(s);
@@ -19,11 +19,13 @@ TEST_CASE("statistics: the parts that become metrics") {
   CHECK(s->queued_bytes == 900);
   REQUIRE(s->partitions.size() == 2);
   CHECK(s->partitions[0].topic == "t");
+  CHECK(s->partitions[0].leader == 2);
+  CHECK(s->partitions[1].leader == -1);
   CHECK(s->partitions[0].lag == 12);
   CHECK(s->partitions[1].lag == -1);
 }
 
-TEST_CASE("statistics: other shapes are no reason to stop") {
+TEST_CASE("statistics: unexpected documents are tolerated") {
   CHECK_FALSE(kafka::parse_statistics(""));
   CHECK_FALSE(kafka::parse_statistics("[]"));
   CHECK(kafka::parse_statistics("{}"));

@@ -1,12 +1,14 @@
 // SPDX-License-Identifier: Apache-2.0
-// Any bytes as a topic's template and as the values in it. A topic that comes out is one that may be published to, has the
-// levels of its template and no others, and is no other value's topic.
+// Fuzz target: any bytes as a topic template and as its values. A rendered topic is valid for publishing, has exactly
+// the levels of its template, and differs from the topic of any other value.
 //
-// Input: a byte for the policy, one for the template's length, the template; then for each column a byte for the length (255:
-// null, 254: a number) and the value.
+// Input: a byte for the policy, one for the template's length, the template; then for each column a byte for the
+// length (255: null, 254: a number) and the value.
 #include "../topic.hpp"
 
 #include <pipeline/testing/fake_host.hpp>
+
+#include <mqtt_common/strings.hpp>
 
 #include <algorithm>
 #include <cstdint>
@@ -23,7 +25,7 @@ using columns = std::vector<std::pair<std::string, std::vector<pl::cell>>>;
 
 void must(bool holds, const char* what) {
   if (holds) return;
-  std::fprintf(stderr, "broken promise: %s\n", what);
+  std::fprintf(stderr, "violated: %s\n", what);
   std::abort();
 }
 
@@ -52,7 +54,7 @@ class input {
   std::string_view rest_;
 };
 
-// What the template means, written again.
+// Convert a parsed template back to text.
 std::string written(const pl::text_template& t) {
   std::string out;
   for (const auto& piece : t.pieces()) {
@@ -72,16 +74,16 @@ bool same(const pl::text_template& a, const pl::text_template& b) {
 
 void check_text_template(std::string_view source) {
   const auto t = pl::text_template::parse(source);
-  if (!t.ok()) return must(t.why().message.size() > 10, "a mistake is told");
+  if (!t.ok()) return must(t.why().message.size() > 10, "an error has a message");
   const auto again = pl::text_template::parse(written(*t));
-  must(again.ok() && same(*t, *again), "a template that is written again is the same one");
+  must(again.ok() && same(*t, *again), "a template converted to text parses to the same template");
 }
 
 std::string decoded(std::string_view topic) {
   std::string out;
   for (std::size_t i = 0; i < topic.size(); ++i) {
     if (topic[i] == '%') {
-      must(i + 2 < topic.size(), "an escape is whole");
+      must(i + 2 < topic.size(), "an escape is complete");
       out.push_back(static_cast<char>(std::strtoul(std::string(topic.substr(i + 1, 2)).c_str(), nullptr, 16)));
       i += 2;
     } else {
@@ -94,37 +96,41 @@ std::string decoded(std::string_view topic) {
 void check_value(std::string_view value) {
   std::string out;
   const bool encoded = mqtt::append_escaped(out, value);
-  must(encoded == (out != value), "it says whether it has encoded something");
+  must(encoded == (out != value), "the result is whether something was encoded");
   must(out.find_first_of("/+#$") == std::string::npos, "a value stays within its level");
   must(decoded(out) == value, "different values stay different");
+  std::string property;
+  mqtt::append_allowed(property, value);
+  must(property.size() > mqtt::max_string_bytes || !mqtt::string_problem(property), "an encoded string is allowed");
+  must(property == value || mqtt::string_problem(value), "an allowed string stays as it is");
   const auto shown = mqtt::shown(value);
-  must(pl::is_utf8(shown) && shown.find('\n') == std::string::npos && shown.size() < 400, "a value can be shown");
+  must(pl::is_utf8(shown) && shown.find('\n') == std::string::npos && shown.size() < 400, "a value can be displayed");
 }
 
-// The levels of the template itself, and how it begins.
+// Check the levels and the beginning of a topic against its template.
 void check_topic(const pl::text_template& t, const std::string& topic) {
   std::string literal;
   for (const auto& piece : t.pieces()) literal += piece.is_column ? "x" : piece.text;
-  must(!mqtt::topic_problem(topic).has_value(), "a topic may be published to");
+  must(!mqtt::topic_problem(topic).has_value(), "a topic is valid for publishing");
   must(topic.find('\0') == std::string::npos, "no NUL in a topic");
   must(std::count(topic.begin(), topic.end(), '/') == std::count(literal.begin(), literal.end(), '/'),
-       "as many levels as the template");
-  must(topic.starts_with('$') == literal.starts_with('$'), "no value reaches the broker's own topics");
+       "a topic has as many levels as the template");
+  must(topic.starts_with('$') == literal.starts_with('$'), "no value reaches the broker's $ topics");
 }
 
 std::string rendered(mqtt::topic_template& t, pl::testing::fake_host& host, const columns& row) {
   const auto batch = host.make_batch(row);
-  must(!t.bind(batch.get().schema()).has_value(), "every column is there");
+  must(!t.bind(batch.get().schema()).has_value(), "every column exists");
   std::string topic;
   const auto problem = t.render(topic, batch.get(), 0);
   if (!problem) return topic;
-  must(problem->size() > 10 && pl::is_utf8(*problem) && problem->size() < 1000 + 256, "a problem is told");
+  must(problem->size() > 10 && pl::is_utf8(*problem) && problem->size() < 1000 + 256, "a problem has a message");
   return {};
 }
 
 void check_template(std::string_view source, mqtt::unsafe_ids policy, input in) {
   auto t = mqtt::topic_template::parse(source, policy);
-  if (!t.ok()) return must(t.why().message.size() > 10, "a mistake is told");
+  if (!t.ok()) return must(t.why().message.size() > 10, "an error has a message");
   pl::testing::fake_host host;
   columns row;
   for (const auto& piece : t->text().pieces()) {
@@ -145,7 +151,7 @@ void check_template(std::string_view source, mqtt::unsafe_ids policy, input in) 
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
-  // A copy of its own size, so that the sanitizer sees a byte read too far.
+  // A copy of the exact size, so that the sanitizer detects reads past the end.
   const std::vector<char> copy(data, data + size);
   input in(std::string_view(copy.data(), copy.size()));
   const auto policy = in.byte() % 2 == 0 ? mqtt::unsafe_ids::escape : mqtt::unsafe_ids::reject;

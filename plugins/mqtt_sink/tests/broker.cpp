@@ -11,7 +11,9 @@
 
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <optional>
+#include <random>
 #include <stdexcept>
 
 namespace mqtt::testing {
@@ -42,14 +44,36 @@ int listen_on_free_port() {
   return fd;
 }
 
-int free_port() {
+int port_of_closed_listener() {
   const int fd = listen_on_free_port();
   const int port = port_of(fd);
   ::close(fd);
   return port;
 }
 
-bool answers(int port) {
+bool can_bind(int port) {
+  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  const auto a = loopback(port);
+  const bool ok = ::bind(fd, reinterpret_cast<const sockaddr*>(&a), sizeof a) == 0;
+  ::close(fd);
+  return ok;
+}
+
+// Return a port outside of the range that the kernel uses for outgoing connections. In that range, a client that
+// connects to a broker that is down can get the broker's port, and then the broker cannot bind it.
+int free_port() {
+  int first = 32'768, last = 60'999;
+  std::ifstream("/proc/sys/net/ipv4/ip_local_port_range") >> first >> last;
+  constexpr int low = 10'240;
+  if (first - low < 1000) return port_of_closed_listener();
+  std::random_device random;
+  std::uniform_int_distribution<int> any(low, first - 1);
+  for (int i = 0; i < 1000; ++i)
+    if (const int port = any(random); can_bind(port)) return port;
+  throw std::runtime_error("no free port");
+}
+
+bool accepts_connections(int port) {
   const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
   const auto a = loopback(port);
   const bool ok = ::connect(fd, reinterpret_cast<const sockaddr*>(&a), sizeof a) == 0;
@@ -63,7 +87,7 @@ std::string replaced(std::string text, const std::string& what, const std::strin
   return text;
 }
 
-// Paho stops its threads with the last client, which takes a second. One that lasts as long as the tests spares us that.
+// Keep one client for the duration of the tests: Paho stops its threads with the last client, which takes a second.
 void keep_paho_awake() {
   static const struct anchor {
     MQTTAsync handle = nullptr;
@@ -97,7 +121,7 @@ void broker::start() {
     ::execl("/usr/sbin/mosquitto", "mosquitto", "-c", config.c_str(), nullptr);
     ::_exit(127);
   }
-  for (const auto until = std::chrono::steady_clock::now() + 60s; !answers(port_);) {
+  for (const auto until = std::chrono::steady_clock::now() + 60s; !accepts_connections(port_);) {
     int status = 0;
     if (::waitpid(pid_, &status, WNOHANG) == pid_) {
       pid_ = 0;
@@ -105,7 +129,7 @@ void broker::start() {
         throw std::runtime_error("mosquitto is not installed (apt-get install mosquitto)");
       throw std::runtime_error("mosquitto ended: " + pl::testing::read_file(dir_ / "log"));
     }
-    if (std::chrono::steady_clock::now() > until) throw std::runtime_error("mosquitto does not answer");
+    if (std::chrono::steady_clock::now() > until) throw std::runtime_error("mosquitto does not accept connections");
     std::this_thread::sleep_for(5ms);
   }
 }
@@ -133,7 +157,7 @@ subscriber::subscriber(const broker& from, const std::string& filter, bool v5, c
   MQTTAsync_setConnected(handle_, this, [](void* self, char*) { static_cast<subscriber*>(self)->subscribe(); });
   MQTTAsync_connectOptions plain = MQTTAsync_connectOptions_initializer, five = MQTTAsync_connectOptions_initializer5;
   auto& o = v5 ? five : plain;
-  o.cleansession = 0;  // its messages are kept while it is away
+  o.cleansession = 0;  // the broker keeps its messages while it is disconnected
   o.automaticReconnect = 1;
   o.maxRetryInterval = 1;
   if (!v5) o.MQTTVersion = MQTTVERSION_3_1_1;

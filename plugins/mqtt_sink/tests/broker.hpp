@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A real Mosquitto on a free port, a subscriber that remembers what it gets, and a broker that does as it is told.
+// Test brokers: Mosquitto on a free port with a subscriber, and a scripted broker.
 #pragma once
 
 #include <pipeline/testing/temp_dir.hpp>
@@ -19,18 +19,18 @@
 
 namespace mqtt::testing {
 
-// Fails the test (throws) where mosquitto is not installed.
+// A Mosquitto process. The constructor and start() throw if Mosquitto is not available, which fails the test.
 class broker {
  public:
-  // More lines for its configuration; {dir} and {port} are replaced. A listener without TLS is there unless `listener` is
-  // given.
+  // `more`: additional configuration lines; {dir} and {port} are replaced. Without `listener` there is a listener
+  // without TLS.
   explicit broker(const std::string& more = "allow_anonymous true", const std::string& listener = "");
   broker(const broker&) = delete;
   broker& operator=(const broker&) = delete;
   ~broker() { stop(); }
 
-  void start();                // and waits until it answers
-  void stop(int signal = 15);  // and waits until it is gone
+  void start();                // waits until it accepts connections
+  void stop(int signal = 15);  // waits until it has exited
   void signal(int number) const;
 
   [[nodiscard]] std::string url(const std::string& scheme = "mqtt") const;
@@ -60,9 +60,9 @@ class subscriber {
   subscriber& operator=(const subscriber&) = delete;
   ~subscriber();
 
-  // At least n messages, or what had come when nothing came any more for ten seconds.
+  // Wait for at least n messages; return all messages so far when none has arrived for 60 seconds.
   std::vector<received> wait_for(std::size_t n);
-  // What a condition holds for, or the same.
+  // Wait until the condition holds, with the same limit.
   std::vector<received> wait_until(const std::function<bool(const std::vector<received>&)>& enough);
 
  private:
@@ -78,14 +78,14 @@ class subscriber {
   bool subscribed_ = false;
 };
 
-// Speaks as much MQTT 3.1.1 as a publisher needs, and acknowledges nothing by itself.
+// Implements the part of MQTT 3.1.1 that a publisher needs, and acknowledges only when acknowledge() is called.
 class scripted_broker {
  public:
   struct publish {
     std::string topic, payload;
     std::uint16_t id;
   };
-  // Called for each message, on the broker's thread; false: close the connection.
+  // Called for each message, on the broker's thread. Return false to close the connection.
   using on_publish = std::function<bool(scripted_broker&, const publish&)>;
 
   explicit scripted_broker(on_publish handler);

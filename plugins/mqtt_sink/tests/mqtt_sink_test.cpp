@@ -35,7 +35,7 @@ const pl_plugin& plugin() {
 }
 const pl_component& mqtt_sink() { return *pl::testing::find_component(plugin(), "mqtt_sink"); }
 
-// One sink under a host of its own.
+// One sink with its own host.
 struct running {
   pl::testing::fake_host host;
   pl::testing::instance sink;
@@ -43,7 +43,7 @@ struct running {
   explicit running(const config_fields& options) : sink(host, mqtt_sink(), options) {
     REQUIRE_MESSAGE(sink.create() == PL_OK, host.error_text());
   }
-  // As the host does it: a start that failed for now is tried again.
+  // Retry the start, as the host does.
   running& started() {
     const auto until = std::chrono::steady_clock::now() + 120s;
     auto status = sink.start();
@@ -51,7 +51,7 @@ struct running {
     REQUIRE_MESSAGE(status == PL_OK, host.error_text());
     return *this;
   }
-  // As the host does it: again and again, a little later each time.
+  // Retry the write, as the host does.
   pl_status write_until_done(pl::batch_view b, std::chrono::seconds within = 120s) {
     const auto until = std::chrono::steady_clock::now() + within;
     for (;;) {
@@ -70,7 +70,7 @@ config_fields options_for(const std::string& url, config_fields more = {}) {
   return o;
 }
 
-// Rows of devices d0, d1, ... of user u, with numbers from `first` on.
+// Make rows of devices d0, d1, ... of user u, with numbers from `first` on.
 pl::batch alerts(pl::testing::fake_host& host, std::uint32_t rows, std::int64_t first = 0) {
   std::vector<std::string> names(rows);
   std::vector<pl::cell> users, devices, numbers;
@@ -108,7 +108,7 @@ void run(const std::string& command) {
 
 }  // namespace
 
-TEST_CASE("URLs") {
+TEST_CASE("URLs are parsed, and invalid ones rejected") {
   const auto parsed = [](const char* text) {
     auto r = mqtt::parse_broker_url(text);
     REQUIRE_MESSAGE(r.ok(), text);
@@ -126,17 +126,16 @@ TEST_CASE("URLs") {
        {"broker:1883", "http://h", "mqtt://", "mqtt://h:0", "mqtt://h:70000", "mqtt://h:1x", "mqtt://h:", "mqtt://::1",
         "mqtt://[::1", "mqtt://h/path", "mqtt://a:%zz@h", "mqtt://a%00:b@h"})
     CHECK_MESSAGE(!mqtt::parse_broker_url(bad).ok(), bad);
-  // Nothing that may be a password is in a message: here the host was forgotten.
+  // A message contains nothing that may be a password; here the host is missing.
   CHECK(mqtt::parse_broker_url("mqtt://user:hunter2")
             .why()
-            .message.find("what stands behind the host's ':' is no port") == 0);
-  CHECK(mqtt::parse_broker_url("hunter2@mqtt://h").why().message.find("unknown scheme; there are") == 0);
-  CHECK(mqtt::parse_broker_url("http://h")
-            .why()
-            .message.find("unknown scheme 'http'; there are mqtt, tcp, mqtts and ssl") == 0);
+            .message.find("the port after the host's ':' is not a number") == 0);
+  CHECK(mqtt::parse_broker_url("hunter2@mqtt://h").why().message.find("unknown scheme; use mqtt") == 0);
+  CHECK(mqtt::parse_broker_url("http://h").why().message.find("unknown scheme 'http'; use mqtt, tcp, mqtts or ssl") ==
+        0);
 }
 
-TEST_CASE("escaping keeps different values apart, and within one level") {
+TEST_CASE("escaped values stay different, and within one level") {
   const std::vector<std::string> values = {"a/b",
                                            "a%2Fb",
                                            "a%252Fb",
@@ -169,7 +168,7 @@ TEST_CASE("escaping keeps different values apart, and within one level") {
   CHECK(escaped.contains("\xF0\x9F\x98\x80"));
 }
 
-TEST_CASE("rows without a topic of their own are rejected, with the reason") {
+TEST_CASE("rows without a topic are rejected with the reason") {
   pl::testing::fake_host host;
   auto t = mqtt::topic_template::parse("u/{user_id}/d/{device_id}", mqtt::unsafe_ids::reject);
   REQUIRE(t.ok());
@@ -180,29 +179,29 @@ TEST_CASE("rows without a topic of their own are rejected, with the reason") {
     return t->render(topic, b.get(), 0).value_or("topic " + topic);
   };
   CHECK(problem(pl::text_cell("a"), pl::int_cell(7)) == "topic u/a/d/7");
-  CHECK(problem(pl::text_cell(""), pl::text_cell("d")) == "'user_id' is empty, so the row has no topic of its own");
-  CHECK(problem(pl::text_cell("a"), pl::null_cell()) == "'device_id' is empty, so the row has no topic of its own");
+  CHECK(problem(pl::text_cell(""), pl::text_cell("d")) == "'user_id' is empty, so the row has no topic");
+  CHECK(problem(pl::text_cell("a"), pl::null_cell()) == "'device_id' is empty, so the row has no topic");
   CHECK(problem(pl::text_cell("a/b"), pl::text_cell("d")) ==
-        "'user_id' is \"a/b\": '/' can't stand in a topic (unsafe_ids: escape would encode it)");
+        "'user_id' is \"a/b\": '/' is not allowed in a topic level (unsafe_ids: escape would encode it)");
   CHECK(problem(pl::text_cell("a"), pl::bytes_cell("d\x1B[31m\xFF"))
             .find("'device_id' is \"d\\x1B[31m\\xFF\": a control character") == 0);
   const std::string long_id(70'000, 'x');
   CHECK(problem(pl::text_cell("a"), pl::text_cell(long_id)).find("the topic would be 70006 bytes long") == 0);
 }
 
-TEST_CASE("templates that are none are refused with the reason") {
+TEST_CASE("invalid templates are rejected with the reason") {
   const auto why = [](std::string_view source) {
     const auto t = mqtt::topic_template::parse(source, mqtt::unsafe_ids::escape);
-    return t.ok() ? "taken" : t.why().message;
+    return t.ok() ? "accepted" : t.why().message;
   };
-  CHECK(why("users/{user_id}") == "taken");
-  CHECK(why("{{a}}/{b}") == "taken");
-  CHECK(why("") == "a topic can't be empty");
+  CHECK(why("users/{user_id}") == "accepted");
+  CHECK(why("{{a}}/{b}") == "accepted");
+  CHECK(why("") == "a topic must not be empty");
   CHECK(why("a/{b") == "'{' at character 3 is not closed; write '{{' for a brace");
   CHECK(why("a}/b") == "'}' at character 2 has no '{' before it; write '}}' for a brace");
   CHECK(why("a/{}") == "empty '{}' at character 3; write the name of a column inside");
-  CHECK(why("a/#") == "'#' is a wildcard: it can't stand in a topic that is published to");
-  CHECK(why("+/{a}") == "'+' is a wildcard: it can't stand in a topic that is published to");
+  CHECK(why("a/#") == "'#' is a wildcard, which is not allowed in a topic for publishing");
+  CHECK(why("+/{a}") == "'+' is a wildcard, which is not allowed in a topic for publishing");
   CHECK(why("a\nb") == "the topic has a control character");
   CHECK(why(std::string_view("a\0b", 3)) == "the topic has a control character");
   CHECK(why("a/\xFF") == "the topic is not valid UTF-8");
@@ -210,31 +209,33 @@ TEST_CASE("templates that are none are refused with the reason") {
   CHECK(why(std::string(70'000, 'x')) == "the topic is 70000 bytes long; MQTT allows 65,535");
 }
 
-TEST_CASE("options that can't be are named") {
-  CHECK(error_of(options_for("broker")).find("url: the URL has no scheme; write e.g. mqtt://") == 0);
+TEST_CASE("invalid options are reported") {
+  CHECK(error_of(options_for("broker")).find("url: the URL has no scheme; use for example mqtt://") == 0);
   CHECK(error_of({{"url", "mqtt://h"}, {"topic", "a/+/b"}}) ==
-        "topic: '+' is a wildcard: it can't stand in a topic that is published to");
+        "topic: '+' is a wildcard, which is not allowed in a topic for publishing");
   CHECK(error_of({{"url", "mqtt://h"}, {"topic", "a/{b"}}).find("topic: '{' at character 3 is not closed") == 0);
-  CHECK(error_of(options_for("mqtt://h", {{"tls", object({})}})).find("tls: `tls` is set, but the URL asks") == 0);
-  CHECK(error_of(options_for("mqtt://h", {{"content_type", "x"}})).find("content_type: `content_type` needs MQTT 5") ==
-        0);
+  CHECK(error_of(options_for("mqtt://h", {{"tls", object({})}})).find("tls: `tls` is set, but the scheme") == 0);
+  CHECK(
+      error_of(options_for("mqtt://h", {{"content_type", "x"}})).find("content_type: `content_type` requires MQTT 5") ==
+      0);
   CHECK(error_of(options_for("mqtt://h", {{"qos", 2}, {"clean_session", false}})).find("clean_session: ") == 0);
-  CHECK(error_of(options_for("mqtt://h", {{"password", "x"}})) == "password: a password needs a `user`");
+  CHECK(error_of(options_for("mqtt://h", {{"password", "x"}})) == "password: a password requires `user`");
   CHECK(error_of(options_for("mqtt://a:b@h", {{"user", "x"}})).find("user: ") == 0);
   CHECK(error_of(options_for("mqtt://h", {{"client_id", "me"}}), 2) ==
-        "client_id: with 2 writers each needs an id of its own; put {writer} into it");
+        "client_id: with 2 writers each needs a different id; add {writer} to it");
   CHECK(error_of(options_for("mqtt://h", {{"will", object({{"topic", "a/#"}})}})).find("will.topic: ") == 0);
 }
 
-TEST_CASE("a column that doesn't come in is found before anything is sent") {
+TEST_CASE("a missing column is reported before any message is sent") {
   running r(options_for("mqtt://127.0.0.1:1"));
   const auto* columns =
       static_cast<const pl_ext_columns*>(mqtt_sink().extension(r.sink.self(), pl::borrow(PL_EXT_COLUMNS)));
   REQUIRE(columns != nullptr);
   const pl_str names[] = {pl::borrow("user_id"), pl::borrow("deviceid")};
   const pl_schema* out = nullptr;
-  CHECK(columns->columns(r.sink.self(), r.host.raw().schema(r.host.raw().ctx, names, 2), 0, &out) == PL_FATAL);
-  CHECK(r.host.error_text() == "topic: no column 'device_id' comes in; there are: user_id, deviceid");
+  CHECK(pl::testing::ask_columns(*columns, r.sink.self(), r.host.raw().schema(r.host.raw().ctx, names, 2), 0, out) ==
+        PL_FATAL);
+  CHECK(r.host.error_text() == "topic: the input has no column 'device_id'; its columns are: user_id, deviceid");
 }
 
 TEST_CASE("each QoS, with each version: all messages arrive on their topics") {
@@ -263,7 +264,7 @@ TEST_CASE("each QoS, with each version: all messages arrive on their topics") {
     }
 }
 
-TEST_CASE("an id can't reach another device's topic") {
+TEST_CASE("a value cannot reach another device's topic") {
   broker b;
   b.start();
   subscriber s(b, "#");
@@ -281,10 +282,24 @@ TEST_CASE("an id can't reach another device's topic") {
   auto nobody = one_row(r.host, pl::text_cell("u"), pl::text_cell(""));
   CHECK(r.sink.write(nobody.get()) == PL_OK);
   REQUIRE(r.host.rejects().size() == 1);
-  CHECK(r.host.rejects()[0].reason == "'device_id' is empty, so the row has no topic of its own");
+  CHECK(r.host.rejects()[0].reason == "'device_id' is empty, so the row has no topic");
 }
 
-TEST_CASE("payload templates, retain, and MQTT 5 properties") {
+TEST_CASE("values in a JSON payload cannot add members") {
+  broker b;
+  b.start();
+  running r(
+      options_for(b.url(), {{"payload", "{{\"id\":\"{device_id}\",\"user\":{user_id},\"n\":{n}}}"}, {"retain", true}}));
+  r.started();
+  auto row = one_row(r.host, pl::text_cell("u\"s"), pl::text_cell("x\",\"admin\":true,\"y\":\"z"));
+  REQUIRE_MESSAGE(r.sink.write(row.get()) == PL_OK, r.host.error_text());
+  subscriber late(b, "#", true);
+  const auto all = late.wait_for(1);
+  REQUIRE(all.size() == 1);
+  CHECK(all[0].payload == "{\"id\":\"x\\\",\\\"admin\\\":true,\\\"y\\\":\\\"z\",\"user\":\"u\\\"s\",\"n\":1}");
+}
+
+TEST_CASE("messages have the configured payload, retain flag and MQTT 5 properties") {
   broker b;
   b.start();
   running r(options_for(b.url(), {{"payload", "{n}!"},
@@ -296,7 +311,7 @@ TEST_CASE("payload templates, retain, and MQTT 5 properties") {
   r.started();
   auto row = one_row(r.host, pl::text_cell("u"), pl::text_cell("d"));
   REQUIRE_MESSAGE(r.sink.write(row.get()) == PL_OK, r.host.error_text());
-  subscriber late(b, "#", true);  // gets it because it was retained
+  subscriber late(b, "#", true);  // receives the retained message
   const auto all = late.wait_for(1);
   REQUIRE(all.size() == 1);
   CHECK(all[0].payload == "1!");
@@ -307,7 +322,7 @@ TEST_CASE("payload templates, retain, and MQTT 5 properties") {
   CHECK(all[0].user_properties.at("id") == "d-1");
 }
 
-TEST_CASE("the last will is published when the host is gone without a goodbye, and only then") {
+TEST_CASE("the last will is published only after an unclean disconnect") {
   broker b;
   b.start();
   subscriber s(b, "status/#");
@@ -318,9 +333,9 @@ TEST_CASE("the last will is published when the host is gone without a goodbye, a
     good.started();
     CHECK(good.sink.stop() == PL_OK);
   }
-  running thrown_out(options);
-  thrown_out.started();
-  running other(options);  // the same client id: the broker throws the first one out
+  running disconnected(options);
+  disconnected.started();
+  running other(options);  // the same client id: the broker disconnects the first one
   other.started();
   const auto all = s.wait_for(1);
   REQUIRE(all.size() == 1);
@@ -328,7 +343,7 @@ TEST_CASE("the last will is published when the host is gone without a goodbye, a
   CHECK(all[0].payload == "offline");
 }
 
-TEST_CASE("credentials: taken from options or URL, and a wrong password is told") {
+TEST_CASE("credentials come from options or URL, and a wrong password is reported") {
   broker b("allow_anonymous false\npassword_file {dir}/passwords");
   pl::testing::write_file(b.file("passwords"), "");
   run("mosquitto_passwd -b " + b.file("passwords") + " me 's3cret/'");
@@ -343,24 +358,24 @@ TEST_CASE("credentials: taken from options or URL, and a wrong password is told"
     running bad(options_for(b.url(), {{"user", "me"}, {"password", "guess"}, {"version", version}}));
     CHECK(bad.sink.start() == PL_FATAL);
     const auto text = bad.host.error_text();
-    CHECK(text.find("MQTT broker 127.0.0.1:" + std::to_string(b.port()) + " refuses the connection: ") == 0);
+    CHECK(text.find("MQTT broker 127.0.0.1:" + std::to_string(b.port()) + " rejects the connection: ") == 0);
     CHECK(text.find("check `user` and `password`") != std::string::npos);
     CHECK(text.find("guess") == std::string::npos);
   }
 }
 
-TEST_CASE("nobody there: retry, with the system's reason") {
+TEST_CASE("without a broker, start returns retry with the system's error message") {
   broker never_started;
   running r(options_for(never_started.url()));
   CHECK(r.sink.start() == PL_RETRY);
   CHECK(r.host.error_text() == "cannot reach MQTT broker 127.0.0.1:" + std::to_string(never_started.port()) +
-                                   ": Connection refused; is it running, and is `url` right?");
+                                   ": Connection refused; check that it is running, and check `url`");
   running name(options_for("mqtt://no-such-host.invalid"));
   CHECK(name.sink.start() == PL_RETRY);
-  CHECK(name.host.error_text().find("the name 'no-such-host.invalid' can't be resolved") != std::string::npos);
+  CHECK(name.host.error_text().find("the name 'no-such-host.invalid' cannot be resolved") != std::string::npos);
 }
 
-TEST_CASE("broker restarted in mid-stream: nothing lost") {
+TEST_CASE("no message is lost when the broker restarts during writes") {
   broker b;
   b.start();
   subscriber s(b, "users/#");
@@ -378,7 +393,7 @@ TEST_CASE("broker restarted in mid-stream: nothing lost") {
   });
   for (int round = 1; round <= 2; ++round) {
     while (written < round * batches / 3 && last == PL_OK) std::this_thread::yield();
-    b.stop(SIGTERM);  // keeps what it has acknowledged
+    b.stop(SIGTERM);  // keeps the acknowledged messages
     b.start();
   }
   writer.join();
@@ -388,7 +403,7 @@ TEST_CASE("broker restarted in mid-stream: nothing lost") {
   CHECK(payloads(all).size() == batches * rows);
 }
 
-TEST_CASE("connection lost while idle: the next write connects again") {
+TEST_CASE("after a connection loss while idle the next write reconnects") {
   broker b;
   b.start();
   running r(options_for(b.url()));
@@ -401,7 +416,7 @@ TEST_CASE("connection lost while idle: the next write connects again") {
   CHECK(s.wait_for(5).size() == 5);
 }
 
-TEST_CASE("a broker that stands still: retry after ack_timeout, delivered once it moves again") {
+TEST_CASE("while the broker is stopped, write returns retry after ack_timeout; it succeeds when the broker continues") {
   broker b;
   b.start();
   running r(options_for(
@@ -412,13 +427,13 @@ TEST_CASE("a broker that stands still: retry after ack_timeout, delivered once i
   CHECK(r.sink.write(batch.get()) == PL_RETRY);
   CHECK(r.host.error_text() ==
         "MQTT broker 127.0.0.1:" + std::to_string(b.port()) +
-            ": no acknowledgement for 200ms (ack_timeout); 3 messages are unacknowledged, and will be sent again");
-  CHECK(r.sink.write(batch.get()) == PL_RETRY);  // doesn't answer a new connection either
+            ": no acknowledgement for 200ms (ack_timeout); 3 messages are unacknowledged and will be sent again");
+  CHECK(r.sink.write(batch.get()) == PL_RETRY);  // a new connection gets no response either
   b.signal(SIGCONT);
   CHECK(r.write_until_done(batch.get()) == PL_OK);
 }
 
-TEST_CASE("never more messages on their way than max_in_flight") {
+TEST_CASE("at most max_in_flight messages are in flight") {
   std::mutex mutex;
   std::condition_variable changed;
   std::vector<std::uint16_t> open;
@@ -440,7 +455,7 @@ TEST_CASE("never more messages on their way than max_in_flight") {
     std::vector<std::uint16_t> now;
     {
       std::unique_lock lock(mutex);
-      // All that the window allows (the last ones may be fewer), and then nothing more until we acknowledge.
+      // The whole window is in flight (the last one may be smaller), and no more until an acknowledgement.
       changed.wait_for(lock, 5s, [&] { return open.size() == 7 || seen == 50; });
       CHECK_FALSE(changed.wait_for(lock, 20ms, [&] { return open.size() > 7; }));
       now.swap(open);
@@ -454,7 +469,7 @@ TEST_CASE("never more messages on their way than max_in_flight") {
   CHECK(seen == 50);
 }
 
-TEST_CASE("what was acknowledged before the connection broke is not sent again; the rest is") {
+TEST_CASE("only unacknowledged messages are sent again after a connection loss") {
   std::vector<std::string> got;
   int allowed = 10;
   scripted_broker b([&](scripted_broker& self, const scripted_broker::publish& p) {
@@ -470,13 +485,13 @@ TEST_CASE("what was acknowledged before the connection broke is not sent again; 
   r.started();
   auto batch = alerts(r.host, 20);
   CHECK(r.sink.write(batch.get()) == PL_RETRY);
-  CHECK(r.host.error_text().find("1 message is unacknowledged, and will be sent again") != std::string::npos);
+  CHECK(r.host.error_text().find("1 message is unacknowledged and will be sent again") != std::string::npos);
   CHECK(r.sink.write(batch.get()) == PL_OK);
   CHECK(got.size() == 21);
   CHECK(std::count(got.begin(), got.end(), "10") == 2);
 }
 
-TEST_CASE("a message at which the broker always hangs up goes to the dead letters, all others are delivered") {
+TEST_CASE("a message at which the broker always disconnects goes to the dead letters, and all others are delivered") {
   std::multiset<std::string> got;
   scripted_broker b([&](scripted_broker& self, const scripted_broker::publish& p) {
     if (p.payload == "13") return false;
@@ -490,12 +505,12 @@ TEST_CASE("a message at which the broker always hangs up goes to the dead letter
   CHECK(r.write_until_done(batch.get()) == PL_OK);
   REQUIRE(r.host.rejects().size() == 1);
   CHECK(r.host.rejects()[0].position == 13);
-  CHECK(r.host.rejects()[0].reason.find("closed the connection 3 times at this message of") != std::string::npos);
+  CHECK(r.host.rejects()[0].reason.find("closed the connection 3 times on a message of") != std::string::npos);
   std::set<std::string> distinct(got.begin(), got.end());
   CHECK(distinct.size() == 29);
 }
 
-TEST_CASE("larger than the broker allows: told by MQTT 5, found out with 3.1.1, bounded by option") {
+TEST_CASE("messages that are too large for the broker (MQTT 5 and 3.1.1) or for max_message are rejected") {
   broker b("allow_anonymous true\nmax_packet_size 2000");
   b.start();
   const std::string big(5'000, 'x');
@@ -530,10 +545,10 @@ TEST_CASE("a topic that the broker's access list forbids is rejected (MQTT 5)") 
   REQUIRE(r.host.rejects().size() == 1);
   CHECK(r.host.rejects()[0].position == 0);
   CHECK(r.host.rejects()[0].reason.find(
-            "refuses the message to \"users/u/devices/d0/alerts\": Not authorized (0x87)") != std::string::npos);
+            "rejects the message to \"users/u/devices/d0/alerts\": Not authorized (0x87)") != std::string::npos);
 }
 
-TEST_CASE("TLS: the right authority connects, a strange one is refused, and so is the wrong name") {
+TEST_CASE("TLS: the trusted authority connects; another authority and a wrong host name are rejected") {
   broker b("allow_anonymous true",
            "listener {port} 127.0.0.1\ncafile {dir}/ca.pem\ncertfile {dir}/cert.pem\nkeyfile "
            "{dir}/key.pem\nrequire_certificate true");
@@ -568,7 +583,7 @@ TEST_CASE("TLS: the right authority connects, a strange one is refused, and so i
   CHECK(strange.sink.start() == PL_RETRY);
   CHECK(strange.host.error_text().find("no TLS connection to MQTT broker 127.0.0.1:" + std::to_string(b.port()) +
                                        ": ") == 0);
-  CHECK(strange.host.error_text().find("is `tls.ca` the authority that signed the broker's certificate?") !=
+  CHECK(strange.host.error_text().find("check that `tls.ca` is the authority that signed the broker's certificate") !=
         std::string::npos);
   running unverified(options_for(b.url("ssl"), {tls("strange.pem", false)}));
   unverified.started();
@@ -579,22 +594,22 @@ TEST_CASE("TLS: the right authority connects, a strange one is refused, and so i
   const auto ca_alone = object({{"ca", b.file("ca.pem")}});
   running nobody(options_for(b.url("mqtts"), {{"tls", ca_alone}}));
   CHECK(nobody.sink.start() == PL_RETRY);
-  CHECK(nobody.host.error_text().find("certificate required; it wants a certificate that it trusts") !=
+  CHECK(nobody.host.error_text().find("certificate required; it requires a client certificate that it trusts") !=
         std::string::npos);
   pl::testing::fake_host half_host;
   const auto half = object({{"key", b.file("clientkey.pem")}});
   pl::testing::instance half_sink(half_host, mqtt_sink(), options_for(b.url("mqtts"), {{"tls", half}}));
   CHECK(half_sink.create() == PL_FATAL);
-  CHECK(half_host.error_text().find("tls.key: a key needs the certificate") == 0);
+  CHECK(half_host.error_text().find("tls.key: a key requires its certificate") == 0);
   running missing(options_for(b.url("mqtts"), {tls("nothing.pem")}));
   CHECK(missing.sink.start() == PL_FATAL);
   CHECK(missing.host.error_text().find("tls.ca: cannot read ") == 0);
   running plain(options_for(b.url("mqtt"), {{"connect_timeout", std::chrono::nanoseconds(3s)}}));
   CHECK(plain.sink.start() == PL_RETRY);
-  CHECK(plain.host.error_text().find("does this port want TLS (mqtts://)?") != std::string::npos);
+  CHECK(plain.host.error_text().find("whether this port requires TLS (mqtts://)") != std::string::npos);
 }
 
-TEST_CASE("default client ids: stable, different for each writer; check does not throw out who runs") {
+TEST_CASE("default client ids are stable and differ for each writer; check does not disconnect a running sink") {
   broker b;
   b.start();
   running first(options_for(b.url()));
@@ -613,8 +628,8 @@ TEST_CASE("default client ids: stable, different for each writer; check does not
     pl::testing::instance sink(host, mqtt_sink(), options_for(b.url()));
     REQUIRE(sink.create() == PL_OK);
     REQUIRE(sink.start() == PL_OK);
-    const auto said = host.logs().at(0).message;  // connected to ... as <id>
-    return said.substr(said.rfind(' ') + 1);
+    const auto message = host.logs().at(0).message;  // connected to ... as <id>
+    return message.substr(message.rfind(' ') + 1);
   };
   const auto id = id_of(0, "a");
   CHECK(id.find("test-node-0-") == 0);
@@ -623,7 +638,7 @@ TEST_CASE("default client ids: stable, different for each writer; check does not
   CHECK(id != id_of(0, "b"));
 }
 
-TEST_CASE("conformance") {
+TEST_CASE("the plugin passes the conformance checks") {
   for (const auto& p : pl::testing::check_plugin(plugin())) FAIL_CHECK(p);
   broker b;
   b.start();

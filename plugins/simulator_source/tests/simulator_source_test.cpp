@@ -35,7 +35,7 @@ struct record {
 };
 using records = std::map<std::uint64_t, record>;  // by position
 
-// Everything until the end of the stream, polled in pieces of max_rows.
+// Read all records until the end of the stream, polling max_rows at a time.
 records read_all(pl::testing::instance& source, std::uint32_t max_rows = 100) {
   records all;
   std::uint64_t next = PL_UNKNOWN;
@@ -86,8 +86,8 @@ std::string error_of(const config_fields& options, std::uint32_t lanes = 1) {
 
 }  // namespace
 
-TEST_CASE("the first records, byte for byte") {
-  // Fixed: whoever changes the model changes everybody's replays.
+TEST_CASE("the first records have the expected bytes") {
+  // These records must not change: a change of the model changes all replays.
   const auto all = run({{"count", 3}, {"users", 2}, {"devices_per_user", 1}});
   REQUIRE(all.size() == 3);
   CHECK(
@@ -103,7 +103,7 @@ TEST_CASE("the first records, byte for byte") {
   CHECK(all.at(1).time == 1780272000'001'000'000);
 }
 
-TEST_CASE("same seed, same records, however they are polled; another seed, others") {
+TEST_CASE("the same seed results in the same records for any max_rows, and another seed in others") {
   const config_fields options =
       with_faults({{"anomalies", 5.0}, {"broken", 1.0}, {"duplicates", 1.0}, {"late", 1.0}, {"silent", 2.0}}, 5'000);
   const auto once = run(options, 7);
@@ -113,21 +113,7 @@ TEST_CASE("same seed, same records, however they are polled; another seed, other
   CHECK(once != run(other, 1000));
 }
 
-TEST_CASE("a seek goes back to the very same records") {
-  pl::testing::fake_host host;
-  pl::testing::instance source(host, simulator_source(),
-                               {{"count", 500}, {"rate", 0.0}});  // from now: stays so in one life
-  REQUIRE(source.create() == PL_OK);
-  REQUIRE(source.start() == PL_OK);
-  const auto first = read_all(source);
-  REQUIRE(source.seek("sim/0", 123) == PL_OK);
-  const auto again = read_all(source);
-  CHECK(again.size() == 377);
-  for (const auto& [n, r] : again) CHECK(r == first.at(n));
-  CHECK(source.seek("sim/1", 0) == PL_FATAL);
-}
-
-TEST_CASE("begins where the host says") {
+TEST_CASE("reading begins at the assigned position") {
   pl::testing::fake_host host;
   host.resume_at("sim/0", 40);
   pl::testing::instance source(host, simulator_source(), {{"count", 50}, {"rate", 0.0}});
@@ -138,7 +124,7 @@ TEST_CASE("begins where the host says") {
   CHECK(all.begin()->first == 40);
 }
 
-TEST_CASE("values are those of weather, not of noise") {
+TEST_CASE("temperatures are in a realistic range and change smoothly") {
   const auto all =
       run({{"count", 240'000}, {"users", 5}, {"devices_per_user", 2}, {"step", std::chrono::nanoseconds(1s)}});
   std::map<std::string, double> last;
@@ -168,14 +154,14 @@ TEST_CASE("anomalies cross a threshold of 60 °C for most of their episode, and 
   CHECK(hot < all.size() / 8);
 }
 
-TEST_CASE("silence is a hole in the positions; the range goes on") {
+TEST_CASE("silence is a gap in the positions, and the ranges cover it") {
   const auto all = run(with_faults({{"silent", 20.0}}));
   CHECK(all.size() > 14'000);
   CHECK(all.size() < 18'000);
   CHECK(run(with_faults({{"silent", 100.0}})).empty());
 }
 
-TEST_CASE("broken records: the share that was asked for, of each kind") {
+TEST_CASE("the configured percentage of the records is broken, in each of the ways") {
   const auto all = run(with_faults({{"broken", 10.0}}));
   std::size_t broken = 0, empty = 0, cut = 0;
   const auto good = run(with_faults({}));
@@ -186,7 +172,7 @@ TEST_CASE("broken records: the share that was asked for, of each kind") {
     if (r.value.empty())
       ++empty;
     else if (r.value.starts_with("ERR"))
-      signs.insert("no_json");
+      signs.insert("not_json");
     else if (r.value.find("\xC3-") != std::string::npos)
       signs.insert("utf8");
     else if (r.value.find("NaN") != std::string::npos)
@@ -207,7 +193,7 @@ TEST_CASE("broken records: the share that was asked for, of each kind") {
   CHECK(signs.size() == 6);
 }
 
-TEST_CASE("a duplicate repeats what the device sent before, broken or not") {
+TEST_CASE("a duplicate repeats the device's previous record, broken or not") {
   const auto all = run(with_faults({{"duplicates", 5.0}, {"broken", 5.0}, {"silent", 5.0}}));
   std::map<std::string, std::string> last;
   std::size_t same = 0;
@@ -233,7 +219,7 @@ TEST_CASE("late records have an older time, and arrive in order") {
   CHECK(late < 1'200);
 }
 
-TEST_CASE("lanes share the devices, the count and nothing else") {
+TEST_CASE("lanes share the devices and the count, without overlap") {
   const config_fields options = {{"count", 1'001}, {"users", 5}, {"devices_per_user", 3}};
   std::set<std::string> devices;
   std::size_t records = 0, keys = 0;
@@ -250,7 +236,7 @@ TEST_CASE("lanes share the devices, the count and nothing else") {
   CHECK(keys == 15);
 }
 
-TEST_CASE("a rate is kept, and waiting ends with the time-out") {
+TEST_CASE("the rate is kept, and a poll waits at most for the time-out") {
   pl::testing::fake_host host;
   pl::testing::instance source(host, simulator_source(), {{"rate", 2'000.0}});
   REQUIRE(source.create() == PL_OK);
@@ -290,7 +276,7 @@ TEST_CASE("time formats") {
   CHECK(first("ns") == "1780272000000000000");
 }
 
-TEST_CASE("the end of the calendar is a time that stands still, not an overflow") {
+TEST_CASE("times stop at the last representable record instead of overflowing") {
   simulator::fleet_options o;
   o.start_ns = INT64_MAX - 10;
   o.step_ns = 4;
@@ -302,9 +288,9 @@ TEST_CASE("the end of the calendar is a time that stands still, not an overflow"
   CHECK(text.find("2262-04-11T23:47:16.854Z") != std::string::npos);
 }
 
-TEST_CASE("options that can't be are named") {
+TEST_CASE("invalid options are reported") {
   CHECK(error_of({{"start", "yesterday"}}) ==
-        "start: 'yesterday' is no time; write now, or UTC like \"2026-01-01T00:00:00Z\"");
+        "start: 'yesterday' is not a valid time; write now, or UTC like \"2026-01-01T00:00:00Z\"");
   CHECK(error_of({{"start", "2026-02-30T00:00:00Z"}}).find("start: ") == 0);
   CHECK(error_of({{"users", 2}, {"devices_per_user", 1}}, 3).find("users: there are 3 lanes, but only 2 devices") == 0);
   CHECK(error_of({{"users", 1'000'000}, {"devices_per_user", 1'000'000}}).find("devices_per_user: ") == 0);

@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
-// Appends a second, by durability and threads, beside what the disk gives for the same bytes: pwrite, and pwrite with fdatasync.
+// Measures appends per second for each durability and number of threads, compared with pwrite and fdatasync of the same
+// bytes.
 //
-//   spool_bench [folder [bytes of a record]]      the folder is made, and removed; on the disk that is to be measured
+//   spool_bench [folder [bytes per record]]      creates and removes the folder; use a folder on the disk to measure
 #include <fcntl.h>
 #include <spool_common/spool.hpp>
 #include <unistd.h>
@@ -30,14 +31,14 @@ struct setting {
 
 void show(const char* what, int threads, std::uint64_t appends, clock::duration took) {
   const auto seconds = std::chrono::duration<double>(took).count();
-  std::printf("%-22s %d thread%s %12.0f a second  %9.1f us each\n", what, threads, threads == 1 ? " " : "s",
+  std::printf("%-22s %d thread%s %12.0f per second  %9.1f us each\n", what, threads, threads == 1 ? " " : "s",
               static_cast<double>(appends) / seconds, seconds * threads * 1e6 / static_cast<double>(appends));
 }
 
 void measure_raw(const fs::path& folder, const std::string& record, bool sync) {
   fs::create_directories(folder);
   const auto path = folder / "raw";
-  const spool::file file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
+  const pl::descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
   constexpr off_t room = 16 << 20;
   if (!file || ::fallocate(file.get(), FALLOC_FL_KEEP_SIZE, 0, room) != 0) return std::perror(path.c_str());
   std::uint64_t n = 0;
@@ -50,10 +51,10 @@ void measure_raw(const fs::path& folder, const std::string& record, bool sync) {
   show(sync ? "raw: pwrite, fdatasync" : "raw: pwrite", 1, n, clock::now() - begun);
 }
 
-// Settled as it goes, so that the disk does not fill.
+// Settle records during the measurement, so that the disk does not fill up.
 void measure_spool(const fs::path& folder, const std::string& record, const setting& with, int threads) {
   fs::remove_all(folder);
-  auto made = spool::log::open({.folder = folder, .fsync = with.fsync}, [](std::string_view) {});
+  auto made = spool::log::open({.folder = folder, .fsync = with.fsync}, [](spool::severity, std::string_view) {});
   if (!made.ok()) return void(std::fprintf(stderr, "%s\n", made.why().message.c_str()));
   auto& log = **made;
   std::atomic<std::uint64_t> appends = 0;

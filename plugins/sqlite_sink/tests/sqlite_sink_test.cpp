@@ -6,6 +6,7 @@
 
 #include <doctest/doctest.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 
 #include <atomic>
 #include <chrono>
@@ -49,7 +50,7 @@ sqlite::database open(const std::string& path) {
   return d;
 }
 
-// All rows of a query: values separated by '|', rows by '\n'.
+// Return all rows of a query: values separated by '|', rows by '\n'.
 std::string query(const std::string& path, const std::string& sql) {
   auto d = open(path);
   auto s = d.prepare(sql);
@@ -83,7 +84,7 @@ config_fields options_for(const std::string& path, config_fields more = {}) {
 
 }  // namespace
 
-TEST_CASE("the table is made from the columns, and every value is kept exactly") {
+TEST_CASE("the table is created from the columns, and values are stored exactly") {
   temp_dir dir;
   running r(options_for(dir / "a/{pipeline}.db"));
   auto b = readings(r.host);
@@ -98,7 +99,7 @@ TEST_CASE("the table is made from the columns, and every value is kept exactly")
   CHECK(query(path, "SELECT strftime('%s', time) FROM t LIMIT 1") == "0\n");
 }
 
-TEST_CASE("names with quotes, reserved words and upper case") {
+TEST_CASE("names with quotes, reserved words and upper case are quoted") {
   temp_dir dir;
   running r({{"path", dir / "x.db"}, {"table", "select \"from\""}, {"time_as", "nanoseconds"}});
   auto b = r.host.make_batch({{"order", {pl::int_cell(1)}}, {"a\"b", {pl::int_cell(2)}}, {"Time", {pl::time_cell(5)}}});
@@ -106,7 +107,7 @@ TEST_CASE("names with quotes, reserved words and upper case") {
   CHECK(query(dir / "x.db", "SELECT \"order\", \"a\"\"b\", time FROM \"select \"\"from\"\"\"") == "1|2|5\n");
 }
 
-TEST_CASE("a row that the table refuses is rejected with the reason; the others are stored") {
+TEST_CASE("a row that violates a constraint is rejected with the reason; the others are stored") {
   temp_dir dir;
   CHECK(open(dir / "x.db").run("CREATE TABLE t (id INTEGER PRIMARY KEY, temp REAL CHECK (temp < 100))").ok());
   running r(options_for(dir / "x.db", {{"columns", object({{"id", "n"}, {"temp", "temperature"}})}}));
@@ -118,12 +119,12 @@ TEST_CASE("a row that the table refuses is rejected with the reason; the others 
   const auto rejects = r.host.rejects();
   REQUIRE(rejects.size() == 3);
   CHECK(rejects[0].position == 1);
-  CHECK(rejects[0].reason == "table 't' refuses the row: CHECK constraint failed: temp < 100");
-  CHECK(rejects[1].reason == "table 't' refuses the row: UNIQUE constraint failed: t.id");
-  CHECK(rejects[2].reason == "table 't' refuses the row: datatype mismatch");
+  CHECK(rejects[0].reason == "table 't' rejected the row: CHECK constraint failed: temp < 100");
+  CHECK(rejects[1].reason == "table 't' rejected the row: UNIQUE constraint failed: t.id");
+  CHECK(rejects[2].reason == "table 't' rejected the row: datatype mismatch");
 }
 
-TEST_CASE("a key makes writing twice harmless") {
+TEST_CASE("with a key, writing rows twice stores them once") {
   for (const char* policy : {"ignore", "replace"}) {
     temp_dir dir;
     running r(options_for(dir / "x.db", {{"key", list({"time", "device_id"})}, {"on_conflict", policy}}));
@@ -135,7 +136,7 @@ TEST_CASE("a key makes writing twice harmless") {
   }
 }
 
-TEST_CASE("a deferred constraint that fails at COMMIT: nothing is stored, and the host may look for the row") {
+TEST_CASE("a deferred constraint that fails at COMMIT stores nothing and rejects the write, so that the host bisects") {
   temp_dir dir;
   CHECK(open(dir / "x.db")
             .run("CREATE TABLE p (id INTEGER PRIMARY KEY); CREATE TABLE t (p INTEGER REFERENCES p DEFERRABLE INITIALLY "
@@ -144,13 +145,13 @@ TEST_CASE("a deferred constraint that fails at COMMIT: nothing is stored, and th
   running r(options_for(dir / "x.db"));
   auto b = r.host.make_batch({{"p", {pl::int_cell(1)}}});
   CHECK(r.sink.write(b.get()) == PL_REJECT);
-  CHECK(r.host.error_text() == "table 't' refuses the rows: FOREIGN KEY constraint failed");
+  CHECK(r.host.error_text() == "table 't' rejected the rows: FOREIGN KEY constraint failed");
   CHECK(query(dir / "x.db", "SELECT count(*) FROM t") == "0\n");
   REQUIRE(open(dir / "x.db").run("INSERT INTO p VALUES (1)").ok());
   CHECK(r.sink.write(b.get()) == PL_OK);
 }
 
-TEST_CASE("another program holds the database: retry, nothing half-written") {
+TEST_CASE("a database locked by another program is a retry, and no rows are stored") {
   temp_dir dir;
   running r(options_for(dir / "x.db", {{"busy_timeout", std::chrono::nanoseconds(20ms)}}));
   auto b = readings(r.host);
@@ -158,7 +159,8 @@ TEST_CASE("another program holds the database: retry, nothing half-written") {
   auto other = open(dir / "x.db");
   REQUIRE(other.run("BEGIN IMMEDIATE").ok());
   CHECK(r.sink.write(b.get()) == PL_RETRY);
-  CHECK(r.host.error_text().find("database is locked; another program holds the database; it will be tried again") !=
+  CHECK(r.host.error_text().find(
+            "database is locked; another program has locked the database; the write will be retried") !=
         std::string::npos);
   REQUIRE(other.run("COMMIT").ok());
   CHECK(r.sink.write(b.get()) == PL_OK);
@@ -177,7 +179,7 @@ TEST_CASE("two writers share a database") {
           options_for(dir / "x.db", {{"synchronous", "normal"}, {"busy_timeout", std::chrono::nanoseconds(30s)}}));
       auto b = readings(host);
       REQUIRE(sink.create() == PL_OK);
-      // SQLite does not wait where both turn the log on at once: then, as the host does, another try.
+      // SQLite does not wait if both switch to WAL at the same time. Retry then, as the host does.
       auto started = sink.start();
       for (int tries = 0; started == PL_RETRY && tries < 1000; ++tries) started = sink.start();
       failed += started != PL_OK;
@@ -188,13 +190,13 @@ TEST_CASE("two writers share a database") {
   CHECK(query(dir / "x.db", "SELECT count(*) FROM t") == "200\n");
 }
 
-TEST_CASE("the disk gets full: retry, and the batch is whole afterwards") {
+TEST_CASE("a full disk is a retry, and the batch is complete afterwards") {
   temp_dir dir;
   running r(options_for(dir / "x.db"));
   const std::string big(3'000'000, 'x');
   auto b = r.host.make_batch({{"text", {pl::text_cell("small"), pl::text_cell(big)}}});
   {
-    // A file that may not grow any more stands for the full disk.
+    // Simulate the full disk with a limit on the file size.
     auto* const old_handler = std::signal(SIGXFSZ, SIG_IGN);
     rlimit old{};
     ::getrlimit(RLIMIT_FSIZE, &old);
@@ -204,12 +206,12 @@ TEST_CASE("the disk gets full: retry, and the batch is whole afterwards") {
     ::setrlimit(RLIMIT_FSIZE, &old);
     std::signal(SIGXFSZ, old_handler);
   }
-  CHECK(r.host.error_text().find("x.db: disk I/O error; look at the disk") != std::string::npos);
+  CHECK(r.host.error_text().find("x.db: disk I/O error; check the disk") != std::string::npos);
   CHECK(r.sink.write(b.get()) == PL_OK);
   CHECK(query(dir / "x.db", "SELECT count(*), max(length(text)) FROM t") == "2|3000000\n");
 }
 
-TEST_CASE("what doesn't fit is said before anything is stored") {
+TEST_CASE("a table that does not fit is reported before anything is stored") {
   temp_dir dir;
   CHECK(open(dir / "x.db").run("CREATE TABLE t (a, b NOT NULL)").ok());
   {
@@ -218,13 +220,14 @@ TEST_CASE("what doesn't fit is said before anything is stored") {
     CHECK(r.sink.write(b.get()) == PL_FATAL);
     CHECK(r.host.error_text() ==
           "columns: table 't' in " + (dir / "x.db") +
-              " has no column 'c'; it has: a, b. Say with `columns` what goes where, or add the column (ALTER TABLE)");
+              " has no column 'c'; its columns: a, b; map the columns with `columns`, or add the column (ALTER TABLE)");
   }
   {
     running r(options_for(dir / "x.db", {{"columns", object({{"a", "a"}})}}));
     auto b = r.host.make_batch({{"a", {pl::int_cell(1)}}});
     CHECK(r.sink.write(b.get()) == PL_FATAL);
-    CHECK(r.host.error_text().find("columns: column 'b' of table 't' is NOT NULL and has no default") == 0);
+    CHECK(r.host.error_text().find("columns: column 'b' of table 't' in " + (dir / "x.db") +
+                                   " is NOT NULL and has no default") == 0);
   }
   {
     running r({{"path", dir / "x.db"}, {"table", "missing"}, {"create", false}});
@@ -236,7 +239,7 @@ TEST_CASE("what doesn't fit is said before anything is stored") {
   CHECK(query(dir / "x.db", "SELECT count(*) FROM t") == "0\n");
 }
 
-TEST_CASE("check changes nothing; a file that is no database is told") {
+TEST_CASE("check changes nothing, and rejects a file that is not a database") {
   temp_dir dir;
   pl::testing::fake_host host;
   pl::testing::instance fresh(host, sqlite_sink(), options_for(dir / "sub/x.db"));
@@ -244,19 +247,103 @@ TEST_CASE("check changes nothing; a file that is no database is told") {
   CHECK(fresh.check() == PL_OK);
   CHECK(std::filesystem::is_empty(dir.path()));
   pl::testing::write_file(dir / "y.db",
-                          "this is no database, but long enough to look like a file of some sort or other");
+                          "this is not a database, but it is long enough to look like a file of some kind or other");
   pl::testing::instance wrong(host, sqlite_sink(), options_for(dir / "y.db"));
   REQUIRE(wrong.create() == PL_OK);
   CHECK(wrong.check() == PL_FATAL);
-  CHECK(host.error_text().find("the file is no SQLite database; change `path`") != std::string::npos);
+  CHECK(host.error_text().find("the file is not an SQLite database; change `path`") != std::string::npos);
   host.forget();
   pl::testing::instance reserved(host, sqlite_sink(), {{"path", dir / "z.db"}, {"table", "sqlite_master"}});
   CHECK(reserved.create() == PL_FATAL);
-  CHECK(host.error_text().find("table: 'sqlite_master' can't be the name of a table") == 0);
+  CHECK(host.error_text().find("table: 'sqlite_master' is not a valid table name") == 0);
 }
 
-TEST_CASE("conformance") {
+TEST_CASE("check compares an existing table with the declared columns and kinds") {
+  temp_dir dir;
+  const auto path = dir / "x.db";
+  const auto checked = [&](const std::string& table, std::initializer_list<std::pair<std::string, pl::cell>> columns,
+                           config_fields more = {}) {
+    CHECK(open(path).run("DROP TABLE IF EXISTS t").ok());
+    const auto made = open(path).run(table);
+    REQUIRE_MESSAGE(made.ok(), (made.ok() ? "" : made.why().message));
+    pl::testing::fake_host host;
+    pl::testing::instance sink(host, sqlite_sink(), options_for(path, std::move(more)));
+    REQUIRE(sink.create() == PL_OK);
+    std::vector<std::pair<std::string, std::vector<pl::cell>>> data;
+    pl::column_set in, out;
+    for (const auto& [name, cell] : columns) {
+      data.push_back({name, {cell}});
+      in.kinds.push_back(cell.kind);
+    }
+    const auto batch = host.make_batch(data);
+    in.schema = &batch.get().schema();
+    REQUIRE(pl::testing::ask_columns(sqlite_sink(), sink.self(), in, 0, out) == PL_OK);
+    const auto status = sink.check();
+    auto why = host.error_text();
+    CHECK((status == PL_OK) == why.empty());
+    host.forget();
+    if (why.find("rejects every value") == std::string::npos && status != PL_OK) {
+      CHECK(sink.start() == PL_FATAL);  // no row could ever be written
+      return why;
+    }
+    REQUIRE(sink.start() == PL_OK);
+    CHECK(sink.write(batch.get()) == PL_OK);
+    CHECK(host.rejects().empty() == why.empty());  // check and the database agree
+    return why;
+  };
+  const auto time = pl::time_cell(0);
+  CHECK(checked("CREATE TABLE t (a, b)", {{"a", pl::int_cell(1)}}).empty());
+  CHECK(checked("CREATE TABLE t (a, b NOT NULL)", {{"a", pl::int_cell(1)}}).find("column 'b' of table 't'") !=
+        std::string::npos);
+  CHECK(checked("CREATE TABLE t (a)", {{"a", pl::int_cell(1)}, {"c", pl::int_cell(1)}}).find("has no column 'c'") !=
+        std::string::npos);
+  CHECK(checked("CREATE TABLE t (a TEXT NOT NULL, b, PRIMARY KEY (a)) WITHOUT ROWID", {{"b", pl::int_cell(1)}})
+            .find("column 'a' of table 't'") != std::string::npos);
+  CHECK(checked("CREATE TABLE t (id INTEGER PRIMARY KEY NOT NULL, b)", {{"b", pl::int_cell(1)}}).empty());
+  CHECK(checked("CREATE TABLE t (b BLOB)", {{"b", time}}).empty());  // not STRICT: any value is stored
+  const auto why = checked("CREATE TABLE t (at INTEGER, v REAL) STRICT", {{"at", time}, {"v", pl::real_cell(1)}});
+  CHECK(why == "columns: column 'at' (INTEGER) of table 't' in " + path +
+                   " rejects every value of 'at', which has the kind time and is stored as text; set 'time_as: "
+                   "nanoseconds', or change the type of the column to TEXT");
+  CHECK(checked("CREATE TABLE t (at INTEGER) STRICT", {{"at", time}}, {{"time_as", "nanoseconds"}}).empty());
+  CHECK(checked("CREATE TABLE t (at INTEGER PRIMARY KEY)", {{"at", time}}).find("(INTEGER)") != std::string::npos);
+  for (const auto& [type, cell] : std::initializer_list<std::pair<std::string, pl::cell>>{{"BLOB", pl::text_cell("x")},
+                                                                                          {"BLOB", pl::real_cell(1)},
+                                                                                          {"TEXT", pl::bytes_cell("x")},
+                                                                                          {"INT", pl::bytes_cell("x")},
+                                                                                          {"REAL", pl::bytes_cell("x")},
+                                                                                          {"REAL", time}})
+    CHECK_FALSE(checked("CREATE TABLE t (v " + type + ") STRICT", {{"v", cell}}).empty());
+  for (const auto& [type, cell] :
+       std::initializer_list<std::pair<std::string, pl::cell>>{{"TEXT", time},
+                                                               {"TEXT", pl::real_cell(1.5)},
+                                                               {"INTEGER", pl::real_cell(2)},
+                                                               {"INTEGER", pl::bool_cell(true)},
+                                                               {"INTEGER", pl::text_cell("12")},
+                                                               {"ANY", pl::bytes_cell("x")},
+                                                               {"BLOB", pl::bytes_cell("x")}})
+    CHECK(checked("CREATE TABLE t (v " + type + ") STRICT", {{"v", cell}}).empty());
+}
+
+TEST_CASE("passes the conformance tests") {
   for (const auto& p : pl::testing::check_plugin(plugin())) FAIL_CHECK(p);
   temp_dir dir;
   for (const auto& p : pl::testing::check_life(sqlite_sink(), {{"path", dir / "x.db"}, {"table", "t"}})) FAIL_CHECK(p);
+}
+
+TEST_CASE("other users cannot read a new database, its log or its folder") {
+  const temp_dir dir;
+  const auto before = ::umask(0);
+  {
+    running r(options_for(dir / "sub/new.db"));
+    ::umask(before);
+    REQUIRE(r.sink.write(readings(r.host).get()) == PL_OK);
+    const auto mode_of = [&](const std::string& name) {
+      return static_cast<unsigned>(std::filesystem::status(dir / name).permissions());
+    };
+    CHECK(mode_of("sub") == 0750);
+    CHECK(mode_of("sub/new.db") == 0640);
+    CHECK(mode_of("sub/new.db-wal") == 0640);
+    REQUIRE(r.sink.stop() == PL_OK);
+  }
 }

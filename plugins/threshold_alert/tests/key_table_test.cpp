@@ -11,7 +11,7 @@
 
 using namespace threshold_alert;
 
-TEST_CASE("a key is packed and unpacked") {
+TEST_CASE("unpacking a key returns the packed cells") {
   std::string key;
   const pl::cell cells[] = {pl::text_cell("user 1"), pl::text_cell(""), pl::int_cell(-7), pl::bool_cell(true),
                             pl::real_cell(0.5)};
@@ -26,7 +26,7 @@ TEST_CASE("a key is packed and unpacked") {
   CHECK((back[4].kind == PL_F64 && back[4].as.f == 0.5));
 }
 
-TEST_CASE("the hash tells the columns of a key apart") {
+TEST_CASE("the hash distinguishes the columns of a key") {
   const key_hash h(1);
   const auto of = [&](pl::cell a, pl::cell b) { return key_hash::add(key_hash::add(h.start(), a), b); };
   CHECK(of(pl::text_cell("ab"), pl::text_cell("c")) != of(pl::text_cell("a"), pl::text_cell("bc")));
@@ -34,7 +34,7 @@ TEST_CASE("the hash tells the columns of a key apart") {
   CHECK(of(pl::int_cell(1), pl::int_cell(2)) != of(pl::int_cell(2), pl::int_cell(1)));
 }
 
-TEST_CASE("the hash spreads ids that differ in one byte, whatever their length") {
+TEST_CASE("ids of any length that differ in one byte have different hashes") {
   const key_hash h(12345);
   for (const std::size_t length : {1U, 3U, 4U, 7U, 8U, 15U, 16U, 17U, 33U, 64U}) {
     std::map<std::uint64_t, int> seen;
@@ -49,7 +49,7 @@ TEST_CASE("the hash spreads ids that differ in one byte, whatever their length")
   }
 }
 
-TEST_CASE("finds what was inserted and not erased, as a map does") {
+TEST_CASE("the table finds the same keys as a map after random inserts and erases") {
   key_table table(1);
   std::map<std::string, key_node*> expected;
   std::mt19937 random(3);
@@ -74,7 +74,7 @@ TEST_CASE("finds what was inserted and not erased, as a map does") {
   CHECK(visited == expected.size());
 }
 
-TEST_CASE("deadlines come in order of time, then of key, whatever was moved or taken out") {
+TEST_CASE("deadlines are ordered by time, then by key, after random moves and removals") {
   key_table table(0);
   deadline_queue queue;
   std::map<std::string, std::pair<key_node*, std::int64_t>> expected;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Contradictions in the configuration: each is found, at its option, with the fix.
+// Tests that each contradiction in the configuration is reported at its option, with the remedy.
 #include "harness.hpp"
 
 using namespace threshold_alert::testing;
@@ -10,7 +10,7 @@ struct found {
   std::string option, message;
 };
 
-// What the constructor says.
+// Return the errors that the constructor reports.
 std::vector<found> errors_of(const config_fields& options) {
   pl::testing::fake_host host;
   pl::testing::instance i(host, component(), options);
@@ -39,166 +39,164 @@ pl::testing::config_value level(std::string severity, config_fields more) {
 
 }  // namespace
 
-TEST_CASE("a sound rule has no errors") {
+TEST_CASE("a valid rule has no errors") {
   CHECK(errors_of_rule({{"above", 80.0}, {"clear_below", 75.0}, {"for", 10s}, {"severity", "critical"}}).empty());
 }
 
-TEST_CASE("none or two conditions") {
+TEST_CASE("a rule with no condition or two conditions is rejected") {
   expect(errors_of_rule({}), "rules[0]",
-         "rule 'hot' has no condition; give it one of above, below, outside, equals or missing_for, or severities with "
-         "a threshold each");
+         "rule 'hot' has no condition; add one of above, below, outside, equals, missing_for or when, or severities "
+         "with a threshold each");
   expect(errors_of_rule({{"above", 80.0}, {"below", 5.0}}), "rules[0].below",
-         "rule 'hot' has two conditions, above and below; keep one, and make a second rule of the other");
+         "rule 'hot' has two conditions, above and below; keep one, and add a second rule for the other");
   expect(errors_of_rule({{"severities", list({level("warning", {})})}}), "rules[0].severities[0]",
-         "this severity has no condition; give it one of above, below, outside, equals or missing_for");
+         "this severity has no condition; add one of above, below, outside, equals, missing_for or when");
   expect(errors_of({{"rules", list({})}}), "rules",
-         "there are no rules, so nothing would ever fire; write at least one");
+         "rules is empty, so that no alert could fire; write at least one rule");
 }
 
-TEST_CASE("hysteresis the wrong way round") {
+TEST_CASE("contradictory hysteresis is rejected") {
   expect(
       errors_of_rule({{"above", 80.0}, {"clear_below", 80.0}}), "rules[0].clear_below",
-      "clear_below 80 is not less than above 80: it gives no hysteresis; write a number less than 80, or leave it out");
+      "clear_below 80 is not less than above 80, so there is no hysteresis; use a number less than 80, or remove it");
   expect(errors_of_rule({{"below", 5.0}, {"clear_above", 4.5}}), "rules[0].clear_above",
-         "clear_above 4.5 is not greater than below 5: it gives no hysteresis; write a number greater than 5, or leave "
-         "it out");
+         "clear_above 4.5 is not greater than below 5, so there is no hysteresis; use a number greater than 5, or "
+         "remove it");
   expect(errors_of_rule({{"above", 80.0}, {"clear_above", 90.0}}), "rules[0].clear_above",
-         "clear_above belongs to below; with above write clear_below: the alert clears when the value is less");
+         "clear_above applies to below; with above use clear_below: the alert clears when the value is less");
   expect(errors_of_rule({{"below", 80.0}, {"clear_below", 90.0}}), "rules[0].clear_below",
-         "clear_below belongs to above; with below write clear_above: the alert clears when the value is greater");
+         "clear_below applies to above; with below use clear_above: the alert clears when the value is greater");
   expect(errors_of_rule({{"equals", "x"}, {"clear_below", 90.0}}), "rules[0].clear_below",
-         "hysteresis fits above, below and outside only; leave it out with equals");
+         "hysteresis applies only to above, below and outside; remove it from equals");
   expect(errors_of_rule({{"outside", list({10.0, 80.0})}, {"clear_above", 60.0}, {"clear_below", 50.0}}),
          "rules[0].clear_below",
-         "no value is greater than 60 and less than 50: the alert would never clear; leave room between the two");
+         "no value is greater than 60 and less than 50: the alert would never clear; leave a gap between the two");
   expect(errors_of_rule({{"outside", list({10.0, 80.0})}, {"clear_below", 5.0}}), "rules[0].clear_below",
-         "no value is greater than 10 and less than 5: the alert would never clear; leave room between the two");
+         "no value is greater than 10 and less than 5: the alert would never clear; leave a gap between the two");
 }
 
-TEST_CASE("outside that isn't a range") {
+TEST_CASE("outside must be a range of two ascending numbers") {
   expect(errors_of_rule({{"outside", list({10.0})}}), "rules[0].outside",
-         "outside takes two numbers, the lowest and the highest good value, such as [10, 80]; here are 1");
+         "outside needs two numbers, the lowest and the highest good value, such as [10, 80]; found 1");
   expect(errors_of_rule({{"outside", list({80.0, 10.0})}}), "rules[0].outside",
-         "outside [80, 10] leaves no good value; write the lower number first");
+         "outside [80, 10] leaves no good value; put the lower number first");
 }
 
-TEST_CASE("numbers must be finite") {
+TEST_CASE("thresholds must be finite") {
   expect(errors_of_rule({{"above", HUGE_VAL}}), "rules[0].above", "a threshold must be a finite number");
   expect(errors_of_rule({{"above", 1.0}, {"clear_below", std::nan("")}}), "rules[0].clear_below",
          "a threshold must be a finite number");
 }
 
-TEST_CASE("missing_for stands alone") {
+TEST_CASE("missing_for cannot be combined with for, times, keep_firing_for or rate_of_change") {
   expect(errors_of_rule({{"missing_for", 60s}, {"for", 10s}}), "rules[0].for",
-         "for can't stand with missing_for: it says already how long; add the two durations up in missing_for");
+         "for cannot be combined with missing_for: missing_for is already a duration; set it to the sum of the two "
+         "durations");
   expect(errors_of_rule({{"missing_for", 60s}, {"times", 2}}), "rules[0].times",
-         "times can't stand with missing_for: a silence has no readings to count; leave it out");
+         "times cannot be combined with missing_for: a silence has no readings to count; remove it");
   expect(errors_of_rule({{"missing_for", 60s}, {"keep_firing_for", 10s}}), "rules[0].keep_firing_for",
-         "keep_firing_for can't stand with missing_for: the first record ends a silence; leave it out, or write "
-         "flapping to tell an "
-         "unsteady device");
+         "keep_firing_for cannot be combined with missing_for: the first record ends a silence; remove it, or use "
+         "flapping to detect an unsteady device");
   expect(errors_of_rule({{"missing_for", 60s}, {"rate_of_change", "minute"}}), "rules[0].rate_of_change",
          "rate_of_change needs a limit for the rate: above, below or outside, not missing_for");
 }
 
-TEST_CASE("rates") {
+TEST_CASE("contradictory rate options are rejected") {
   expect(errors_of_rule({{"equals", 5}, {"rate_of_change", "minute"}}), "rules[0].rate_of_change",
          "rate_of_change needs a limit for the rate: above, below or outside, not equals");
   expect(errors_of_rule({{"above", 5.0}, {"over", 10s}}), "rules[0].over",
-         "over says how a rate is measured; add rate_of_change: minute (or second, hour), or leave it out");
+         "over applies only to rates; add rate_of_change: minute (or second, hour), or remove it");
 }
 
-TEST_CASE("names and metrics") {
+TEST_CASE("missing or duplicate names and missing metrics are rejected") {
   expect(errors_of({{"rules", list({object({{"name", "hot"}, {"metric", "t"}, {"above", 1.0}}),
                                     object({{"name", "hot"}, {"metric", "t"}, {"above", 2.0}})})}}),
-         "rules[1].name", "a rule 'hot' stands above already; give each its own name");
+         "rules[1].name", "another rule is already called 'hot'; give each rule its own name");
   expect(errors_of({{"rules", list({object({{"name", "hot"}, {"above", 1.0}})})}}), "rules[0].metric",
-         "rule 'hot' needs the metric that it watches; write metric: and the column's name");
+         "rule 'hot' has no metric; add metric: with the name of a column");
   expect(errors_of({{"rules", list({object({{"name", ""}, {"metric", "t"}, {"above", 1.0}})})}}), "rules[0].name",
-         "the rule needs a name; write one that says what is wrong, such as overheating");
+         "the rule needs a name; choose one that describes the problem, such as overheating");
 }
 
-TEST_CASE("severities") {
+TEST_CASE("invalid severities are rejected") {
   expect(errors_of_rule({{"above", 80.0}, {"severity", "criticl"}}), "rules[0].severity",
-         "severity 'criticl' is not in severity_order; did you mean 'critical'? Otherwise add it to severity_order, in "
-         "its place from "
-         "mild to grave");
+         "severity 'criticl' is not in severity_order (if it is new, add it there, lowest first); did you mean "
+         "'critical'?");
   expect(errors_of_rule({{"severity", "info"}, {"severities", list({level("warning", {{"above", 1.0}})})}}),
-         "rules[0].severity", "severity stands beside severities; each entry there has its own, so leave this one out");
+         "rules[0].severity", "severity cannot be combined with severities, whose entries have their own; remove it");
   expect(errors_of_rule({{"above", 5.0}, {"severities", list({level("warning", {{"above", 1.0}})})}}), "rules[0].above",
-         "'above' stands beside severities; give each entry there its own threshold, and none here");
+         "'above' cannot be combined with severities; move the condition into their entries");
   expect(errors_of_rule({{"clear_below", 5.0}, {"severities", list({level("warning", {{"above", 1.0}})})}}),
-         "rules[0].clear_below", "hysteresis stands beside severities; write it in each entry there");
+         "rules[0].clear_below", "hysteresis cannot be combined with severities; move it into their entries");
   expect(
       errors_of_rule({{"severities", list({level("warning", {{"above", 1.0}}), level("critical", {{"below", 1.0}})})}}),
       "rules[0].severities[1]",
-      "this severity has another condition than the first; all severities of a rule need the same one (a rule of its "
-      "own may watch "
-      "the same metric)");
+      "this severity has a different condition than the first; use one condition for all severities of a rule (or add "
+      "a separate rule for the same metric)");
   expect(
       errors_of_rule({{"severities", list({level("warning", {{"above", 1.0}}), level("warning", {{"above", 2.0}})})}}),
       "rules[0].severities[1].severity",
-      "severity 'warning' stands here twice; each severity of a rule has one threshold");
+      "severity 'warning' is listed twice; each severity of a rule has one threshold");
 }
 
-TEST_CASE("severities in a senseless order") {
+TEST_CASE("severities whose thresholds are out of order are rejected") {
   expect(errors_of_rule(
              {{"severities", list({level("critical", {{"above", 70.0}}), level("warning", {{"above", 85.0}})})}}),
          "rules[0].severities[0]",
-         "'critical' is reached before the milder 'warning'; its threshold must lie further out, or the severities be "
-         "exchanged");
+         "'critical' is not reached after the lower severity 'warning'; move its threshold further out, or swap the "
+         "severities");
   expect(errors_of_rule({{"severities", list({level("warning", {{"above", 70.0}, {"clear_below", 65.0}}),
                                               level("critical", {{"above", 85.0}, {"clear_below", 60.0}})})}}),
          "rules[0].severities[1]",
-         "'critical' clears later than the milder 'warning': an alert falls one severity after the other; its "
-         "clear_below or "
-         "clear_above must lie further out too");
+         "'critical' clears after the lower severity 'warning', but an alert must fall through its severities in "
+         "order; move clear_below or clear_above of 'critical' further out");
   expect(errors_of_rule({{"severities", list({level("warning", {{"missing_for", 60s}}),
                                               level("critical", {{"missing_for", 60s}})})}}),
          "rules[0].severities[1].missing_for",
-         "'critical' comes no later than the milder 'warning'; give it a longer time");
+         "'critical' is not reached after the lower severity 'warning'; set a longer duration");
   expect(errors_of_rule(
              {{"severities", list({level("warning", {{"equals", "a"}}), level("critical", {{"equals", "a"}})})}}),
-         "rules[0].severities[1].equals", "'critical' has the same value as the milder 'warning'; give each its own");
+         "rules[0].severities[1].equals",
+         "'critical' has the same value as the lower severity 'warning'; use different values");
 }
 
-TEST_CASE("patterns") {
+TEST_CASE("invalid match patterns are rejected") {
   expect(errors_of_rule({{"above", 1.0}, {"match", object({{"device", "a*"}})}}), "rules[0].match.device",
-         "'device' is none of the columns of group_by; there are: user_id, device_id");
+         "'device' is not a column of group_by; did you mean 'device_id'?");
   expect(errors_of_rule({{"above", 1.0}, {"match", object({{"device_id", "a[b"}})}}), "rules[0].match.device_id",
          "in the pattern 'a[b': '[' at character 2 is not closed by ']'; write \\[ for a bracket");
 }
 
-TEST_CASE("messages") {
+TEST_CASE("invalid message templates are rejected") {
   expect(errors_of_rule({{"above", 1.0}, {"message", "{devce_id} is hot"}}), "rules[0].message",
-         "a message knows no {devce_id}; did you mean 'device_id'?");
+         "unknown placeholder {devce_id} in a message; did you mean 'device_id'?");
   expect(errors_of_rule({{"above", 1.0}, {"resolved_message", "cool {"}}), "rules[0].resolved_message",
          "'{' at character 6 is not closed; write '{{' for a brace");
   expect(errors_of_rule({{"above", 1.0}, {"send_resolved", false}, {"resolved_message", "x"}}),
          "rules[0].resolved_message",
-         "resolved_message is never sent with send_resolved: false; leave one of the two out");
+         "resolved_message is never sent with send_resolved: false; remove one of the two");
 }
 
-TEST_CASE("groups and orders") {
+TEST_CASE("invalid group_by and severity_order are rejected") {
   const auto rule = list({object({{"name", "hot"}, {"metric", "t"}, {"above", 1.0}})});
   expect(errors_of({{"rules", rule}, {"group_by", list({})}}), "group_by",
-         "group_by is empty: there would be one alert for all devices; name at least one column");
+         "group_by is empty, so that all devices would share one alert; name at least one column");
   expect(errors_of({{"rules", rule}, {"group_by", list({"a", "a"})}}), "group_by[1]",
-         "'a' stands here twice; leave one out");
+         "'a' is listed twice; remove one of them");
   expect(errors_of({{"rules", rule}, {"group_by", list({"stream"})}}), "group_by[0]",
-         "'stream' is a column that every alert has already; group by another, or rename it before");
+         "every alert already has a column 'stream'; choose another column, or rename it in an earlier transform");
   expect(errors_of({{"rules", rule}, {"severity_order", list({"a", "b", "a"})}}), "severity_order[2]",
-         "'a' stands here twice; leave one out");
+         "'a' is listed twice; remove one of them");
 }
 
-TEST_CASE("a severity_order without 'warning': its mildest is the default") {
+TEST_CASE("the lowest severity is the default if severity_order does not contain 'warning'") {
   harness h(config_fields{{"rules", list({object({{"name", "hot"}, {"metric", "temperature"}, {"above", 1.0}})})},
                           {"severity_order", list({"minor", "major"})}});
   h.feed({{0, real(2)}});
   CHECK(h.take() == lines{"firing minor 2 @0 d1"});
 }
 
-TEST_CASE("all mistakes are told at once") {
+TEST_CASE("all errors are reported together") {
   const auto errors = errors_of(
       {{"rules",
         list({object({{"name", "a"}, {"metric", "t"}}),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// missing_for: by the stream's time, and by the wall clock once the stream has caught up.
+// Tests of missing_for, by the stream's time and, for a live stream, by the wall clock.
 #include "harness.hpp"
 
 using namespace threshold_alert::testing;
@@ -14,7 +14,7 @@ pl::testing::config_value silent(config_fields more = {}) {
 
 }  // namespace
 
-TEST_CASE("by the stream's time: exactly missing_for is not missing yet, a nanosecond more is") {
+TEST_CASE("a silence by the stream's time fires one nanosecond after missing_for, not at missing_for") {
   harness h({silent()});
   h.feed({{0, {}, "a"}, {60, {}, "b"}});
   CHECK(h.take() == lines{});
@@ -22,19 +22,19 @@ TEST_CASE("by the stream's time: exactly missing_for is not missing yet, a nanos
   CHECK(h.take() == lines{"firing warning 60 @60 a"});
 }
 
-TEST_CASE("the next record resolves it, and says how long the silence was") {
+TEST_CASE("the next record resolves the alert and reports the length of the silence") {
   harness h({silent()});
   h.feed({{0, {}, "a"}, {100, {}, "b"}, {90, {}, "a"}});
   CHECK(h.take() == lines{"firing warning 60 @60 a", "resolved warning 90 @90 a"});
 }
 
-TEST_CASE("a device's own next record tells of the gap before it") {
+TEST_CASE("the device's own next record reports the gap before it") {
   harness h({silent()});
   h.feed({{0, {}, "a"}, {100, {}, "a"}});
   CHECK(h.take() == lines{"firing warning 60 @60 a", "resolved warning 100 @100 a"});
 }
 
-TEST_CASE("the wall clock counts only once the stream has caught up") {
+TEST_CASE("the wall clock applies only to a live stream") {
   harness h({silent()});
   h.feed({{0, {}, "a"}}, "telemetry/0", 5);
   h.tick(1000);
@@ -52,7 +52,7 @@ TEST_CASE("the wall clock counts only once the stream has caught up") {
   CHECK(h.take() == lines{"resolved warning 2000 @2000 a"});
 }
 
-TEST_CASE("a stream that falls behind again goes back to its own time") {
+TEST_CASE("a stream that falls behind uses its own time again") {
   harness h({silent()});
   h.feed({{0, {}, "a"}}, "telemetry/0", 0);
   h.feed({{1, {}, "b"}}, "telemetry/0", 100);
@@ -60,7 +60,7 @@ TEST_CASE("a stream that falls behind again goes back to its own time") {
   CHECK(h.take() == lines{});
 }
 
-TEST_CASE("the id does not depend on who noticed: wall clock, stream's time, or a replay") {
+TEST_CASE("the id is the same whether the wall clock or the stream's time detects the silence") {
   const auto id_of = [](harness& h) {
     REQUIRE(h.output().size() == 1);
     return std::string(pl::bytes_of(h.output()[0].data.get().at(0, 0)));
@@ -71,11 +71,10 @@ TEST_CASE("the id does not depend on who noticed: wall clock, stream's time, or 
   by_wall.tick(300);
   CHECK(id_of(by_stream) == id_of(by_wall));
   auto stream_row = by_stream.take_rows(), wall_row = by_wall.take_rows();
-  CHECK(stream_row == wall_row);  // the same time, value and position too
+  CHECK(stream_row == wall_row);  // time, value and position are equal, too
 }
 
-TEST_CASE(
-    "a tick's alerts have no parent and no positions, but their stream; the column names the device's last record") {
+TEST_CASE("alerts of a tick have a stream but no row positions; their column contains the device's last position") {
   harness h({silent()});
   h.feed({{0, {}, "x"}, {0, {}, "a"}}, "telemetry/0", 0);
   h.tick(61);
@@ -85,11 +84,11 @@ TEST_CASE(
   CHECK(pl::view(b.ranges()[0].stream) == "telemetry/0");
   CHECK_FALSE(b.has_positions());
   REQUIRE(b.rows() == 2);
-  CHECK(b.at(*b.find("position"), 0).as.i == 1);  // equal times go by key: a before x
+  CHECK(b.at(*b.find("position"), 0).as.i == 1);  // equal times are ordered by key: a before x
   CHECK(pl::bytes_of(b.at(*b.find("stream"), 0)) == "telemetry/0");
 }
 
-TEST_CASE("severities: one silence grows graver") {
+TEST_CASE("severities: a longer silence raises the severity") {
   harness h({object({{"name", "silent"},
                      {"severities", list({object({{"severity", "warning"}, {"missing_for", 60s}}),
                                           object({{"severity", "critical"}, {"missing_for", 10min}})})}})});
@@ -108,7 +107,7 @@ TEST_CASE("a metric may be silent while its device is not") {
   CHECK(h.take() == lines{"firing warning 60 @60 d1", "resolved warning 62 @62 d1", "firing warning 60 @122 d1"});
 }
 
-TEST_CASE("records from the past do not end a silence, and make no storm") {
+TEST_CASE("old records do not end a silence and cause no further alerts") {
   harness h({silent()});
   h.feed({{10000, {}, "b"}, {0, {}, "a"}});
   CHECK(h.take() == lines{"firing warning 60 @60 a"});
@@ -118,7 +117,7 @@ TEST_CASE("records from the past do not end a silence, and make no storm") {
   CHECK(h.take() == lines{"resolved warning 9940 @9940 a"});
 }
 
-TEST_CASE("repeats: each interval, and one for all after a leap") {
+TEST_CASE("an alert is repeated at each interval, and once after a jump in time") {
   harness h({silent({{"repeat_interval", 100s}})});
   const auto others = [&h](double from, double to) {
     for (auto t = from; t <= to; t += 10) h.feed({{t, {}, "b"}});
@@ -139,7 +138,7 @@ TEST_CASE("repeats: each interval, and one for all after a leap") {
   CHECK(leap.take() == lines{"firing warning 60 @60 a", "firing warning 960 @960 a"});
 }
 
-TEST_CASE("a device that comes and goes is flapping, and steady again by itself") {
+TEST_CASE("an intermittent device is flapping until it is steady") {
   harness h({silent({{"flapping", object({{"fires", 2}, {"within", 10min}})}})});
   h.feed({{0, {}, "a"}, {100, {}, "a"}, {200, {}, "a"}, {300, {}, "a"}}, "telemetry/0", 0);
   CHECK(h.take() == lines{"firing warning 60 @60 a", "resolved warning 100 @100 a", "flapping warning 60 @160 a"});
@@ -148,14 +147,14 @@ TEST_CASE("a device that comes and goes is flapping, and steady again by itself"
   CHECK(h.take() == lines{"resolved warning 800 @900 a"});
 }
 
-TEST_CASE("max_age: a silence that began long ago is told once the stream has caught up, if it lasts") {
+TEST_CASE("max_age: an old silence is published when the stream's time is within max_age, if it still lasts") {
   harness h(config_fields{{"max_age", 1h}, {"rules", list({silent()})}});
   h.tick(86400);
   h.feed({{0, {}, "a"}}, "telemetry/0", 10);
   for (double t = 0; t < 86400; t += 60) h.feed({{t, {}, "b"}}, "telemetry/0", t < 86340 ? 10 : 0);
-  const auto told = h.take();
-  REQUIRE(told.size() == 1);  // as soon as the stream's time is within max_age
-  CHECK(told[0] == "firing warning 82860 @82860 a");
+  const auto published = h.take();
+  REQUIRE(published.size() == 1);  // as soon as the stream's time is within max_age
+  CHECK(published[0] == "firing warning 82860 @82860 a");
   CHECK(h.take(1) == lines{"firing warning 60 @60 a"});
   h.tick(86400);
   CHECK(h.take() == lines{});
@@ -163,15 +162,15 @@ TEST_CASE("max_age: a silence that began long ago is told once the stream has ca
   CHECK(h.take() == lines{"resolved warning 86400 @86400 a"});
 }
 
-TEST_CASE("drop stops its timers") {
+TEST_CASE("revoked stops the stream's timers") {
   harness h({silent()});
   h.feed({{0, {}, "a"}}, "telemetry/0", 0);
-  h.drop("telemetry/0");
+  h.revoked("telemetry/0");
   h.tick(1000);
   CHECK(h.take() == lines{});
 }
 
-TEST_CASE("an empty batch can say that the stream has caught up") {
+TEST_CASE("an empty batch can mark the stream as live") {
   harness h({silent()});
   h.feed({{0, {}, "a"}}, "telemetry/0", 3);
   h.feed({}, "telemetry/0", 0);

@@ -18,7 +18,7 @@ bool has(const std::string& text, std::string_view piece) { return text.find(pie
 
 }  // namespace
 
-TEST_CASE("what is shown of a connection has no secrets in it") {
+TEST_CASE("the shown form of a connection contains no secrets") {
   CHECK(parsed("postgresql://iot:s3cret@db.example:6432/telemetry?sslmode=require").shown() ==
         "iot@db.example:6432/telemetry");
   CHECK(parsed("postgres://db.example/telemetry?user=iot&password=s3cret").shown() == "iot@db.example/telemetry");
@@ -28,7 +28,7 @@ TEST_CASE("what is shown of a connection has no secrets in it") {
   CHECK(parsed("service=telemetry").shown() == "service telemetry");
 }
 
-TEST_CASE("a URL that is none is refused without repeating any of it") {
+TEST_CASE("an invalid URL is rejected with a message that contains no part of it") {
   for (const std::string url :
        {"postgresql://iot:s3cret@db.example:port/telemetry?s3cret=1", "s3cret", "host=db s3cret",
         "postgresql://iot:pass@s3cret@db/x", "postgresql://iot:s3/cret@db/x", "postgresql://iot:s3cret@[s3cret/x",
@@ -42,7 +42,7 @@ TEST_CASE("a URL that is none is refused without repeating any of it") {
   }
 }
 
-TEST_CASE("the user's own parameters win over the defaults, but not over the encoding") {
+TEST_CASE("the user's parameters take precedence over the defaults, except for the encoding") {
   auto c = parsed("postgresql://iot@db/x?connect_timeout=3&client_encoding=LATIN1");
   c.set_defaults(1500ms, "pipeline-host it's");
   const auto text = c.secret_text();

@@ -25,60 +25,82 @@ struct fixture {
   table_design design;
 
   fixture() { o.create.emplace(); }
-  const pl_schema* schema(std::initializer_list<std::string_view> names) {
-    return pl::context(&host.raw()).schema(names);
+  pl::column_set typed(std::initializer_list<std::string_view> names, std::vector<std::uint32_t> kinds) {
+    return {pl::context(&host.raw()).schema(names), std::move(kinds)};
   }
-  strings types(const pl_schema* in) {
-    design.clear();
+  strings types(const pl::column_set& in) {
     strings all;
     CHECK(design_table(o, in, design).empty());
-    for (const auto& [name, type] : design) all.push_back(name + " " + type);
+    for (const auto& [name, type] : design.columns) all.push_back(name + " " + type);
     return all;
   }
 };
 
 }  // namespace
 
-TEST_CASE_FIXTURE(fixture, "types follow from the fields' names, in the order in which they come") {
-  CHECK(types(schema({"time", "user_id", "device_id", "temperature", "value", "extra"})) ==
-        strings{"time timestamptz NOT NULL", "user_id text", "device_id text", "temperature double precision",
-                "value double precision", "extra jsonb"});
-  CHECK(types(schema({"value", "key", "time", "topic", "partition", "offset", "headers"})) ==
-        strings{"value bytea", "key bytea", "time timestamptz NOT NULL", "topic text", "partition integer",
-                "offset bigint", "headers jsonb"});
+TEST_CASE_FIXTURE(fixture, "types are derived from the kinds, in the order of the fields; unknown ones are text") {
+  CHECK(types(typed({"time", "on", "count", "value", "since", "name", "key", "extra", "mixed"},
+                    {PL_TIME_NS, PL_BOOL, PL_I64, PL_F64, PL_TIME_NS, PL_TEXT, PL_BYTES, PL_JSON, PL_NULL})) ==
+        strings{"time timestamptz NOT NULL", "on boolean", "count bigint", "value double precision",
+                "since timestamptz", "name text", "key bytea", "extra jsonb", "mixed text"});
+  CHECK(design.untyped == strings{"mixed"});
 }
 
-TEST_CASE_FIXTURE(fixture, "the configuration has the last word, and may add columns") {
+TEST_CASE_FIXTURE(fixture, "the configuration overrides types and can add columns") {
   o.create->columns = {{"site", "text NOT NULL DEFAULT 'home'"}, {"temperature", "real"}};
-  CHECK(types(schema({"time", "temperature"})) ==
+  CHECK(types(typed({"time", "temperature"}, {PL_TIME_NS, PL_F64})) ==
         strings{"time timestamptz NOT NULL", "temperature real", "site text NOT NULL DEFAULT 'home'"});
 }
 
-TEST_CASE_FIXTURE(fixture, "renamed columns") {
+TEST_CASE_FIXTURE(fixture, "renamed columns get the types of their fields") {
   o.columns = {{"temp", "temperature"}, {"ts", "time"}};
   o.create->hypertable.time_column = "ts";
-  CHECK(can_design(o, nullptr));
-  CHECK(types(nullptr) == strings{"temp double precision", "ts timestamptz NOT NULL"});
-  o.columns.clear();
-  CHECK_FALSE(can_design(o, nullptr));
+  const auto in = typed({"time", "temperature"}, {PL_TIME_NS, PL_I64});
+  CHECK(can_design(o, in));
+  CHECK(types(in) == strings{"temp bigint", "ts timestamptz NOT NULL"});
 }
 
-TEST_CASE_FIXTURE(fixture, "columns that the new table would not have") {
+TEST_CASE_FIXTURE(fixture, "a table is designed only if the type of each column is known") {
+  CHECK_FALSE(can_design(o, {}));
+  CHECK(can_design(o, typed({"time", "x"}, {PL_TIME_NS, PL_NULL})));  // declared as mixed
+  CHECK_FALSE(can_design(o, typed({"time", "x"}, {})));
+  o.create->columns = {{"x", "real"}};
+  CHECK(can_design(o, typed({"time", "x"}, {})));
+  o.columns = {{"time", "ts"}, {"x", "y"}};
+  CHECK(can_design(o, {}));
+  o.columns = {{"time", "ts"}, {"z", "y"}};
+  CHECK_FALSE(can_design(o, {}));
+}
+
+TEST_CASE_FIXTURE(fixture, "a hypertable needs a column with times") {
+  const auto in = typed({"time", "x"}, {PL_I64, PL_F64});
+  const auto found = design_table(o, in, design);
+  REQUIRE(found.size() == 1);
+  CHECK(found[0].option == "create.hypertable.time_column");
+  CHECK(found[0].message.find(
+            "the field 'time' has the kind int, but the table to be created is partitioned by times") == 0);
+  CHECK(types(typed({"time"}, {PL_TEXT})) == strings{"time timestamptz NOT NULL"});
+  o.create->hypertable.enabled = false;
+  CHECK(types(in) == strings{"time bigint", "x double precision"});
+}
+
+TEST_CASE_FIXTURE(fixture, "options that name columns which the new table would not have are errors") {
   o.create->hypertable.time_column = "tmie";
   o.create->compression.emplace().segment_by = {"device_id", "device"};
-  const auto found = design_table(o, schema({"time", "device_id"}), design);
+  const auto found = design_table(o, typed({"time", "device_id"}, {PL_TIME_NS, PL_TEXT}), design);
   REQUIRE(found.size() == 2);
   CHECK(found[0].option == "create.hypertable.time_column");
-  CHECK(found[0].message == "the table to be created has no column 'tmie'. It has: 'time', 'device_id'");
+  CHECK(found[0].message ==
+        "the table to be created has no column 'tmie'; did you mean 'time'? Its columns: 'time', 'device_id'");
   CHECK(found[1].option == "create.compression.segment_by[1]");
 }
 
-TEST_CASE_FIXTURE(fixture, "the SQL of a hypertable with everything") {
+TEST_CASE_FIXTURE(fixture, "the SQL of a hypertable with all features") {
   o.create->indexes = {"device_id, time DESC"};
   o.create->compression.emplace().segment_by = {"device_id", "odd'name"};
   o.create->retention = 90 * 24h;
   o.create->hypertable.chunk_interval = 12h;
-  design = {{"time", "timestamptz NOT NULL"}, {"device_id", "text"}};
+  design.columns = {{"time", "timestamptz NOT NULL"}, {"device_id", "text"}};
   const table_name name{"metrics", "Raw"};
   CHECK(creation_sql(name, design, *o.create, {}, timescale_server(true)) ==
         strings{R"(CREATE TABLE "metrics"."Raw" ("time" timestamptz NOT NULL, "device_id" text))",
@@ -97,15 +119,14 @@ TEST_CASE_FIXTURE(fixture, "the SQL of a hypertable with everything") {
                 R"(CREATE INDEX ON "metrics"."Raw" (device_id, time DESC))"});
 }
 
-TEST_CASE_FIXTURE(fixture, "the unique index over a key") {
-  design = {{"time", "timestamptz NOT NULL"}, {"device_id", "text"}};
+TEST_CASE_FIXTURE(fixture, "the unique index over a key is created, and must include the time column") {
+  design.columns = {{"time", "timestamptz NOT NULL"}, {"device_id", "text"}};
   const strings key{"device_id", "time"};
   const auto sql = creation_sql({"metrics", "Raw"}, design, *o.create, key, timescale_server(true));
   CHECK(sql.back() == R"(CREATE UNIQUE INDEX ON "metrics"."Raw" ("device_id", "time"))");
 
   o.key = {"device_id", "tmie"};
-  design.clear();
-  const auto found = design_table(o, schema({"time", "device_id"}), design);
+  const auto found = design_table(o, typed({"time", "device_id"}, {PL_TIME_NS, PL_TEXT}), design);
   REQUIRE(found.size() == 2);
   CHECK(found[0].option == "key[1]");
   CHECK(found[0].message.find("the table to be created has no column 'tmie'") == 0);
@@ -113,7 +134,7 @@ TEST_CASE_FIXTURE(fixture, "the unique index over a key") {
   CHECK(found[1].message.find("add 'time' to the key") != std::string::npos);
 }
 
-TEST_CASE_FIXTURE(fixture, "mistakes that show without a database") {
+TEST_CASE_FIXTURE(fixture, "some errors are found without a database") {
   o.create->columns = {{"a", ""}, {"b", "text; DROP TABLE x"}};
   o.create->indexes = {"a", "b;"};
   o.create->hypertable.enabled = false;

@@ -38,7 +38,7 @@ struct fixture {
   const pl_schema* schema(std::initializer_list<std::string_view> names) {
     return pl::context(&host.raw()).schema(names);
   }
-  // All that is wrong, as "option: message".
+  // Return all errors as "option: message".
   std::vector<std::string> wrong(const pl_schema* in) {
     std::vector<std::string> all;
     for (const auto& f : make_plan(o, table, in, plan)) all.push_back(f.option + ": " + f.message);
@@ -55,7 +55,7 @@ using strings = std::vector<std::string>;
 
 }  // namespace
 
-TEST_CASE_FIXTURE(fixture, "fields go into the columns of the same names, in the order in which they come") {
+TEST_CASE_FIXTURE(fixture, "fields are mapped to the columns of the same names, in the order of the fields") {
   const auto* in = schema({"temperature", "time", "device_id"});
   CHECK(wrong(in) == strings{});
   CHECK(plan.sql == R"(COPY "public"."raw_telemetry" ("temperature", "time", "device_id") FROM STDIN (FORMAT binary))");
@@ -66,20 +66,18 @@ TEST_CASE_FIXTURE(fixture, "fields go into the columns of the same names, in the
   CHECK(plan.table == "raw_telemetry");
 }
 
-TEST_CASE_FIXTURE(fixture, "fields that the table has no column for") {
+TEST_CASE_FIXTURE(fixture, "fields without a column in the table are errors unless they are ignored") {
   const auto* in = schema({"time", "temprature", "co2"});
-  CHECK(
-      wrong(in) ==
-      strings{"table: table 'public.raw_telemetry': it has no column for the incoming field 'temprature'; did you mean "
-              "'temperature'? Add the column, say with 'columns' what goes where, or set 'unmapped: ignore'",
-              "table: table 'public.raw_telemetry': it has no column for the incoming field 'co2'. Add the column, say "
-              "with "
-              "'columns' what goes where, or set 'unmapped: ignore'"});
+  CHECK(wrong(in) ==
+        strings{"table: table 'public.raw_telemetry': it has no column for the input field 'temprature'; did you mean "
+                "'temperature'? Add the column, map the fields with 'columns', or set 'unmapped: ignore'",
+                "table: table 'public.raw_telemetry': it has no column for the input field 'co2'. Add the column, map "
+                "the fields with 'columns', or set 'unmapped: ignore'"});
   o.unmapped = unmapped_fields::ignore;
   CHECK(wrong(in) == strings{});
 }
 
-TEST_CASE_FIXTURE(fixture, "what goes where, as told") {
+TEST_CASE_FIXTURE(fixture, "'columns' maps fields to columns") {
   o.columns = {{"temperature", "temp"}, {"time", "ts"}};
   CHECK(wrong(schema({"ts", "x", "temp"})) == strings{});
   CHECK(plan.sql == R"(COPY "public"."raw_telemetry" ("temperature", "time") FROM STDIN (FORMAT binary))");
@@ -88,7 +86,7 @@ TEST_CASE_FIXTURE(fixture, "what goes where, as told") {
   CHECK(wrong(nullptr) == strings{});
 
   CHECK(only(schema({"ts", "tmp"})) ==
-        "columns.temperature: no field 'temp' comes in; did you mean 'tmp'? What comes in: 'ts', 'tmp'");
+        "columns.temperature: the input has no field 'temp'; did you mean 'tmp'? Input fields: 'ts', 'tmp'");
   o.columns = {{"tempertaure", "temp"}, {"time", "ts"}};
   CHECK(
       only(nullptr) ==
@@ -96,16 +94,16 @@ TEST_CASE_FIXTURE(fixture, "what goes where, as told") {
   CHECK(field_findings(o, *schema({"time", "temp"})).size() == 1);
 }
 
-TEST_CASE_FIXTURE(fixture, "columns that can't be written") {
+TEST_CASE_FIXTURE(fixture, "columns that cannot be written are errors") {
   table.columns[2].generated = true;
   CHECK(only(schema({"time", "temperature"})) ==
-        "table: table 'public.raw_telemetry': column 'temperature' is computed by the database (GENERATED) and can't "
+        "table: table 'public.raw_telemetry': column 'temperature' is computed by the database (GENERATED) and cannot "
         "be written");
   table = telemetry_table();
   table.columns[2].wire_type.reset();
   table.columns[2].type = "point";
   CHECK(only(schema({"time", "temperature"}))
-            .find("column 'temperature' has the type point, which this sink can't write. It can: boolean") !=
+            .find("column 'temperature' has the type point, which this sink cannot write; supported types: boolean") !=
         std::string::npos);
   table = telemetry_table();
   table.columns[2].may_insert = false;
@@ -113,23 +111,21 @@ TEST_CASE_FIXTURE(fixture, "columns that can't be written") {
         std::string::npos);
 }
 
-TEST_CASE_FIXTURE(fixture, "columns that need a value and get none") {
+TEST_CASE_FIXTURE(fixture, "NOT NULL columns to which no field is mapped are errors") {
   CHECK(only(schema({"device_id"})) ==
-        "table: table 'public.raw_telemetry': column 'time' is NOT NULL, has no default, and no field goes there. Map "
-        "a field to "
-        "it, or give it a default in the database");
+        "table: table 'public.raw_telemetry': column 'time' is NOT NULL and has no default, and no field is mapped to "
+        "it; map a field to it, or set a default in the database");
   table.columns[0].has_default = true;
   CHECK(wrong(schema({"device_id"})) == strings{});
-  CHECK(only(schema({})) ==
-        "table: table 'public.raw_telemetry': none of its columns has the name of a field that comes in");
+  CHECK(only(schema({})) == "table: table 'public.raw_telemetry': none of its columns has the name of an input field");
 }
 
-TEST_CASE_FIXTURE(fixture, "tables that are none, or that may not be written to") {
+TEST_CASE_FIXTURE(fixture, "views, sequences and tables without privileges are errors") {
   const auto* in = schema({"time"});
   table.kind = 'v';
-  CHECK(only(in) == "table: 'public.raw_telemetry' is a view: name the table that the rows are to be stored in");
+  CHECK(only(in) == "table: 'public.raw_telemetry' is a view; use the table in which the rows are to be stored");
   table.kind = 'S';
-  CHECK(only(in) == "table: 'public.raw_telemetry' is no table");
+  CHECK(only(in) == "table: 'public.raw_telemetry' is not a table; change 'table'");
   table.kind = 'p';
   CHECK(wrong(in) == strings{});
   table.row_security = true;
@@ -142,7 +138,7 @@ TEST_CASE_FIXTURE(fixture, "tables that are none, or that may not be written to"
         "user of 'url'");
 }
 
-TEST_CASE_FIXTURE(fixture, "with a key the rows go through a temporary table") {
+TEST_CASE_FIXTURE(fixture, "with a key the rows are copied through a temporary table") {
   for (auto& c : table.columns) c.may_select = c.may_update = true;
   table.may_stage = true;
   table.unique_keys = {{"device_id"}, {"time", "device_id"}};
@@ -157,7 +153,8 @@ TEST_CASE_FIXTURE(fixture, "with a key the rows go through a temporary table") {
   CHECK(plan.sql ==
         "COPY pg_temp.pipeline_host_rows (\"temperature\", \"time\", \"device_id\") FROM STDIN (FORMAT binary)");
   CHECK(plan.landing ==
-        "INSERT INTO \"public\".\"raw_telemetry\" (\"temperature\", \"time\", \"device_id\") SELECT DISTINCT ON "
+        "INSERT INTO \"public\".\"raw_telemetry\" (\"temperature\", \"time\", \"device_id\") OVERRIDING SYSTEM VALUE "
+        "SELECT DISTINCT ON "
         "(\"device_id\", \"time\") \"temperature\", \"time\", \"device_id\" FROM pg_temp.pipeline_host_rows ORDER BY "
         "\"device_id\", \"time\", ctid DESC ON CONFLICT (\"device_id\", \"time\") DO UPDATE SET \"temperature\" = "
         "EXCLUDED.\"temperature\"");
@@ -167,40 +164,41 @@ TEST_CASE_FIXTURE(fixture, "with a key the rows go through a temporary table") {
   o.conflict = conflict_policy::ignore;
   CHECK(wrong(in) == strings{});
   CHECK(plan.landing ==
-        "INSERT INTO \"public\".\"raw_telemetry\" (\"temperature\", \"time\", \"device_id\") SELECT \"temperature\", "
+        "INSERT INTO \"public\".\"raw_telemetry\" (\"temperature\", \"time\", \"device_id\") OVERRIDING SYSTEM VALUE "
+        "SELECT \"temperature\", "
         "\"time\", \"device_id\" FROM pg_temp.pipeline_host_rows ON CONFLICT (\"device_id\", \"time\") DO NOTHING");
 }
 
-TEST_CASE_FIXTURE(fixture, "a key that can't do what it is for") {
+TEST_CASE_FIXTURE(fixture, "a key without a unique index, a mapped field or a privilege is an error") {
   for (auto& c : table.columns) c.may_select = c.may_update = true;
   table.may_stage = true;
   table.unique_keys = {{"device_id"}, {"time", "device_id", "temperature"}};
   o.conflict = conflict_policy::ignore;
   o.key = {"device_id", "time"};
   const auto* in = schema({"time", "device_id"});
-  CHECK(
-      only(in) ==
-      "key: table 'public.raw_telemetry': it has no unique index or primary key over exactly 'device_id', 'time', "
-      "without which nobody notices a second row: CREATE UNIQUE INDEX ON \"public\".\"raw_telemetry\" (\"device_id\", "
-      "\"time\")");
-  CHECK(wrong(nullptr).size() == 1);  // before it is known what comes in
+  CHECK(only(in) ==
+        "key: table 'public.raw_telemetry': it has no unique index or primary key over exactly 'device_id', 'time', "
+        "which 'conflict' needs; create one: CREATE UNIQUE INDEX ON \"public\".\"raw_telemetry\" (\"device_id\", "
+        "\"time\")");
+  CHECK(wrong(nullptr).size() == 1);  // before the input is known
   o.key = {"device_id"};
   CHECK(wrong(in) == strings{});
   table.dimensions = {"time"};
   CHECK(only(in).find("add 'time' to the key") != std::string::npos);
   table.dimensions.clear();
   CHECK(only(schema({"time"})) ==
-        "key[0]: table 'public.raw_telemetry': nothing is written to its column 'device_id', which is part of the key");
+        "key[0]: table 'public.raw_telemetry': no field is mapped to its column 'device_id', which is part of the "
+        "key");
   table.may_stage = false;
   CHECK(only(in).find("GRANT TEMPORARY ON DATABASE") != std::string::npos);
   table.may_stage = true;
   table.columns[1].may_select = false;
   CHECK(only(in) ==
-        "conflict: table 'public.raw_telemetry': no privilege to look for rows that are there: GRANT SELECT "
+        "conflict: table 'public.raw_telemetry': no privilege to read existing rows: GRANT SELECT "
         "ON \"public\".\"raw_telemetry\" to the user of 'url'");
 }
 
-TEST_CASE("types are known by their receive functions") {
+TEST_CASE("types are identified by their receive functions") {
   CHECK(wire_of("timestamptz_recv") == wire::timestamp);
   CHECK(wire_of("citextrecv") == wire::text);
   CHECK_FALSE(wire_of("point_recv"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What the constructor refuses: all of it at once, each with its option, no secret in any of it.
+// Tests of the constructor's errors: all are reported together, each with its option, and without secrets.
 #include "plugin.hpp"
 
 #include <doctest/doctest.h>
@@ -29,19 +29,19 @@ TEST_CASE("a minimal configuration is accepted, without touching the network") {
   CHECK(i.create() == PL_OK);
 }
 
-TEST_CASE("all mistakes are told, each with its option") {
+TEST_CASE("all errors are reported, each with its option") {
   const auto text = errors({{"url", "postgresql://iot:s3cret@db:port/x"},
                             {"table", "a.b.c"},
                             {"statement_timeout", std::chrono::nanoseconds(2min)},
                             {"create", object({{"columns", object({{"x", "text; DROP TABLE y"}})}})}});
-  CHECK(text.find("table: 'a.b.c' is no name of a table") != std::string::npos);
-  CHECK(text.find("url: the port is no number from 1 to 65535") != std::string::npos);
+  CHECK(text.find("table: 'a.b.c' is not a valid table name") != std::string::npos);
+  CHECK(text.find("url: the port is not a number from 1 to 65535") != std::string::npos);
   CHECK(text.find("stall_timeout: must be longer") != std::string::npos);
-  CHECK(text.find("create.columns.x: has a ';' in it") != std::string::npos);
+  CHECK(text.find("create.columns.x: contains a ';'") != std::string::npos);
   CHECK(text.find("s3cret") == std::string::npos);
 }
 
-TEST_CASE("a field that doesn't come in is told before anything is connected") {
+TEST_CASE("a field that the input does not have is reported before connecting") {
   fake_host host;
   instance i(host, timescale_test::component(),
              {{"url", "postgresql://192.0.2.1/x"}, {"columns", object({{"temp", "temprature"}, {"ts", "time"}})}});
@@ -50,14 +50,14 @@ TEST_CASE("a field that doesn't come in is told before anything is connected") {
   REQUIRE(table != nullptr);
   const auto batch = host.make_batch({{"time", {}}, {"temperature", {}}});
   const pl_schema* out = nullptr;
-  CHECK(table->columns(i.self(), &batch.get().schema(), 0, &out) == PL_FATAL);
-  CHECK(
-      host.error_text() ==
-      "columns.temp: no field 'temprature' comes in; did you mean 'temperature'? What comes in: 'time', 'temperature'");
-  CHECK(table->columns(i.self(), nullptr, 0, &out) == PL_OK);
+  CHECK(pl::testing::ask_columns(*table, i.self(), &batch.get().schema(), 0, out) == PL_FATAL);
+  CHECK(host.error_text() ==
+        "columns.temp: the input has no field 'temprature'; did you mean 'temperature'? Input fields: 'time', "
+        "'temperature'");
+  CHECK(pl::testing::ask_columns(*table, i.self(), nullptr, 0, out) == PL_OK);
 }
 
-TEST_CASE("a server that isn't there is a reason to try again, told without the password") {
+TEST_CASE("an unreachable server is a retry, and the message does not contain the password") {
   fake_host host;
   instance i(host, timescale_test::component(), {{"url", "postgresql://iot:s3cret@127.0.0.1:1/x"}});
   REQUIRE(i.create() == PL_OK);
@@ -67,7 +67,7 @@ TEST_CASE("a server that isn't there is a reason to try again, told without the 
   CHECK(host.error_text().find("s3cret") == std::string::npos);
 }
 
-TEST_CASE("what to do about conflicts needs a key, and the other way round") {
+TEST_CASE("'conflict' needs 'key', and 'key' needs 'conflict'") {
   const config_fields at{{"url", "postgresql://192.0.2.1/x"}};
   const auto with = [&](config_fields more) {
     more.insert(more.end(), at.begin(), at.end());
@@ -75,10 +75,11 @@ TEST_CASE("what to do about conflicts needs a key, and the other way round") {
   };
   using pl::testing::list;
   CHECK(with({{"conflict", "update"}}) ==
-        "key: 'conflict' needs to know by which columns rows are told apart: key: [device_id, time]");
+        "key: 'conflict' needs the columns that identify a row; add for example key: [device_id, time]");
   CHECK(with({{"key", list({"a"})}}) ==
-        "key: is for 'conflict: ignore' and 'conflict: update' only: without them every row is added");
-  CHECK(with({{"conflict", "ignore"}, {"key", list({"a", "b", "a"})}}) == "key[2]: names 'a' a second time");
+        "key: applies only to 'conflict: ignore' and 'conflict: update'; set one of them, or remove 'key'");
+  CHECK(with({{"conflict", "ignore"}, {"key", list({"a", "b", "a"})}}) ==
+        "key[2]: 'a' is listed twice; remove one of them");
   CHECK(with({{"conflict", "ignore"}, {"key", list({"a", "b"})}, {"columns", object({{"a", "x"}})}}) ==
-        "key[1]: nothing is written to column 'b': 'columns' doesn't name it");
+        "key[1]: no field is mapped to column 'b'; add it to 'columns'");
 }

@@ -9,7 +9,7 @@
 
 using namespace timescale;
 
-TEST_CASE("times as text") {
+TEST_CASE("times in RFC 3339 form are parsed") {
   CHECK(parse_time("2026-11-24T18:10:23.5Z") == 1'795'543'823'500'000);
   CHECK(parse_time("2026-11-24 18:10:23.5z") == 1'795'543'823'500'000);
   CHECK(parse_time("2026-11-24T19:10:23.5+01:00") == 1'795'543'823'500'000);
@@ -19,7 +19,7 @@ TEST_CASE("times as text") {
   CHECK(parse_time("1969-12-31T23:59:59.999999Z") == -1);
   CHECK(parse_time("0001-01-01T00:00:00Z") == -62'135'596'800'000'000);
   CHECK(parse_time("9999-12-31T23:59:59Z") == 253'402'300'799'000'000);
-  CHECK(parse_time("2016-12-31T23:59:60Z") == 1'483'228'800'000'000);  // a leap second is the next one
+  CHECK(parse_time("2016-12-31T23:59:60Z") == 1'483'228'800'000'000);  // a leap second is parsed as the next second
   CHECK(parse_time("2026-11-24T18:10:23.1234565Z") == 1'795'543'823'123'457);
   CHECK(parse_time("2026-11-24T18:10:23.1234564999Z") == 1'795'543'823'123'456);
   CHECK(parse_time("2024-02-29T00:00:00Z").has_value());
@@ -31,14 +31,14 @@ TEST_CASE("times as text") {
     CHECK_MESSAGE(!parse_time(wrong), wrong);
 }
 
-TEST_CASE("dates as text") {
+TEST_CASE("dates are parsed") {
   CHECK(parse_date("1970-01-01") == 0);
   CHECK(parse_date("2026-11-24") == 20'781);
   CHECK(!parse_date("2026-11-24T00:00:00Z"));
   CHECK(!parse_date("2026-11-31"));
 }
 
-TEST_CASE("UUIDs as text") {
+TEST_CASE("UUIDs are parsed") {
   const auto id = parse_uuid("6f1a9c1e-0000-4abc-8def-0123456789ab");
   REQUIRE(id);
   CHECK(std::string_view(id->data(), 16) ==
@@ -51,7 +51,7 @@ TEST_CASE("UUIDs as text") {
     CHECK_MESSAGE(!parse_uuid(wrong), wrong);
 }
 
-TEST_CASE("text is checked as PostgreSQL would, at every place in it") {
+TEST_CASE("invalid text is found at every offset, as in PostgreSQL") {
   for (std::size_t at = 0; at < 20; ++at) {
     std::string text(20, 'a');
     CHECK(check_text(text) == text_fault::none);
@@ -70,7 +70,7 @@ TEST_CASE("text is checked as PostgreSQL would, at every place in it") {
   CHECK(check_text("\xED\xA0\x80") == text_fault::not_utf8);  // a surrogate
 }
 
-TEST_CASE("an escaped NUL in JSON") {
+TEST_CASE("an escaped NUL in JSON is found") {
   CHECK(has_escaped_nul(R"({"a":"x\u0000"})"));
   CHECK(has_escaped_nul(R"({"a":"\\\u0000"})"));
   CHECK_FALSE(has_escaped_nul(R"({"a":"\\u0000"})"));
@@ -78,7 +78,7 @@ TEST_CASE("an escaped NUL in JSON") {
   CHECK_FALSE(has_escaped_nul(R"({"a":"\u0001"})"));
 }
 
-TEST_CASE("characters, not bytes, and not the spaces at the end") {
+TEST_CASE("characters are counted, not bytes, and trailing spaces do not count") {
   CHECK(characters("abc") == 3);
   CHECK(characters("a\xC3\xA4\xF0\x9F\x98\x80") == 3);
   CHECK(characters("ab   ") == 2);

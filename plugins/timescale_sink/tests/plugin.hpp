@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The built plugin, loaded as the host loads it.
+// Loads the built plugin as the host does.
 #pragma once
 
 #include <pipeline/testing/conformance.hpp>

@@ -13,12 +13,12 @@ using timescale::row_search;
 namespace {
 
 struct outcome {
-  std::vector<std::size_t> landed, refused;
+  std::vector<std::size_t> accepted, rejected;
   std::size_t attempts = 0, rows_sent = 0;
 };
 
-// A database that refuses any piece with a bad row in it. line(first_bad, count): what its error names, from 1; 0:
-// nothing.
+// Simulate a database that rejects every piece with a bad row. line(first_bad, count): the row number in its error,
+// from 1; 0: the error has none.
 using line_of = std::function<std::size_t(std::size_t first_bad, std::size_t count)>;
 
 outcome run(std::size_t rows, const std::set<std::size_t>& bad, const line_of& line) {
@@ -35,11 +35,11 @@ outcome run(std::size_t rows, const std::set<std::size_t>& bad, const line_of& l
     REQUIRE(o.attempts < 100 * rows + 100);
     const auto hit = first_bad(p.first);
     if (hit == bad.end() || *hit >= p.first + p.count) {
-      for (std::size_t i = 0; i < p.count; ++i) o.landed.push_back(p.first + i);
-      search.landed();
-    } else if (search.refused(line(*hit - p.first, p.count))) {
+      for (std::size_t i = 0; i < p.count; ++i) o.accepted.push_back(p.first + i);
+      search.accepted();
+    } else if (search.rejected(line(*hit - p.first, p.count))) {
       REQUIRE(p.count == 1);
-      o.refused.push_back(p.first);
+      o.rejected.push_back(p.first);
     }
   }
   return o;
@@ -50,18 +50,18 @@ const line_of silent = [](std::size_t, std::size_t) { return std::size_t{0}; };
 
 void check(std::size_t rows, const std::set<std::size_t>& bad, const line_of& line) {
   const auto o = run(rows, bad, line);
-  CHECK(o.refused == std::vector<std::size_t>(bad.begin(), bad.end()));
+  CHECK(o.rejected == std::vector<std::size_t>(bad.begin(), bad.end()));
   std::vector<std::size_t> good;
   for (std::size_t i = 0; i < rows; ++i)
     if (!bad.contains(i)) good.push_back(i);
-  CHECK(o.landed == good);
+  CHECK(o.accepted == good);
 }
 
 }  // namespace
 
-TEST_CASE("bad rows anywhere are found, and all others land once and in order") {
+TEST_CASE("all bad rows are found, and all others are written once and in order") {
   std::mt19937 random(20'261'124);
-  const line_of lying = [&](std::size_t, std::size_t count) { return random() % (count + 3); };
+  const line_of wrong = [&](std::size_t, std::size_t count) { return random() % (count + 3); };
   for (int k = 0; k < 500; ++k) {
     const auto rows = 1 + random() % 300;
     std::set<std::size_t> bad;
@@ -70,23 +70,23 @@ TEST_CASE("bad rows anywhere are found, and all others land once and in order") 
     CAPTURE(k);
     check(rows, bad, right);
     check(rows, bad, silent);
-    check(rows, bad, lying);
+    check(rows, bad, wrong);
   }
 }
 
-TEST_CASE("nothing bad, though everything together was refused (a constraint that spoke at COMMIT)") {
+TEST_CASE("no row is bad, although all rows together were rejected (by a constraint at COMMIT)") {
   check(100, {}, silent);
 }
 
-TEST_CASE("one bad row of many costs little") {
+TEST_CASE("one bad row of many needs few attempts") {
   const auto named = run(10'000, {7'777}, right);
-  CHECK(named.attempts <= 10);  // up to it, it alone, and growing pieces behind it
+  CHECK(named.attempts <= 10);  // the rows before it, the row itself, and growing pieces after it
   CHECK(named.rows_sent == 10'000);
   const auto unnamed = run(10'000, {7'777}, silent);
   CHECK(unnamed.attempts <= 25);  // bisection
 }
 
-TEST_CASE("nothing but bad rows costs a few attempts for each, not the others sent again and again") {
+TEST_CASE("if all rows are bad, each needs few attempts, and the others are not sent repeatedly") {
   std::set<std::size_t> all;
   for (std::size_t i = 0; i < 2'000; ++i) all.insert(i);
   const auto named = run(2'000, all, right);

@@ -1,18 +1,20 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows a second through the sink's write(), beside binary COPY of the very same rows, encoded beforehand, by bare
-// libpq:
+// Measures rows per second through the sink's write(), compared to binary COPY of the same rows, encoded in advance,
+// with plain libpq:
 //
-//   DATABASE_URL=postgresql://... timescale_sink_bench [rows in all] [rows a transaction] [variant]
+//   DATABASE_URL=postgresql://... timescale_sink_bench [total rows] [rows per transaction] [variant]
 //
-// variant: --exactly-once, --ignore or --update. A second sink that is set up like that writes the same rows into a
-// second table of the same make. With a 'conflict' both tables have a unique index, and no row is there already.
+// variant: --exactly-once, --ignore, --update or --overlap. A second sink with this setting writes the same rows into a
+// second table with the same structure. With a 'conflict', both tables have a unique index, and no row exists already.
+// With --overlap, the second sink sees the next write in advance, as in a pipeline under load.
 //
-// All take turns, transaction by transaction, so that a busy machine is busy for all; the medians are compared. Needs a
-// database to make tables in.
+// The writers alternate for each transaction (with --overlap: for all transactions of a round), so that other load on the
+// machine affects all of them. The medians are compared. The benchmark needs a database in which it can create tables.
 #include "encoder.hpp"
 #include "mapping.hpp"
 
 #include <pipeline/context.hpp>
+#include <pipeline/next_write.h>
 #include <pipeline/testing/conformance.hpp>
 #include <pipeline/testing/instance.hpp>
 
@@ -108,7 +110,7 @@ double median(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v[v.size() / 2];
 }
-// Of the transactions that nothing else on the machine got in the way of.
+// Return the 10th percentile, which ignores transactions that other work on the machine has delayed.
 double undisturbed(std::vector<double> v) {
   std::sort(v.begin(), v.end());
   return v[v.size() / 10];
@@ -127,18 +129,41 @@ double encoding_seconds(pl::batch_view rows) {
   return median(all);
 }
 
-// The second sink, and the positions that it keeps, if it does.
+// The next write, as the host of the second sink reports it.
+struct {
+  pl_batch* next = nullptr;
+  bool peeked = false;
+} announced;
+
+const void* extension(void* ctx, pl_str name) {
+  static const auto of_host = pl::testing::fake_host().raw().extension;
+  static constexpr pl_host_next_write reported{sizeof(pl_host_next_write),
+                                               [](void*, std::uint32_t* n) -> pl_batch* const* {
+                                                 *n = announced.next == nullptr ? 0 : 1;
+                                                 return &announced.next;
+                                               },
+                                               [](void*) -> std::uint32_t { return announced.peeked ? 1 : 0; }};
+  return pl::view(name) == PL_EXT_NEXT_WRITE ? &reported : of_host(ctx, name);
+}
+
+// The second sink, and the positions that it stores with --exactly-once.
 class variant {
  public:
   variant(std::string how, const pl_component& component, const std::string& url)
       : how_(std::move(how)), sink_(host_, component, options(url)) {
-    if (how_ != "--exactly-once" && how_ != "--ignore" && how_ != "--update") give_up("no variant is called " + how_);
+    if (how_ != "--exactly-once" && how_ != "--ignore" && how_ != "--update" && !overlaps())
+      give_up("unknown variant " + how_);
+    if (overlaps()) host_.raw().extension = extension;
     if (sink_.create() != PL_OK || sink_.start() != PL_OK) give_up(host_.error_text());
-    const auto* store = static_cast<const pl_ext_store*>(component.extension(sink_.self(), pl::borrow(PL_EXT_STORE)));
+    const auto* store =
+        static_cast<const pl_ext_position_store*>(component.extension(sink_.self(), pl::borrow(PL_EXT_POSITION_STORE)));
     if (exactly_once() && store->claim(sink_.self(), source, stream, {}, {0, 1}, {}) != PL_OK)
       give_up(host_.error_text());
   }
-  void write(pl::batch_view b) {
+  [[nodiscard]] bool overlaps() const { return how_ == "--overlap"; }
+  // next: the batch of the following write; null: there is none.
+  void write(pl::batch_view b, pl_batch* next = nullptr) {
+    announced = {next, announced.next == b.raw()};
     auto range = pl::range_of(stream, next_, next_ + b.rows());
     range.source = source;
     range.epoch = 1;
@@ -161,7 +186,7 @@ class variant {
   [[nodiscard]] pl::testing::config_fields options(const std::string& url) const {
     pl::testing::config_fields fields{
         {"url", url}, {"table", second_table}, {"positions_table", positions_table}, {"state_table", state_table}};
-    if (exactly_once()) return fields;
+    if (exactly_once() || overlaps()) return fields;
     fields.emplace_back("conflict", how_.substr(2));
     fields.emplace_back("key", pl::testing::list({"device_id", "time"}));
     return fields;
@@ -172,11 +197,11 @@ class variant {
   std::uint64_t next_ = 0;
 };
 
-struct timings {  // of one transaction each
+struct timings {  // durations of single transactions
   std::vector<double> raw, plain, other;
 };
 
-// raw is compared where there is no other sink.
+// raw is compared if there is no second sink.
 timings measure(PGconn* c, pl::testing::fake_host& host, pl::testing::instance& plain, variant* other,
                 std::uint32_t rows, std::uint32_t per_transaction) {
   std::vector<pl::batch> batches;
@@ -189,9 +214,24 @@ timings measure(PGconn* c, pl::testing::fake_host& host, pl::testing::instance& 
   for (int round = 0; round < rounds; ++round) {
     run(c, "TRUNCATE " + std::string(table));
     if (other) run(c, "TRUNCATE " + std::string(second_table));
+    if (other && other->overlaps()) {
+      const auto all_plain = [&] {
+        for (const auto& b : batches)
+          if (plain.write(b.get()) != PL_OK) give_up(host.error_text());
+      };
+      const auto all_other = [&] {
+        for (std::size_t i = 0; i < batches.size(); ++i)
+          other->write(batches[i].get(), i + 1 < batches.size() ? batches[i + 1].get().raw() : nullptr);
+      };
+      const auto n = static_cast<double>(batches.size());
+      if (round % 2 == 0) took.plain.push_back(seconds(all_plain) / n);
+      took.other.push_back(seconds(all_other) / n);
+      if (round % 2 == 1) took.plain.push_back(seconds(all_plain) / n);
+      continue;
+    }
     for (std::size_t i = 0; i < batches.size(); ++i) {
       const auto write_other = [&] { took.other.push_back(seconds([&] { other->write(batches[i].get()); })); };
-      const bool other_first = i % 2 == 0;  // whoever comes second finds the caches as the first left them
+      const bool other_first = i % 2 == 0;  // alternate, because the second writer finds caches filled by the first
       if (!other) took.raw.push_back(seconds([&] { copy_raw(c, data[i]); }));
       if (other && other_first) write_other();
       took.plain.push_back(seconds([&] {

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "../alert_book.hpp"
+#include "../alert_ledger.hpp"
 #include "../clock.hpp"
 #include "../dead_letters.hpp"
 #include "../fleet.hpp"
@@ -59,7 +59,7 @@ std::string alert(const char* state, std::int64_t since_s, std::int64_t time_s, 
                      id, rule, state, device, since_s, time_s);
 }
 
-// A message that is sent once and acknowledged.
+// Send a message once and acknowledge it.
 std::uint64_t send(ledger& l, const reading& r) {
   const auto seq = l.make(r);
   l.note_sent(seq, r.time_us);
@@ -71,13 +71,13 @@ stored_row row(std::uint64_t seq, std::uint32_t device = 0, std::int32_t centi =
 
 }  // namespace
 
-TEST_CASE("schedule: messages are due at even distances, whatever the sender does") {
+TEST_CASE("schedule: messages are due at regular intervals, independently of the sender") {
   const auto list = times({100, 0, 0, 0, 2 * second, 0});
   REQUIRE(list.size() == 200);
   for (std::size_t n = 0; n < list.size(); ++n) CHECK(list[n] == static_cast<std::int64_t>(n) * second / 100);
 }
 
-TEST_CASE("schedule: a ramp sends half of its time's worth, ever faster, and is followed by the full rate") {
+TEST_CASE("schedule: a ramp sends half as many messages as the full rate, and the full rate follows") {
   const auto list = times({100, 2 * second, 0, 0, 4 * second, 0});
   CHECK(list.size() == 300);
   CHECK(std::is_sorted(list.begin(), list.end()));
@@ -86,14 +86,14 @@ TEST_CASE("schedule: a ramp sends half of its time's worth, ever faster, and is 
   CHECK(std::count_if(list.begin(), list.end(), [](auto t) { return t >= 3 * second; }) == 100);
 }
 
-TEST_CASE("schedule: bursts come on top, all of one at once") {
+TEST_CASE("schedule: the messages of a burst are additional and due at the same time") {
   const auto list = times({10, 0, 50, second, 3'500'000'000, 0});
   CHECK(list.size() == 35 + 150);
   CHECK(std::is_sorted(list.begin(), list.end()));
   CHECK(std::count(list.begin(), list.end(), 2 * second) == 51);
 }
 
-TEST_CASE("schedule: ends with the count or the duration, whichever comes first; without a rate all is due at once") {
+TEST_CASE("schedule: ends at the count or the duration, whichever is first; without a rate every message is due at 0") {
   CHECK(times({100, 0, 0, 0, 0, 7}).size() == 7);
   CHECK(times({100, 0, 0, 0, second, 7}).size() == 7);
   CHECK(times({100, 0, 0, 0, second, 1'000}).size() == 100);
@@ -118,7 +118,7 @@ TEST_CASE("histogram: percentiles are exact for small values and less than 1 % o
   CHECK(large.count() == 100'000);
 }
 
-TEST_CASE("histogram: empty, zero, negative and huge values") {
+TEST_CASE("histogram: handles no values, and zero, negative and huge ones") {
   histogram h;
   CHECK(h.percentile(99) == 0);
   h.add(-5);
@@ -129,7 +129,7 @@ TEST_CASE("histogram: empty, zero, negative and huge values") {
   CHECK(h.percentile(100) == INT64_MAX);
 }
 
-TEST_CASE("clock: times and durations as text") {
+TEST_CASE("clock: times and durations are parsed") {
   CHECK(parse_utc("1970-01-01T00:00:01Z") == 1'000'000);
   CHECK(parse_utc("2026-11-24T18:10:23.5Z") == 1'795'543'823'500'000);
   CHECK(parse_utc("2026-11-24T18:10:23.123456789Z") == 1'795'543'823'123'456);
@@ -143,7 +143,7 @@ TEST_CASE("clock: times and durations as text") {
   for (const auto* wrong : {"", "s", "-1s", "10x", "1e300h", "nan"}) CHECK_FALSE(parse_duration(wrong));
 }
 
-TEST_CASE("fleet: the same seed gives the same readings, another one others") {
+TEST_CASE("fleet: the same seed makes the same readings, and another seed makes others") {
   auto o = some_devices();
   o.duplicates = o.broken = o.anomalies = 20;
   const auto text = [](const fleet_options& options) {
@@ -159,7 +159,7 @@ TEST_CASE("fleet: the same seed gives the same readings, another one others") {
   CHECK(text(o) != text(other));
 }
 
-TEST_CASE("fleet: a message says whose it is, when it was measured and when it was sent, and can be found again") {
+TEST_CASE("fleet: a message contains the device and the times of measuring and sending, and its number can be found") {
   fleet f(some_devices());
   auto r = *f.measure(3, 1'700'000'000'123'456);
   r.centi = 2'150;
@@ -171,7 +171,7 @@ TEST_CASE("fleet: a message says whose it is, when it was measured and when it w
   CHECK(find_seq(text, "abcdef") == 42);
 }
 
-TEST_CASE("fleet: whatever way a message is broken, it is found again, also when it is quoted") {
+TEST_CASE("fleet: the number of a broken message can be found, also if the message is quoted") {
   fleet f(some_devices());
   for (const auto broken : {breakage::cut_short, breakage::no_json, breakage::text_number, breakage::bad_time}) {
     auto r = plain();
@@ -188,7 +188,7 @@ TEST_CASE("fleet: whatever way a message is broken, it is found again, also when
   CHECK_FALSE(find_seq("abcdef", "abcdef"));
 }
 
-TEST_CASE("fleet: faults have about the share that was asked for") {
+TEST_CASE("fleet: faults have about the configured share") {
   auto o = some_devices();
   o.duplicates = 10;
   o.broken = 5;
@@ -207,7 +207,7 @@ TEST_CASE("fleet: faults have about the share that was asked for") {
   CHECK(hot == doctest::Approx(all * 0.08).epsilon(0.15));
 }
 
-TEST_CASE("fleet: an episode is five whole readings over the threshold and one below the limit at which it clears") {
+TEST_CASE("fleet: an episode is five readings above the threshold and one below --alert-clear, none of them broken") {
   auto o = some_devices();
   o.anomalies = 50;
   o.broken = 50;
@@ -230,7 +230,7 @@ TEST_CASE("fleet: an episode is five whole readings over the threshold and one b
   }
 }
 
-TEST_CASE("fleet: the silent share is exact, and silent from then on") {
+TEST_CASE("fleet: the share of silent devices is exact, and they stay silent") {
   auto o = some_devices();
   o.silent = 30;
   o.silent_after_us = 60;
@@ -246,15 +246,15 @@ TEST_CASE("fleet: the silent share is exact, and silent from then on") {
   CHECK(after == 7);
 }
 
-TEST_CASE("ledger: lost, duplicated and altered, by number") {
+TEST_CASE("ledger: lost, duplicated and altered rows are found by number") {
   ledger l;
   for (int n = 0; n < 10; ++n) send(l, plain());
   for (std::uint64_t seq : {0U, 1U, 2U, 3U, 4U, 5U, 6U}) l.note_stored(row(seq));
   l.note_stored(row(6));
   l.note_stored(row(6));
-  l.note_stored(row(7, 1));         // another device's
+  l.note_stored(row(7, 1));         // another device
   l.note_stored(row(8, 0, 1'999));  // another temperature
-  l.note_stored(row(77));           // no message of ours
+  l.note_stored(row(77));           // not a message of this run
   const auto t = l.count({});
   CHECK(t.expected == 10);
   CHECK(t.stored == 11);
@@ -265,7 +265,7 @@ TEST_CASE("ledger: lost, duplicated and altered, by number") {
   CHECK(t.altered == 3);
 }
 
-TEST_CASE("ledger: counting anew forgets what was counted before") {
+TEST_CASE("ledger: a new count discards the previous one") {
   ledger l;
   send(l, plain());
   l.note_stored(row(0));
@@ -278,7 +278,7 @@ TEST_CASE("ledger: counting anew forgets what was counted before") {
   CHECK(t.duplicated == 0);
 }
 
-TEST_CASE("ledger: sent twice means stored twice, unless the table keeps one row of each") {
+TEST_CASE("ledger: a message that is sent twice must be stored twice, unless the table keeps one row of each") {
   ledger l;
   for (int n = 0; n < 3; ++n) {
     const auto seq = send(l, plain());
@@ -297,7 +297,7 @@ TEST_CASE("ledger: sent twice means stored twice, unless the table keeps one row
   CHECK(once.duplicated == 3);
 }
 
-TEST_CASE("ledger: what was not acknowledged may be there, and what was sent again may be there twice") {
+TEST_CASE("ledger: an unacknowledged message may be stored, and a resent one may be stored twice") {
   ledger l;
   for (int n = 0; n < 3; ++n) l.note_sent(l.make(plain()), 0);
   l.note_stored(row(0));
@@ -312,21 +312,21 @@ TEST_CASE("ledger: what was not acknowledged may be there, and what was sent aga
   CHECK(t.acknowledged == 1);
 }
 
-TEST_CASE("ledger: dead letters are not lost; broken messages have to be there") {
+TEST_CASE("ledger: a dead-lettered message is not lost; broken messages must be dead-lettered") {
   ledger l;
   auto broken = plain();
   broken.broken = breakage::no_json;
   for (int n = 0; n < 3; ++n) send(l, broken);
   send(l, plain());
-  l.note_letter(0);
-  l.note_letter(3);
+  l.note_dead_letter(0);
+  l.note_dead_letter(3);
   l.note_stored(row(1));
   const auto t = l.count({false, true});
   CHECK(t.broken == 3);
   CHECK(t.dead_lettered == 2);
   CHECK(t.broken_stored == 1);
   CHECK(t.broken_vanished == 1);
-  CHECK(t.good_letters == 1);
+  CHECK(t.good_dead_lettered == 1);
   CHECK(t.lost == 0);
   CHECK(l.count({false, false}).broken_vanished == 0);
 }
@@ -338,7 +338,7 @@ TEST_CASE("ledger: a reading that is held back and never sent is not counted") {
   CHECK(l.count({}).lost == 0);
 }
 
-TEST_CASE("ledger: latency is counted once, from when the message was meant to leave") {
+TEST_CASE("ledger: latency is counted once, from the scheduled time of the message") {
   ledger l;
   const auto seq = l.make(plain(0, 1'000));
   l.note_sent(seq, 5'000);
@@ -353,7 +353,7 @@ TEST_CASE("ledger: latency is counted once, from when the message was meant to l
   CHECK(p.seen == 1);
 }
 
-TEST_CASE("ledger: the oldest message that was not seen yet says where to look") {
+TEST_CASE("ledger: the time of the oldest unseen message is returned") {
   ledger l;
   CHECK_FALSE(l.oldest_unseen_us());
   for (std::int64_t n = 0; n < 3; ++n) send(l, plain(0, n * 10));
@@ -367,8 +367,8 @@ TEST_CASE("ledger: the oldest message that was not seen yet says where to look")
 
 namespace {
 
-// An episode of device 0 from second 10 to second 12.
-void episode(ledger& l, alert_book& book, bool acknowledged = true) {
+// Add an episode of device 0 from second 10 to second 12.
+void episode(ledger& l, alert_ledger& book, bool acknowledged = true) {
   for (const int s : {10, 11, 12}) {
     auto r = plain(0, s * 1'000'000LL);
     r.episode = 1;
@@ -380,9 +380,9 @@ void episode(ledger& l, alert_book& book, bool acknowledged = true) {
 
 }  // namespace
 
-TEST_CASE("alerts: one firing and one resolved for each episode; the latency is that of the reading that raised it") {
+TEST_CASE("alerts: each episode has one firing and one resolved; the latency counts from the reading that raised it") {
   ledger l;
-  alert_book book("overheating", "abcdef-");
+  alert_ledger book("overheating", "abcdef-");
   episode(l, book);
   CHECK(book.count(l).missing == 1);
   book.arrived(alert("firing", 10, 10), 10'750'000);
@@ -397,24 +397,24 @@ TEST_CASE("alerts: one firing and one resolved for each episode; the latency is 
   CHECK(t.to_alert.max == 250'000);
 }
 
-TEST_CASE("alerts: the same one again is a duplicate, one without an episode has no reason") {
+TEST_CASE("alerts: a repeated alert is a duplicate; an alert without an episode is unexpected") {
   ledger l;
-  alert_book book("overheating", "abcdef-");
+  alert_ledger book("overheating", "abcdef-");
   episode(l, book);
   book.arrived(alert("firing", 10, 10), 0);
   book.arrived(alert("firing", 10, 10), 0);
   book.arrived(alert("firing", 5, 5, "early"), 0);
   book.arrived(alert("firing", 20, 20, "late"), 0);
-  book.arrived(alert("firing", 11, 11, "second"), 0);  // of an episode that has fired
+  book.arrived(alert("firing", 11, 11, "second"), 0);  // the episode has already fired
   const auto t = book.count(l);
   CHECK(t.seen == 1);
   CHECK(t.duplicated == 1);
   CHECK(t.unexpected == 3);
 }
 
-TEST_CASE("alerts: those of other rules, devices and runs are none of ours, nor is what is no alert") {
+TEST_CASE("alerts: alerts of other rules, devices and runs are ignored, and messages that are not alerts") {
   ledger l;
-  alert_book book("overheating", "abcdef-");
+  alert_ledger book("overheating", "abcdef-");
   episode(l, book);
   for (const auto& text :
        {alert("firing", 10, 10, "a", "freezing"), alert("firing", 10, 10, "b", "overheating", "ghijkl-1"),
@@ -426,14 +426,14 @@ TEST_CASE("alerts: those of other rules, devices and runs are none of ours, nor 
   CHECK(t.unexpected == 0);
 }
 
-TEST_CASE("alerts: what the broker never acknowledged raises no expectation") {
+TEST_CASE("alerts: no alert is expected for readings that the broker did not acknowledge") {
   ledger l;
-  alert_book book("overheating", "abcdef-");
+  alert_ledger book("overheating", "abcdef-");
   episode(l, book, false);
   CHECK(book.count(l).expected == 0);
 }
 
-TEST_CASE("limit: is found between the rate that was held and the one that was not, and confirmed") {
+TEST_CASE("limit: is found between the highest sustained rate and the lowest that was not, and confirmed") {
   for (const double truth : {3.0, 90.0, 200.0, 777.0, 12'345.0}) {
     limit_search search(200);
     int steps = 0;
@@ -444,7 +444,7 @@ TEST_CASE("limit: is found between the rate that was held and the one that was n
   }
 }
 
-TEST_CASE("limit: a rate that does not hold for longer is not the answer; nor is any where none is held") {
+TEST_CASE("limit: a rate that fails the longer trial is not the result; without a sustained rate the result is 0") {
   limit_search search(100);
   while (const auto step = search.next()) search.note(step->rate <= (step->confirms ? 300 : 500));
   CHECK(search.found() > 200);
@@ -454,22 +454,22 @@ TEST_CASE("limit: a rate that does not hold for longer is not the answer; nor is
   CHECK(none.found() == 0);
 }
 
-TEST_CASE("limit: late messages, slow rows and losses don't count as held") {
+TEST_CASE("limit: a rate with late messages, slow rows or losses does not count as sustained") {
   report r;
   r.verified = true;
   r.wanted_rate = 100;
   r.seconds = 10;
   r.messages.sent = r.messages.acknowledged = 1'000;
-  CHECK(why_not_held(r, 1'000'000).empty());
+  CHECK(why_not_sustained(r, 1'000'000).empty());
   r.to_database.p99 = 2'000'000;
-  CHECK(why_not_held(r, 1'000'000) == "p99 to the database above 1.00 s");
+  CHECK(why_not_sustained(r, 1'000'000) == "p99 to the database above 1.00 s");
   r.seconds = 20;
-  CHECK(why_not_held(r, 1'000'000) == "only 50/s could be sent");
+  CHECK(why_not_sustained(r, 1'000'000) == "only 50/s could be sent");
   r.messages.lost = 3;
-  CHECK(why_not_held(r, 1'000'000) == "3 lost");
+  CHECK(why_not_sustained(r, 1'000'000) == "3 lost");
 }
 
-TEST_CASE("report: passes without a fault, and says each that there is") {
+TEST_CASE("report: passes without faults, and lists each fault") {
   report r;
   r.verified = true;
   r.seconds = 1;
@@ -487,7 +487,7 @@ TEST_CASE("report: passes without a fault, and says each that there is") {
   CHECK(faults(report{}) == std::vector<std::string>{"nothing was sent"});
 }
 
-TEST_CASE("report: numbers for people") {
+TEST_CASE("report: numbers and times are formatted") {
   CHECK(grouped(0) == "0");
   CHECK(grouped(999) == "999");
   CHECK(grouped(1'234'567) == "1,234,567");
@@ -497,12 +497,12 @@ TEST_CASE("report: numbers for people") {
   CHECK(time_text(4'560'000) == "4.56 s");
 }
 
-TEST_CASE("dead letters: a place is a file or a topic of Kafka; no file means no letters") {
-  CHECK(check_place("letters.ndjson").empty());
-  CHECK(check_place("kafka://a:1,b:2/topic").empty());
-  CHECK_FALSE(check_place("kafka://a:1").empty());
-  CHECK_FALSE(check_place("kafka:///topic").empty());
+TEST_CASE("dead letters: a location is a file or a Kafka topic; a missing file has no dead letters") {
+  CHECK(check_location("dead-letters.ndjson").empty());
+  CHECK(check_location("kafka://a:1,b:2/topic").empty());
+  CHECK_FALSE(check_location("kafka://a:1").empty());
+  CHECK_FALSE(check_location("kafka:///topic").empty());
   int found = 0;
-  CHECK(read_letters("/nowhere/letters.ndjson", "abcdef", [&](std::uint64_t) { ++found; }).empty());
+  CHECK(read_dead_letters("/nowhere/dead-letters.ndjson", "abcdef", [&](std::uint64_t) { ++found; }).empty());
   CHECK(found == 0);
 }

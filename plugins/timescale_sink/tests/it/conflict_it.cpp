@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows whose key the table has already: left alone or written over, by 'conflict' and 'key'.
+// Tests of 'conflict' and 'key': rows whose key already exists are ignored or update the existing row.
 #include "database.hpp"
 
 #include <memory>
@@ -42,7 +42,7 @@ std::string start_error(database& db, const config_fields& options) {
 
 }  // namespace
 
-TEST_CASE("ignore: the row that was there first stays") {
+TEST_CASE("ignore: the existing row stays") {
   fixture f("ignore");
   f.write({{1, 1.0}, {2, 2.0}, {2, 2.5}});
   f.write({{2, 20.0}, {3, 3.0}});
@@ -51,7 +51,7 @@ TEST_CASE("ignore: the row that was there first stays") {
   CHECK(f.s.host.sum("timescale_searches_total") == 0);
 }
 
-TEST_CASE("update: the last row of a key wins, within a write and between them") {
+TEST_CASE("update: the last row of a key is stored, within a write and across writes") {
   fixture f("update");
   f.write({{1, 1.0}, {2, 2.0}, {1, 1.5}, {2, 2.5}, {1, 1.75}});
   CHECK(f.stored() == strings{"1|1.75", "2|2.5"});
@@ -60,7 +60,7 @@ TEST_CASE("update: the last row of a key wins, within a write and between them")
   CHECK(f.s.host.rejects().empty());
 }
 
-TEST_CASE("update: the last of a key is also found among many rows, and among wide ones") {
+TEST_CASE("update: the last row of a key is stored from many rows and wide rows, too") {
   database db;
   db.run("CREATE TABLE t (n bigint PRIMARY KEY, v bigint, w text)");
   sink s(db.name("t"), by("update"));
@@ -76,7 +76,7 @@ TEST_CASE("update: the last of a key is also found among many rows, and among wi
   CHECK(db.one("SELECT count(*), min(v), max(v), count(DISTINCT v) FROM t") == "1000|19000|19999|1000");
 }
 
-TEST_CASE("update: columns that aren't written keep what they have, and a key alone changes nothing") {
+TEST_CASE("update: columns that are not written stay unchanged, and a row with only a key changes nothing") {
   database db;
   db.run("CREATE TABLE t (n bigint PRIMARY KEY, v double precision, w text DEFAULT 'default')");
   sink s(db.name("t"), by("update"));
@@ -104,7 +104,7 @@ TEST_CASE("batches of several schemas in one write keep their order") {
   }
 }
 
-TEST_CASE("rows that the database refuses are found as ever, and the others stored") {
+TEST_CASE("with a key, rows that the database rejects are found, and the others are stored") {
   for (const std::string conflict : {"ignore", "update"}) {
     CAPTURE(conflict);
     fixture f(conflict, "n bigint PRIMARY KEY, v double precision CONSTRAINT sane CHECK (v >= 0), w numeric(3)");
@@ -116,9 +116,9 @@ TEST_CASE("rows that the database refuses are found as ever, and the others stor
                                         {"w", {pl::int_cell(1), pl::int_cell(1000), pl::text_cell("x")}}},
                                        "test/0", 700);
     REQUIRE_MESSAGE(f.s.write({a.get(), b.get()}) == PL_OK, f.s.host.error_text());
-    std::set<std::uint64_t> told;
-    for (const auto& r : f.s.host.rejects()) told.insert(r.position);
-    CHECK(told == std::set<std::uint64_t>{3, 400, 401, 701, 702});
+    std::set<std::uint64_t> reported;
+    for (const auto& r : f.s.host.rejects()) reported.insert(r.position);
+    CHECK(reported == std::set<std::uint64_t>{3, 400, 401, 701, 702});
     CHECK(f.s.host.rejects().size() == 5);
     CHECK(has(f.s.host.rejects()[0].reason, "violates check constraint \"sane\" (SQLSTATE 23514)"));
     CHECK(f.db.one("SELECT count(*) FROM t") == "698");
@@ -126,7 +126,7 @@ TEST_CASE("rows that the database refuses are found as ever, and the others stor
   }
 }
 
-TEST_CASE("equal means what the index says") {
+TEST_CASE("keys are compared with the collation of the index") {
   fixture f("update", "n bigint PRIMARY KEY, v double precision");
   f.db.run("CREATE COLLATION either (provider = icu, locale = 'und-u-ks-level2', deterministic = false)");
   f.db.run("CREATE TABLE names (n text COLLATE either PRIMARY KEY, v bigint)");
@@ -137,7 +137,7 @@ TEST_CASE("equal means what the index says") {
   CHECK(f.db.rows("SELECT lower(n), v FROM names") == strings{"anna|3"});
 }
 
-TEST_CASE("a row without its key is refused") {
+TEST_CASE("a row with a null in its key is rejected") {
   database db;
   db.run("CREATE TABLE t (n bigint UNIQUE, v double precision)");
   sink s(db.name("t"), by("update"));
@@ -145,17 +145,17 @@ TEST_CASE("a row without its key is refused") {
   s.write_all(
       s.host.make_batch({{"n", {pl::null_cell(), pl::int_cell(1)}}, {"v", {pl::int_cell(1), pl::int_cell(2)}}}));
   REQUIRE(s.host.rejects().size() == 1);
-  CHECK(has(s.host.rejects()[0].reason, "column 'n' (bigint) takes no nulls"));
+  CHECK(has(s.host.rejects()[0].reason, "column 'n' (bigint) does not accept nulls"));
   CHECK(db.rows("SELECT n, v FROM t") == strings{"1|2"});
 }
 
-TEST_CASE("a key that the table has no unique index for is told at start, with the SQL that makes it") {
+TEST_CASE("a key without a unique index is reported at start, with the SQL that creates the index") {
   database db;
   db.run("CREATE TABLE t (n bigint, v bigint)");
   const auto sql = "CREATE UNIQUE INDEX ON \"" + db.schema() + "\".\"t\" (\"n\")";
   const auto wrong = "key: table '" + db.name("t") + "': it has no unique index or primary key over exactly 'n'";
   CHECK(has(start_error(db, by("ignore")), wrong));
-  CHECK(has(start_error(db, by("update")), ": " + sql));
+  CHECK(has(start_error(db, by("update")), "create one: " + sql));
   CHECK(has(start_error(db, by("update", {"n", "vv"})), "key[1]: table '" + db.name("t") + "': it has no column 'vv'"));
   for (const std::string no_use :
        {"CREATE UNIQUE INDEX no_use ON t (n) WHERE v > 0", "CREATE UNIQUE INDEX no_use ON t (abs(n))",
@@ -176,19 +176,20 @@ TEST_CASE("a key that the table has no unique index for is told at start, with t
   two.write_all(numbered(two.host, {pl::int_cell(1)}));
 }
 
-TEST_CASE("a key that nothing is written to") {
+TEST_CASE("a key column to which no field is mapped is an error") {
   database db;
   db.run("CREATE TABLE t (n bigint, v bigint, k bigint DEFAULT 1 UNIQUE)");
-  CHECK(has(start_error(db, by("ignore", {"k"})), "key[0]: table '" + db.name("t") + "': nothing is written to"));
+  CHECK(has(start_error(db, by("ignore", {"k"})), "key[0]: table '" + db.name("t") + "': no field is mapped to"));
 }
 
-TEST_CASE("a hypertable's key has its time in it") {
+TEST_CASE("a hypertable's key must include its time column") {
   database db;
   if (!db.has_timescale()) return;
   db.run("CREATE TABLE t (n bigint NOT NULL, v bigint NOT NULL, w text)");
   db.run("SELECT create_hypertable('t', 'n', chunk_time_interval => 10)");
   CHECK(has(start_error(db, by("update", {"v"})),
-            "it is a hypertable cut by 'n', so its unique indexes must have that column in them: add 'n' to the key"));
+            "it is a hypertable partitioned by 'n', so its unique indexes must include this column; add 'n' to the "
+            "key"));
   CHECK(has(start_error(db, by("update", {"v", "n"})), "(\"v\", \"n\")"));
   db.run("CREATE UNIQUE INDEX ON t (v, n)");
   for (const std::string conflict : {"ignore", "update"}) {
@@ -209,7 +210,7 @@ TEST_CASE("a hypertable's key has its time in it") {
   }
 }
 
-TEST_CASE("a partitioned table") {
+TEST_CASE("rows of a partitioned table are updated") {
   database db;
   db.run("CREATE TABLE t (n bigint PRIMARY KEY, v bigint) PARTITION BY RANGE (n)");
   db.run("CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (2)");
@@ -223,7 +224,7 @@ TEST_CASE("a partitioned table") {
   CHECK(has(s.host.rejects()[0].reason, "no partition of relation \"t\" found for row"));
 }
 
-TEST_CASE("the index is made with the table") {
+TEST_CASE("the unique index is created with the table") {
   database db;
   const auto made = [&](const std::string& table, const config_fields& options) {
     sink s(db.name(table), options);
@@ -231,7 +232,7 @@ TEST_CASE("the index is made with the table") {
     const auto rows = s.host.make_batch({{"time", {pl::time_cell(1'000'000'000), pl::time_cell(1'000'000'000)}},
                                          {"device_id", {pl::text_cell("d"), pl::text_cell("d")}},
                                          {"temperature", {pl::int_cell(1), pl::int_cell(2)}}});
-    REQUIRE(s.tell(&rows.get().schema()) == PL_OK);
+    REQUIRE(s.set_input(&rows.get().schema()) == PL_OK);
     if (s.instance_.start() != PL_OK) return s.host.error_text();
     s.write_all(rows);
     s.write_all(rows);
@@ -242,7 +243,7 @@ TEST_CASE("the index is made with the table") {
   CHECK(made("hyper", options) == "1|2");
   options[1] = {"key", list({"device_id"})};
   CHECK(has(made("no_time", options),
-            "key: the table to be created is a hypertable, whose unique indexes must have the time column in them: add "
+            "key: the table to be created is a hypertable, whose unique indexes must include the time column; add "
             "'time' to the key"));
   options[2] = {"create", object({{"hypertable", object({{"enabled", false}})}})};
   CHECK(made("plain", options) == "1|2");
@@ -250,7 +251,7 @@ TEST_CASE("the index is made with the table") {
   CHECK(has(made("misspelt", options), "key[0]: the table to be created has no column 'devce_id'; did you mean"));
 }
 
-TEST_CASE("a type that changes under us, and an index that goes and comes back") {
+TEST_CASE("a type that changes, and an index that is dropped and created again, while the sink runs") {
   fixture f("update", "n bigint PRIMARY KEY, v bigint");
   f.s.write_all(numbered(f.s.host, {pl::int_cell(5)}));
   f.db.run("ALTER TABLE t ALTER COLUMN v TYPE double precision");
@@ -266,7 +267,7 @@ TEST_CASE("a type that changes under us, and an index that goes and comes back")
   CHECK(f.stored() == strings{"0|8", "1|7"});
 }
 
-TEST_CASE("rights that are missing for looking at what is there") {
+TEST_CASE("missing privileges to read existing rows are errors") {
   database db;
   const auto role = db.schema() + "_user";
   db.run("CREATE TABLE t (n bigint PRIMARY KEY, v double precision)");
@@ -285,7 +286,7 @@ TEST_CASE("rights that are missing for looking at what is there") {
     return s.start_error(pl::context(&s.host.raw()).schema({"n", "v"}));
   };
   CHECK(has(error("ignore"), "conflict: table '" + db.name("t") +
-                                 "': no privilege to look for rows that are there: GRANT "
+                                 "': no privilege to read existing rows: GRANT "
                                  "SELECT ON"));
   CHECK(has(error("update"), "GRANT SELECT, UPDATE ON"));
   db.run("GRANT SELECT (n) ON t TO " + role);
@@ -299,7 +300,7 @@ TEST_CASE("rights that are missing for looking at what is there") {
   CHECK(db.rows("SELECT n, v FROM t ORDER BY n") == strings{"0|2", "1|3"});
 }
 
-TEST_CASE("many writers of the same keys") {
+TEST_CASE("many writers of the same keys do not deadlock") {
   database db;
   db.run("CREATE TABLE t (n bigint PRIMARY KEY, v double precision)");
   std::vector<std::unique_ptr<sink>> sinks;
@@ -312,7 +313,7 @@ TEST_CASE("many writers of the same keys") {
       for (int k = 0; k < 15; ++k) {
         std::vector<pl::cell> n, v;
         for (int r = 0; r < 200; ++r) {
-          n.push_back(pl::int_cell(i % 2 == 0 ? r : 199 - r));  // each in its own order
+          n.push_back(pl::int_cell(i % 2 == 0 ? r : 199 - r));  // in different orders
           v.push_back(pl::real_cell(k));
         }
         failures[i] += sinks[i]->instance_.write(sinks[i]->host.make_batch({{"n", n}, {"v", v}}).get()) != PL_OK;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// The table is made when that is wanted and nobody has made it; a table that is there is never altered.
+// Tests of 'create': the table is created if it does not exist, and an existing table is never altered.
 #include "creation.hpp"
 #include "database.hpp"
 
@@ -34,12 +34,12 @@ strings columns_of(database& db, const std::string& table) {
 
 }  // namespace
 
-TEST_CASE("a table is created from what comes in") {
+TEST_CASE("a table is created from the input schema") {
   database db;
   sink s(db.name("telemetry"), {{"create", everything}});
   REQUIRE(s.create() == PL_OK);
   const auto batch = reading(s.host);
-  REQUIRE(s.tell(&batch.get().schema()) == PL_OK);
+  REQUIRE(s.set_input(batch) == PL_OK);
   CHECK(s.instance_.check() == PL_OK);
   CHECK(db.one("SELECT to_regclass('telemetry') IS NULL") == "t");  // check changes nothing
   REQUIRE_MESSAGE(s.instance_.start() == PL_OK, s.host.error_text());
@@ -68,23 +68,47 @@ TEST_CASE("a table is created from what comes in") {
     CHECK(policies == (community ? "2" : "0"));
     CHECK(warned("'create.retention' has no effect: TimescaleDB's Apache edition") == !community);
   } else {
-    CHECK(warned("this database has no TimescaleDB"));
+    CHECK(warned("TimescaleDB is not installed in this database"));
     CHECK(warned("'create.retention' has no effect: PostgreSQL without TimescaleDB"));
   }
 }
 
-TEST_CASE("where it isn't known beforehand what comes in, the first rows tell") {
+TEST_CASE("a table that is not meant to be a hypertable gets no warning about TimescaleDB") {
+  database db;
+  sink s(db.name("telemetry"), {{"create", object({{"hypertable", object({{"enabled", false}})}})}});
+  s.start();
+  s.write_all(s.host.make_batch({{"time", {pl::time_cell(0)}}, {"humidity", {pl::real_cell(40)}}}));
+  CHECK(db.one("SELECT humidity FROM telemetry") == "40");
+  for (const auto& l : s.host.logs()) CHECK_FALSE(has(l.message, "TimescaleDB is not installed"));
+}
+
+TEST_CASE("if the input is not known in advance, the table is created from the first rows") {
   database db;
   sink s(db.name("telemetry"), {{"create", object({})}});
   s.start();
   CHECK(db.one("SELECT to_regclass('telemetry') IS NULL") == "t");
-  const auto batch = s.host.make_batch({{"time", {pl::time_cell(0)}}, {"humidity", {pl::int_cell(40)}}});
+  const auto batch = s.host.make_batch({{"time", {pl::time_cell(0), pl::time_cell(1)}},
+                                        {"humidity", {pl::int_cell(40), pl::int_cell(41)}},
+                                        {"load", {pl::null_cell(), pl::real_cell(0.5)}},
+                                        {"level", {pl::int_cell(1), pl::real_cell(1.5)}},
+                                        {"name", {pl::text_cell("a"), pl::null_cell()}},
+                                        {"odd", {pl::text_cell("a"), pl::bool_cell(true)}},
+                                        {"empty", {pl::null_cell(), pl::null_cell()}}});
   s.write_all(batch);
+  CHECK(columns_of(db, "telemetry") == strings{"time|timestamp with time zone|t", "humidity|bigint|f",
+                                               "load|double precision|f", "level|double precision|f", "name|text|f",
+                                               "odd|text|f", "empty|text|f"});
+  const auto logs = s.host.logs();
+  CHECK(std::any_of(logs.begin(), logs.end(), [](const auto& l) {
+    return l.level == PL_LOG_WARN &&
+           has(l.message, "with the type text, which accepts every value, for 'odd', 'empty'");
+  }));
   s.write_all(batch);
-  CHECK(db.rows("SELECT humidity FROM telemetry") == strings{"40", "40"});
+  CHECK(db.rows("SELECT humidity, odd FROM telemetry ORDER BY humidity") ==
+        strings{"40|a", "40|a", "41|true", "41|true"});
 }
 
-TEST_CASE("many hosts that start at once make one table") {
+TEST_CASE("several hosts that start at the same time create one table") {
   database db;
   constexpr int hosts = 8;
   std::vector<std::unique_ptr<sink>> sinks;
@@ -94,7 +118,7 @@ TEST_CASE("many hosts that start at once make one table") {
     sinks.push_back(std::make_unique<sink>(db.name("telemetry"), config_fields{{"create", everything}}));
     REQUIRE(sinks.back()->create() == PL_OK);
     batches.push_back(reading(sinks.back()->host, 1'000'000'000LL * i));
-    REQUIRE(sinks.back()->tell(&batches.back().get().schema()) == PL_OK);
+    REQUIRE(sinks.back()->set_input(batches.back()) == PL_OK);
   }
   {
     std::vector<std::jthread> threads;
@@ -110,20 +134,19 @@ TEST_CASE("many hosts that start at once make one table") {
     CHECK(written[i] == PL_OK);
   }
   CHECK(db.one("SELECT count(*), count(DISTINCT time) FROM telemetry") == "8|8");
-  // Nobody else may have run into "already exists": a second maker would have failed above. Starting once more makes
-  // nothing.
+  // A second CREATE TABLE would have failed above with "already exists". Another start creates nothing.
   sink again(db.name("telemetry"), {{"create", everything}});
   again.start();
   for (const auto& l : again.host.logs()) created += has(l.message, "created");
   CHECK(created == 0);
 }
 
-TEST_CASE("a host that is slow to create keeps the others waiting, not failing") {
+TEST_CASE("a host that creates the table slowly causes a retry in other hosts, not a failure") {
   database db;
   sink s(db.name("telemetry"), {{"create", everything}, {"lock_timeout", std::chrono::nanoseconds(300ms)}});
   REQUIRE(s.create() == PL_OK);
   const auto batch = reading(s.host);
-  REQUIRE(s.tell(&batch.get().schema()) == PL_OK);
+  REQUIRE(s.set_input(batch) == PL_OK);
   {
     pqxx::connection other(direct_url());
     pqxx::work tx(other);
@@ -134,15 +157,15 @@ TEST_CASE("a host that is slow to create keeps the others waiting, not failing")
   CHECK(s.instance_.start() == PL_OK);
 }
 
-TEST_CASE("a table that is there is checked, and never altered") {
+TEST_CASE("an existing table is checked and never altered") {
   database db;
   db.run("CREATE TABLE telemetry (time timestamptz, temperature real)");
   const auto before = columns_of(db, "telemetry");
   sink s(db.name("telemetry"), {{"create", everything}});
   const auto batch = reading(s.host);
   const auto error = s.start_error(&batch.get().schema());
-  CHECK(has(error, "it has no column for the incoming field 'user_id'"));
-  CHECK(has(error, "it has no column for the incoming field 'extra'"));
+  CHECK(has(error, "it has no column for the input field 'user_id'"));
+  CHECK(has(error, "it has no column for the input field 'extra'"));
   CHECK(columns_of(db, "telemetry") == before);
   CHECK(db.one("SELECT count(*) FROM pg_index WHERE indrelid = 'telemetry'::regclass") == "0");
 
@@ -153,20 +176,20 @@ TEST_CASE("a table that is there is checked, and never altered") {
   CHECK(db.rows("SELECT temperature FROM telemetry") == strings{"21.5"});
 }
 
-TEST_CASE("creating fails with the reason") {
+TEST_CASE("a failure to create the table is reported with the reason") {
   database db;
   sink s(db.name("telemetry"), {{"create", object({{"columns", object({{"status", "txet"}})}})}});
   REQUIRE(s.create() == PL_OK);
   const auto batch = reading(s.host);
-  REQUIRE(s.tell(&batch.get().schema()) == PL_OK);
+  REQUIRE(s.set_input(batch) == PL_OK);
   CHECK(s.instance_.start() == PL_FATAL);
-  CHECK(has(s.host.error_text(), "create: can't create table '" + db.name("telemetry") + "' at "));
+  CHECK(has(s.host.error_text(), "create: cannot create table '" + db.name("telemetry") + "' at "));
   CHECK(has(s.host.error_text(), "type \"txet\" does not exist (SQLSTATE 42704)"));
 
   sink no_time(db.name("telemetry"), {{"create", object({})}});
-  const auto timeless = no_time.host.make_batch({{"device_id", {}}});
-  CHECK(has(no_time.start_error(&timeless.get().schema()),
-            "create.hypertable.time_column: the table to be created has no column 'time'. It has: 'device_id'"));
+  const auto timeless = no_time.host.make_batch({{"device_id", {pl::text_cell("d")}}});
+  CHECK(has(no_time.start_error(timeless),
+            "create.hypertable.time_column: the table to be created has no column 'time'. Its columns: 'device_id'"));
 
   sink no_schema("no_such_schema.telemetry", {{"create", object({})}});
   CHECK(has(no_schema.start_error(&batch.get().schema()), "table: there is no schema 'no_such_schema' at "));

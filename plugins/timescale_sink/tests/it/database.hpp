@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A schema of one test, and a sink that writes into it.
+// A database schema for one test, and a sink that writes to it.
 #pragma once
 
 #include "../plugin.hpp"
@@ -57,7 +57,7 @@ class database {
     pqxx::nontransaction tx(connection_);
     tx.exec(sql);
   }
-  // The rows as text, columns separated by '|', null as 'null'.
+  // Return the rows as text: columns separated by '|', null as 'null'.
   strings rows(const std::string& sql) {
     pqxx::nontransaction tx(connection_);
     strings all;
@@ -78,7 +78,7 @@ class database {
   }
   bool has_timescale() { return one("SELECT count(*) FROM pg_extension WHERE extname = 'timescaledb'") == "1"; }
 
-  // Ends the sink's connections, as an administrator or a restart would.
+  // End the sink's connections, as an administrator or a restart would.
   void end_writers() {
     rows(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'pipeline-host test/%' AND "
@@ -109,10 +109,18 @@ class sink {
     REQUIRE(instance_.create() == PL_OK);
     REQUIRE_MESSAGE(instance_.start() == PL_OK, host.error_text());
   }
-  // What is wrong with it at start.
+  // Return the errors at start.
   std::string start_error(const pl_schema* in = nullptr) {
     REQUIRE(instance_.create() == PL_OK);
-    REQUIRE(tell(in) == PL_OK);
+    REQUIRE(set_input(in) == PL_OK);
+    return start_error_of_input();
+  }
+  std::string start_error(const pl::batch& like) {
+    REQUIRE(instance_.create() == PL_OK);
+    REQUIRE(set_input(like) == PL_OK);
+    return start_error_of_input();
+  }
+  std::string start_error_of_input() {
     host.forget();
     CHECK(instance_.check() == PL_FATAL);
     const auto checked = host.error_text();
@@ -121,11 +129,15 @@ class sink {
     CHECK(host.error_text() == checked);
     return host.error_text();
   }
-  pl_status tell(const pl_schema* in) {
-    const auto* table =
-        static_cast<const pl_ext_columns*>(component().extension(instance_.self(), pl::borrow(PL_EXT_COLUMNS)));
-    const pl_schema* out = nullptr;
-    return table->columns(instance_.self(), in, 0, &out);
+  pl_status set_input(const pl_schema* in, std::vector<std::uint32_t> kinds = {}) {
+    pl::column_set out;
+    return pl::testing::ask_columns(component(), instance_.self(), {in, std::move(kinds)}, 0, out);
+  }
+  // Declare the columns and kinds of a batch, as a transform does for its output.
+  pl_status set_input(const pl::batch& like) {
+    std::vector<std::uint32_t> kinds;
+    for (pl::column_index c = 0; c < like.get().columns(); ++c) kinds.push_back(like.get().at(c, 0).kind);
+    return set_input(&like.get().schema(), std::move(kinds));
   }
   pl_status write(const std::vector<pl::batch_view>& batches) {
     host.forget();
@@ -133,9 +145,9 @@ class sink {
   }
   pl_status write(const pl::batch& b) { return write(std::vector{b.get()}); }
   void write_all(const pl::batch& b) { REQUIRE_MESSAGE(write(b) == PL_OK, host.error_text()); }
-  // As the host does, a little later each time. A pool may hand out several connections that were ended, one after the
-  // other, and how long it takes to notice is its own affair.
-  void write_at_last(const std::vector<pl::batch_view>& batches) {
+  // Retry the write as the host does. A pooler may return several ended connections one after the other, and may take
+  // some time to detect them.
+  void write_with_retries(const std::vector<pl::batch_view>& batches) {
     const auto patience = std::chrono::steady_clock::now() + 2min;
     for (auto status = write(batches); status != PL_OK; status = write(batches)) {
       REQUIRE_MESSAGE(status == PL_RETRY, host.error_text());

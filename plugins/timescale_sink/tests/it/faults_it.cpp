@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Connections that break, servers that stall, tables that change: a clear word, nothing lost, and on by itself.
+// Tests of broken connections, stalled servers and changed tables: errors are clear, no rows are lost, and the sink
+// recovers automatically.
 #include "database.hpp"
 
 #include <thread>
@@ -8,10 +9,10 @@ using namespace timescale_test;
 
 namespace {
 
-// A table whose trigger fails in the way that `how` says: an SQLSTATE to raise, 'die', or 'sleep'.
-class unruly_table {
+// A table whose trigger fails as configured in the table `how`: with an SQLSTATE, 'die' or 'sleep'.
+class failing_table {
  public:
-  unruly_table() {
+  failing_table() {
     db.run("CREATE TABLE how (way text)");
     db.run("CREATE TABLE t (n bigint, v double precision)");
     db.run(
@@ -35,7 +36,7 @@ std::vector<pl::cell> some(std::size_t n) { return std::vector<pl::cell>(n, pl::
 
 }  // namespace
 
-TEST_CASE("a connection that was ended is opened anew") {
+TEST_CASE("an ended connection is opened again") {
   database db;
   db.run("CREATE TABLE t (n bigint, v double precision)");
   sink s(db.name("t"));
@@ -43,12 +44,12 @@ TEST_CASE("a connection that was ended is opened anew") {
   s.write_all(numbered(s.host, some(10)));
   db.end_writers();
   const auto b = numbered(s.host, some(10), 10);
-  s.write_at_last({b.get()});
+  s.write_with_retries({b.get()});
   CHECK(db.one("SELECT count(*), count(DISTINCT n) FROM t") == "20|20");
 }
 
-TEST_CASE("a server process that dies in the middle of COPY") {
-  unruly_table t;
+TEST_CASE("a server process that dies during COPY causes a retry") {
+  failing_table t;
   sink s(t.db.name("t"));
   s.start();
   const auto b = numbered(s.host, some(5'000));
@@ -61,20 +62,20 @@ TEST_CASE("a server process that dies in the middle of COPY") {
   CHECK(t.db.one("SELECT count(*), count(DISTINCT n) FROM t") == "5000|5000");
 }
 
-TEST_CASE("errors that pass: retried, with a hint, without blaming a row") {
-  unruly_table t;
+TEST_CASE("transient errors are retried with advice, and no row is rejected") {
+  failing_table t;
   sink s(t.db.name("t"));
   s.start();
   const auto b = numbered(s.host, some(100));
   struct provoked {
     std::string code, hint;
   };
-  const std::vector<provoked> all{{"40001", "another transaction was in the way"},
-                                  {"40P01", "another transaction was in the way"},
+  const std::vector<provoked> all{{"40001", "the transaction conflicted with another transaction"},
+                                  {"40P01", "the transaction conflicted with another transaction"},
                                   {"53100", "disk is full"},
-                                  {"53300", "no connection left"},
+                                  {"53300", "no free connections"},
                                   {"25006", "point 'url' at the primary"},
-                                  {"57P01", "the server shuts down"},
+                                  {"57P01", "the server is shutting down"},
                                   {"XX000", "see the server's log"}};
   for (const auto& p : all) {
     const auto& code = p.code;
@@ -90,9 +91,9 @@ TEST_CASE("errors that pass: retried, with a hint, without blaming a row") {
   CHECK(t.db.one("SELECT count(*), count(DISTINCT n) FROM t") == "100|100");
 }
 
-TEST_CASE("a statement that takes too long is given up by the server") {
-  unruly_table t;
-  sink s(t.db.name("t"), {{"statement_timeout", std::chrono::nanoseconds(300ms)}});
+TEST_CASE("a statement that takes too long is cancelled by the server") {
+  failing_table t;
+  sink s(t.db.name("t"), {{"statement_timeout", std::chrono::nanoseconds(2s)}});
   s.start();
   const auto b = numbered(s.host, some(10));
   t.fail_by("sleep");
@@ -103,26 +104,26 @@ TEST_CASE("a statement that takes too long is given up by the server") {
   CHECK(t.db.one("SELECT count(*) FROM t") == "10");
 }
 
-TEST_CASE("a server that falls silent is given up by us") {
-  unruly_table t;
+TEST_CASE("the connection to a server that does not respond is closed") {
+  failing_table t;
   sink s(t.db.name("t"), {{"statement_timeout", std::chrono::nanoseconds(0)},
                           {"lock_timeout", std::chrono::nanoseconds(0)},
-                          {"stall_timeout", std::chrono::nanoseconds(1s)}});
+                          {"stall_timeout", std::chrono::nanoseconds(3s)}});
   s.start();
   const auto b = numbered(s.host, some(10));
   t.fail_by("sleep");
   const auto began = std::chrono::steady_clock::now();
   CHECK(s.write(b) == PL_RETRY);
-  CHECK(std::chrono::steady_clock::now() - began < 20s);
+  CHECK(std::chrono::steady_clock::now() - began < 40s);
   CHECK(has(s.host.error_text(),
-            "the server was silent for 1 s while waiting for an answer: the connection is given up"));
+            "the server sent nothing for 3 s while waiting for a response; the connection was closed"));
   t.db.end_writers();
   t.fail_by("");
-  s.write_at_last({b.get()});
+  s.write_with_retries({b.get()});
   CHECK(t.db.one("SELECT count(*) FROM t") == "10");
 }
 
-TEST_CASE("a host that stands still in the middle of a transaction is given up by the server") {
+TEST_CASE("the server ends the transaction of a host that stalls") {
   database db;
   db.run(
       "CREATE TABLE t (n bigint, v double precision, patience text DEFAULT "
@@ -133,7 +134,7 @@ TEST_CASE("a host that stands still in the middle of a transaction is given up b
   CHECK(db.one("SELECT patience FROM t") == "45s");
 }
 
-TEST_CASE("somebody else's lock on the table") {
+TEST_CASE("a lock of another session on the table causes a retry") {
   database db;
   db.run("CREATE TABLE t (n bigint, v double precision)");
   sink s(db.name("t"), {{"lock_timeout", std::chrono::nanoseconds(300ms)}});
@@ -145,13 +146,13 @@ TEST_CASE("somebody else's lock on the table") {
     pqxx::work tx(other);
     tx.exec("LOCK TABLE " + db.name("t") + " IN ACCESS EXCLUSIVE MODE");
     CHECK(s.write(b) == PL_RETRY);
-    CHECK(has(s.host.error_text(), "(SQLSTATE 55P03): somebody holds a lock on the table"));
+    CHECK(has(s.host.error_text(), "(SQLSTATE 55P03): another session holds a lock on the table"));
   }
   s.write_all(b);
   CHECK(db.one("SELECT count(*) FROM t") == "20");
 }
 
-TEST_CASE("a column that is dropped under us, and comes back") {
+TEST_CASE("a column that is dropped and added again while the sink runs") {
   database db;
   db.run("CREATE TABLE t (n bigint, v double precision)");
   sink s(db.name("t"));
@@ -160,31 +161,31 @@ TEST_CASE("a column that is dropped under us, and comes back") {
   db.run("ALTER TABLE t DROP COLUMN v");
   const auto b = numbered(s.host, some(1), 1);
   CHECK(s.write(b) == PL_RETRY);
-  CHECK(has(s.host.error_text(), "it has no column for the incoming field 'v'"));
+  CHECK(has(s.host.error_text(), "it has no column for the input field 'v'"));
   CHECK(s.write(b) == PL_RETRY);
   db.run("ALTER TABLE t ADD COLUMN v text");
   s.write_all(b);
   CHECK(db.rows("SELECT n, v FROM t ORDER BY n") == strings{"0|null", "1|1.5"});
 }
 
-TEST_CASE("a column whose type changes under us: the new type is written, never the old one's bytes") {
+TEST_CASE("if a column's type changes while the sink runs, values are written in the new type") {
   database db;
   db.run("CREATE TABLE t (n bigint, v bigint)");
   sink s(db.name("t"));
   s.start();
   s.write_all(numbered(s.host, {pl::int_cell(5)}));
-  db.run("ALTER TABLE t ALTER COLUMN v TYPE double precision");  // eight bytes too: COPY alone would notice nothing
+  db.run("ALTER TABLE t ALTER COLUMN v TYPE double precision");  // also eight bytes: COPY alone would not detect it
   s.write_all(numbered(s.host, {pl::int_cell(6)}, 1));
   db.run("ALTER TABLE t ALTER COLUMN v TYPE text");
   s.write_all(numbered(s.host, {pl::int_cell(7)}, 2));
   db.run("ALTER TABLE t ALTER COLUMN v TYPE integer USING v::integer");
   s.write_all(numbered(s.host, {pl::int_cell(8), pl::text_cell("x")}, 3));
   REQUIRE(s.host.rejects().size() == 1);
-  CHECK(has(s.host.rejects()[0].reason, "column 'v' (integer) takes whole numbers only"));
+  CHECK(has(s.host.rejects()[0].reason, "column 'v' (integer) accepts only whole numbers"));
   CHECK(db.rows("SELECT n, v FROM t ORDER BY n") == strings{"0|5", "1|6", "2|7", "3|8"});
 }
 
-TEST_CASE("the same on a hypertable and on a partitioned table") {
+TEST_CASE("a changed type is detected in hypertables and partitioned tables, too") {
   database db;
   db.run("CREATE TABLE parts (n bigint, v bigint) PARTITION BY RANGE (n)");
   db.run("CREATE TABLE part PARTITION OF parts FOR VALUES FROM (0) TO (100)");
@@ -205,7 +206,7 @@ TEST_CASE("the same on a hypertable and on a partitioned table") {
   }
 }
 
-TEST_CASE("a table that is dropped under us, and made anew") {
+TEST_CASE("a table that is dropped and created again while the sink runs") {
   database db;
   db.run("CREATE TABLE t (n bigint, v double precision)");
   sink s(db.name("t"));
@@ -219,13 +220,13 @@ TEST_CASE("a table that is dropped under us, and made anew") {
   CHECK(db.rows("SELECT n, v FROM t") == strings{"1|1.5"});
 }
 
-TEST_CASE("a type that changes while a row is being looked for") {
+TEST_CASE("a changed type does not cause good rows to be rejected") {
   database db;
   db.run("CREATE TABLE t (n bigint, v bigint CHECK (v < 1000))");
   sink s(db.name("t"));
   s.start();
   s.write_all(numbered(s.host, {pl::int_cell(5)}));
-  // Eight other bytes of the new type: the check would blame good rows for what is our stale plan.
+  // The new type has eight bytes, too. With the old plan, the CHECK constraint would reject good rows.
   db.run("ALTER TABLE t ALTER COLUMN v TYPE double precision USING v");
   s.write_all(numbered(s.host, {pl::int_cell(-5), pl::int_cell(5000), pl::int_cell(7)}, 1));
   REQUIRE(s.host.rejects().size() == 1);
@@ -233,7 +234,7 @@ TEST_CASE("a type that changes while a row is being looked for") {
   CHECK(db.rows("SELECT n, v FROM t ORDER BY n") == strings{"0|5", "1|-5", "3|7"});
 }
 
-TEST_CASE("no state is left in a session that a pool gives to somebody else") {
+TEST_CASE("the sink leaves no state in a session that a pooler gives to another client") {
   database db;
   db.run("CREATE TABLE t (n bigint, v double precision CHECK (v > 0))");
   std::vector<std::unique_ptr<sink>> sinks;

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// The sink against a real server:
+// Tests of the sink with a real server:
 //
 //   DATABASE_URL=postgresql://... PIPELINE_PLUGIN_DIR=build/lib/pipeline-host/plugins timescale_sink_it
 //
-// DATABASE_URL may lead through PgBouncer; DATABASE_DIRECT_URL is then the way around it, for what the tests themselves
-// do. Everything happens in schemas of its own, which are dropped again.
+// DATABASE_URL may lead through PgBouncer. In this case set DATABASE_DIRECT_URL, a direct connection for the queries of
+// the tests. All tests use their own schemas, which are dropped afterwards.
 #define DOCTEST_CONFIG_IMPLEMENT
 #include <doctest/doctest.h>
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// Stands between a sink and the server, and parts them when a COMMIT goes by that ends a string of statements: the one
-// moment at which a client can't know what became of its transaction.
+// A proxy between a sink and the server. It breaks the connection when a COMMIT at the end of a string of statements
+// passes: at this moment, a client cannot know whether its transaction is committed.
 #pragma once
 
 #include "conninfo.hpp"
@@ -22,9 +22,9 @@ class proxy {
  public:
   enum class fate {
     pass,
-    swallow,  // the server never sees it
-    deliver,  // the server has answered, the client doesn't get it
-    hold      // the client is cut off, the server gets it at `release`
+    swallow,  // the server does not receive the COMMIT
+    deliver,  // the server executes the COMMIT, but the client does not receive the response
+    hold      // the client is disconnected, and the server receives the COMMIT at `release`
   };
 
   explicit proxy(const std::string& to) : to_(*timescale::conninfo::parse(to)), listener_(listen_somewhere(port_)) {
@@ -53,19 +53,19 @@ class proxy {
     return through.secret_text();
   }
 
-  // passing: let so many go by before.
+  // Set what happens to the next COMMIT, after `passing` other COMMITs have passed.
   void next_commit(fate f, int passing = 0) {
     const std::scoped_lock lock(mutex_);
     fate_ = f;
     passing_ = passing;
     released_ = false;
   }
-  // What was held goes on its way; returns when the server has answered.
+  // Forward the held COMMIT, and return when the server has responded.
   void release() {
     std::unique_lock lock(mutex_);
     released_ = true;
     wake_.notify_all();
-    wake_.wait(lock, [&] { return answered_; });
+    wake_.wait(lock, [&] { return responded_; });
   }
 
  private:
@@ -86,7 +86,7 @@ class proxy {
     port = ntohs(a.sin_port);
     return fd;
   }
-  // "user@host:port/database"; servers of tests are on this machine.
+  // Connect to the port in "user@host:port/database". Test servers are on this machine.
   int connect_on() const {
     const auto shown = to_.shown();
     const auto a = local(static_cast<std::uint16_t>(std::stoi(shown.substr(shown.rfind(':') + 1))));
@@ -138,12 +138,12 @@ class proxy {
     }
     (void)(send(server, data) && receive(server, data));
     const std::scoped_lock lock(mutex_);
-    answered_ = true;
+    responded_ = true;
     wake_.notify_all();
   }
   fate take_fate() {
     const std::scoped_lock lock(mutex_);
-    answered_ = false;
+    responded_ = false;
     if (fate_ != fate::pass && passing_-- > 0) return fate::pass;
     return std::exchange(fate_, fate::pass);
   }
@@ -174,7 +174,7 @@ class proxy {
   std::condition_variable wake_;
   fate fate_ = fate::pass;
   int passing_ = 0;
-  bool released_ = false, answered_ = false;
+  bool released_ = false, responded_ = false;
   std::vector<int> open_;
   std::vector<std::jthread> serving_;
   std::jthread accepting_;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Rows that can't be stored: found, given to the dead letters once, with a reason; the others are stored once.
+// Tests of rows that cannot be stored: they are found and rejected once, with a reason, and the others are stored once.
 #include "database.hpp"
 
 #include <pipeline/json.hpp>
@@ -20,7 +20,7 @@ std::string only_reason(const fake_host& host) {
 
 }  // namespace
 
-TEST_CASE("a row that the database refuses is told with the database's words") {
+TEST_CASE("a row that the database rejects is reported with the database's message") {
   database db;
   db.run("CREATE TABLE t (n bigint PRIMARY KEY, v double precision CONSTRAINT sane CHECK (v < 100))");
   sink s(db.name("t"));
@@ -28,7 +28,7 @@ TEST_CASE("a row that the database refuses is told with the database's words") {
   s.write_all(numbered(s.host, {pl::real_cell(1), pl::real_cell(200), pl::real_cell(3)}));
   CHECK(has(
       only_reason(s.host),
-      "the database refuses the row: new row for relation \"t\" violates check constraint \"sane\" (SQLSTATE 23514)"));
+      "the database rejected the row: new row for relation \"t\" violates check constraint \"sane\" (SQLSTATE 23514)"));
   CHECK(s.host.rejects()[0].position == 1);
   s.write_all(numbered(s.host, {pl::real_cell(4), pl::real_cell(5)}, 2));
   CHECK(has(only_reason(s.host),
@@ -38,7 +38,7 @@ TEST_CASE("a row that the database refuses is told with the database's words") {
   CHECK(s.host.sum("timescale_rows_refused_total") == 2);
 }
 
-TEST_CASE("poison at random places: every good row is stored once, every bad one told once") {
+TEST_CASE("bad rows at random places: every good row is stored once, every bad row is rejected once") {
   const auto* wanted = std::getenv("PIPELINE_TEST_SEED");
   const auto seed = wanted ? static_cast<unsigned>(std::stoul(wanted)) : std::random_device{}();
   MESSAGE("PIPELINE_TEST_SEED=", seed);
@@ -74,9 +74,9 @@ TEST_CASE("poison at random places: every good row is stored once, every bad one
     for (const auto& b : batches) views.push_back(b.get());
     REQUIRE_MESSAGE(s.write(views) == PL_OK, s.host.error_text());
 
-    std::multiset<std::uint64_t> told;
-    for (const auto& r : s.host.rejects()) told.insert(r.position);
-    CHECK(told == std::multiset<std::uint64_t>(bad.begin(), bad.end()));
+    std::multiset<std::uint64_t> reported;
+    for (const auto& r : s.host.rejects()) reported.insert(r.position);
+    CHECK(reported == std::multiset<std::uint64_t>(bad.begin(), bad.end()));
     std::set<std::string> stored;
     for (const auto& row : db.rows("SELECT n FROM t")) stored.insert(row);
     CHECK(stored.size() == n - bad.size());
@@ -86,7 +86,7 @@ TEST_CASE("poison at random places: every good row is stored once, every bad one
   }
 }
 
-TEST_CASE("rows that the encoder refuses behind the end of a failed COPY are told too") {
+TEST_CASE("rows that the encoder rejects after the end of a failed COPY are reported, too") {
   database db;
   db.run("CREATE TABLE t (n bigint, v smallint CHECK (v > 0), w text)");
   sink s(db.name("t"));
@@ -97,12 +97,12 @@ TEST_CASE("rows that the encoder refuses behind the end of a failed COPY are tol
   REQUIRE(s.write({first.get(), second.get()}) == PL_OK);
   REQUIRE(s.host.rejects().size() == 2);
   CHECK(s.host.rejects()[0].position == 1);
-  CHECK(has(s.host.rejects()[1].reason, "takes valid UTF-8 only"));
+  CHECK(has(s.host.rejects()[1].reason, "accepts only valid UTF-8"));
   CHECK(s.host.rejects()[1].position == 7);
   CHECK(db.rows("SELECT n FROM t ORDER BY n") == strings{"0", "8"});
 }
 
-TEST_CASE("constraints that speak at COMMIT only, and triggers, are laid at the right row's door") {
+TEST_CASE("errors of deferred constraints and triggers are attributed to the right row") {
   database db;
   db.run("CREATE TABLE parents (n bigint PRIMARY KEY)");
   db.run("INSERT INTO parents SELECT generate_series(0, 299)");
@@ -125,7 +125,7 @@ TEST_CASE("constraints that speak at COMMIT only, and triggers, are laid at the 
   CHECK(db.one("SELECT count(*), count(DISTINCT n) FROM t") == "299|299");
 }
 
-TEST_CASE("what the database can't hold at all: NUL, bad UTF-8, sizes, JSON that jsonb refuses") {
+TEST_CASE("values that the database cannot store are rejected: NUL, invalid UTF-8, sizes, JSON that jsonb rejects") {
   database db;
   db.run("CREATE TABLE t (n bigint, txt text, small smallint, doc jsonb, code varchar(3))");
   sink s(db.name("t"));
@@ -144,17 +144,17 @@ TEST_CASE("what the database can't hold at all: NUL, bad UTF-8, sizes, JSON that
   strings reasons;
   for (const auto& r : s.host.rejects()) reasons.push_back(r.reason);
   REQUIRE(reasons.size() == 7);
-  CHECK(has(reasons[0], "'txt' is the text \"a\\u0000b\": column 'txt' (text) can't hold the NUL byte that is in it"));
-  CHECK(has(reasons[1], "takes valid UTF-8 only"));
-  CHECK(has(reasons[2], "'small' is the number 40000: column 'small' (smallint) can't hold a number of that size"));
-  CHECK(has(reasons[3], "can't hold the NUL (\\u0000)"));
+  CHECK(has(reasons[0], "'txt' is the text \"a\\u0000b\": column 'txt' (text) cannot store the NUL byte in the text"));
+  CHECK(has(reasons[1], "accepts only valid UTF-8"));
+  CHECK(has(reasons[2], "'small' is the number 40000: column 'small' (smallint) cannot store a number of this size"));
+  CHECK(has(reasons[3], "cannot store the NUL (\\u0000)"));
   CHECK(has(reasons[4], "(SQLSTATE 22P02)"));
   CHECK(has(reasons[5], "(SQLSTATE 54001)"));
-  CHECK(has(reasons[6], "column 'code' (character varying(3)) holds 3 characters at most"));
+  CHECK(has(reasons[6], "column 'code' (character varying(3)) accepts at most 3 characters"));
   CHECK(db.rows("SELECT code FROM t") == strings{"abc"});
 }
 
-TEST_CASE("a long detail is cut between characters") {
+TEST_CASE("a long detail is truncated between characters") {
   database db;
   db.run("CREATE TABLE t (n bigint, v text UNIQUE)");
   sink s(db.name("t"));
@@ -171,7 +171,7 @@ TEST_CASE("a long detail is cut between characters") {
   }
 }
 
-TEST_CASE("nothing but bad rows: all are told, and the write is done") {
+TEST_CASE("if all rows are bad, all are rejected and the write succeeds") {
   database db;
   db.run("CREATE TABLE t (n bigint, v integer CHECK (v > 0))");
   sink s(db.name("t"));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What is checked against the catalog at start, and names that need quoting.
+// Tests of the catalog checks at start, and of names that need quoting.
 #include "database.hpp"
 
 using namespace timescale_test;
@@ -14,19 +14,19 @@ std::string start_error(database& db, const std::string& table, std::initializer
 
 }  // namespace
 
-TEST_CASE("a table that isn't there") {
+TEST_CASE("a table that does not exist is an error with a suggestion") {
   database db;
   db.run("CREATE TABLE raw_telemetry (time timestamptz)");
   CHECK(
       has(start_error(db, "raw_telemtry", {"time"}), "table: there is no table '" + db.name("raw_telemtry") + "' at "));
   CHECK(has(start_error(db, "raw_telemtry", {"time"}),
-            "; did you mean '" + db.name("raw_telemetry") + "'? Create it, or let 'create: {}' do it"));
+            "; did you mean '" + db.name("raw_telemetry") + "'? Create it, or set 'create: {}'"));
   CHECK(has(start_error(db, "Raw_Telemetry", {"time"}), "did you mean '" + db.name("raw_telemetry") + "'?"));
   sink s("no_such_schema.t");
   CHECK(has(s.start_error(), "table: there is no schema 'no_such_schema' at "));
 }
 
-TEST_CASE("columns that don't fit, all told at once") {
+TEST_CASE("all errors in columns are reported together") {
   database db;
   db.run(
       "CREATE TABLE t (time timestamptz NOT NULL, temperature double precision, place point, twice double precision "
@@ -34,11 +34,11 @@ TEST_CASE("columns that don't fit, all told at once") {
       "ALWAYS AS (temperature * 2) STORED, id bigint GENERATED ALWAYS AS IDENTITY, made timestamptz NOT NULL DEFAULT "
       "now())");
   const auto error = start_error(db, "t", {"time", "temprature", "place", "twice"});
-  CHECK(has(error, "no column for the incoming field 'temprature'; did you mean 'temperature'?"));
-  CHECK(has(error, "column 'place' has the type point, which this sink can't write"));
+  CHECK(has(error, "no column for the input field 'temprature'; did you mean 'temperature'?"));
+  CHECK(has(error, "column 'place' has the type point, which this sink cannot write"));
   CHECK(has(error, "column 'twice' is computed by the database (GENERATED)"));
-  CHECK(
-      has(start_error(db, "t", {"temperature"}), "column 'time' is NOT NULL, has no default, and no field goes there"));
+  CHECK(has(start_error(db, "t", {"temperature"}),
+            "column 'time' is NOT NULL and has no default, and no field is mapped to it"));
   CHECK(has(start_error(db, "t", {"ts"}, {{"columns", object({{"tiem", "ts"}})}}),
             "columns.tiem: table '" + db.name("t") + "': it has no column 'tiem'"));
   sink fine(db.name("t"));
@@ -47,16 +47,16 @@ TEST_CASE("columns that don't fit, all told at once") {
   CHECK(db.rows("SELECT twice, id FROM t") == strings{"8|1"});
 }
 
-TEST_CASE("things that are no tables to write to") {
+TEST_CASE("views and sequences are errors") {
   database db;
   db.run("CREATE TABLE t (time timestamptz)");
   db.run("CREATE VIEW v AS SELECT * FROM t");
   db.run("CREATE SEQUENCE s");
-  CHECK(has(start_error(db, "v", {"time"}), "is a view: name the table that the rows are to be stored in"));
-  CHECK(has(start_error(db, "s", {"time"}), "is no table"));
+  CHECK(has(start_error(db, "v", {"time"}), "is a view; use the table in which the rows are to be stored"));
+  CHECK(has(start_error(db, "s", {"time"}), "is not a table"));
 }
 
-TEST_CASE("rights that are missing") {
+TEST_CASE("missing privileges are errors that contain the GRANT statement") {
   database db;
   const auto role = db.schema() + "_user";
   db.run("CREATE TABLE t (time timestamptz, v double precision)");
@@ -72,7 +72,7 @@ TEST_CASE("rights that are missing") {
     sink s(db.name("t"), {}, as_role);
     return s.start_error(pl::context(&s.host.raw()).schema({"time", "v"}));
   };
-  CHECK(has(error(), "table: may not use schema '" + db.schema() + "': GRANT USAGE ON SCHEMA"));
+  CHECK(has(error(), "table: no privilege to use schema '" + db.schema() + "': GRANT USAGE ON SCHEMA"));
   db.run("GRANT USAGE ON SCHEMA " + db.schema() + " TO " + role);
   CHECK(has(error(), "no privilege to write to '" + db.name("t") + "': GRANT INSERT ON"));
   db.run("GRANT INSERT (time) ON t TO " + role);
@@ -93,7 +93,7 @@ TEST_CASE("rights that are missing") {
   CHECK(has(error(), "has row-level security for this user"));
 }
 
-TEST_CASE("names with quotes, dots, spaces, upper case, and reserved words") {
+TEST_CASE("names with quotes, dots, spaces, upper case and reserved words are supported") {
   database db;
   db.run(R"(CREATE TABLE "Ta""b.le '%s" ("order" bigint, )"
          R"("UPPER" text, "sp ace" text, "quo""te" text, "back\slash" text))");
@@ -109,7 +109,7 @@ TEST_CASE("names with quotes, dots, spaces, upper case, and reserved words") {
                                  {"it's", {pl::text_cell("Q")}},
                                  {"back\\slash", {pl::text_cell("B")}}}));
   CHECK(db.rows(R"(SELECT * FROM "Ta""b.le '%s")") == strings{"1|U|S|Q|B"});
-  // And created.
+  // Check the same for a table that the sink creates.
   sink c(db.schema() + R"(."New ""Ta.ble")",
          {{"columns", object({{"The \"Time\"", "time"}, {"it's", "temperature"}})},
           {"create", object({{"hypertable", object({{"time_column", "The \"Time\""}})}})}});
@@ -118,7 +118,7 @@ TEST_CASE("names with quotes, dots, spaces, upper case, and reserved words") {
   CHECK(db.rows(R"(SELECT "it's" FROM "New ""Ta.ble")") == strings{"1.5"});
 }
 
-TEST_CASE("a table without its schema is found as the server would find it") {
+TEST_CASE("a table without a schema is found through the search_path") {
   database db;
   db.run("CREATE TABLE public." + db.schema() + "_t (n bigint, v text)");
   struct dropped {
@@ -131,7 +131,7 @@ TEST_CASE("a table without its schema is found as the server would find it") {
   CHECK(db.one("SELECT count(*) FROM public." + db.schema() + "_t") == "1");
 }
 
-TEST_CASE("partitioned tables, and a row that no partition takes") {
+TEST_CASE("a row without a partition is rejected") {
   database db;
   db.run("CREATE TABLE t (n bigint, v text) PARTITION BY RANGE (n)");
   db.run("CREATE TABLE t1 PARTITION OF t FOR VALUES FROM (0) TO (2)");

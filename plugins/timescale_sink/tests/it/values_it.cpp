@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Values arrive as they were, in every type.
+// Tests that values are stored exactly, in every type.
 #include "database.hpp"
 
 #include <cmath>
@@ -8,7 +8,7 @@
 
 using namespace timescale_test;
 
-TEST_CASE("every kind of cell arrives exactly in the types that take it") {
+TEST_CASE("every kind of cell is stored exactly in the types that accept it") {
   database db;
   db.run("CREATE TYPE mood AS ENUM ('ok', 'not ok')");
   db.run("CREATE DOMAIN percent AS numeric(5, 2) CHECK (VALUE BETWEEN 0 AND 100)");
@@ -77,12 +77,12 @@ TEST_CASE("numbers of any size keep every digit in numeric") {
   }
   s.write_all(s.host.make_batch({{"n", n}, {"v", v}, {"as_text", v}}));
   CHECK(s.host.rejects().empty());
-  // PostgreSQL reads the same text itself.
+  // Compare with the text as parsed by PostgreSQL.
   CHECK(db.rows("SELECT as_text, v FROM t WHERE v::text <> as_text::numeric::text") == strings{});
   CHECK(db.one("SELECT count(*) FROM t") == std::to_string(texts.size()));
 }
 
-TEST_CASE("reals and times at their limits") {
+TEST_CASE("reals and times at their limits are stored exactly") {
   database db;
   db.run("CREATE TABLE t (n bigint, v double precision, t timestamptz)");
   sink s(db.name("t"));
@@ -105,7 +105,7 @@ TEST_CASE("reals and times at their limits") {
                                                          "1969-12-31 23:59:59+00"});
 }
 
-TEST_CASE("rows in one write may come with several schemas, in selections") {
+TEST_CASE("one write may contain rows of several schemas, and selections") {
   database db;
   db.run("CREATE TABLE t (n bigint, v double precision DEFAULT 42, w text)");
   sink s(db.name("t"));
@@ -129,7 +129,7 @@ TEST_CASE("rows in one write may come with several schemas, in selections") {
   CHECK(s.host.sum("timescale_transactions_total") == 1);
 }
 
-TEST_CASE("a row of tens of megabytes") {
+TEST_CASE("a row of tens of megabytes is stored") {
   database db;
   db.run("CREATE TABLE t (n bigint, v text)");
   sink s(db.name("t"));
@@ -139,7 +139,7 @@ TEST_CASE("a row of tens of megabytes") {
   CHECK(db.rows("SELECT n, length(v) FROM t ORDER BY n") == strings{"0|5", "1|41943040", "2|5"});
 }
 
-TEST_CASE("the plugin keeps to the rules of the boundary under odd input") {
+TEST_CASE("passes the conformance tests with unusual input") {
   database db;
   db.run("CREATE TABLE t (value text, k bigint)");
   const config_fields options{{"url", url()}, {"table", db.name("t")}, {"unmapped", "ignore"}};

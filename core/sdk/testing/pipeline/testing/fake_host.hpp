@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
-// A host for tests of plugins: remembers what a component says and does, and counts every batch. Header-only; safe to use
-// from several threads.
+// A host for tests of plugins: records the calls of a component and counts every batch. Header-only; may be used from
+// several threads.
 #pragma once
 
 #include <pipeline/batch.hpp>
+#include <pipeline/json.hpp>
 
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
 #include <deque>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -25,6 +28,11 @@ struct logged {
 };
 struct reported {
   std::string detail, option;
+};
+struct observed_end {
+  std::string stream;
+  std::uint64_t end;
+  std::int64_t before_ns;
 };
 struct rejected_row {
   std::string reason, stream;
@@ -66,12 +74,41 @@ class fake_host {
     raw_.assigned = [](void* ctx, pl_str stream, std::uint32_t why, std::uint64_t* next) {
       return self(ctx).on_assigned(view(stream), why, *next);
     };
-    raw_.lost = [](void* ctx, pl_str stream, std::uint64_t* settled) { *settled = self(ctx).on_lost(view(stream)); };
-    raw_.extension = [](void*, pl_str name) -> const void* {
+    raw_.revoked = [](void* ctx, pl_str stream, std::uint64_t* settled) {
+      *settled = self(ctx).on_revoked(view(stream));
+    };
+    raw_.extension = [](void* host, pl_str name) -> const void* {
       static constexpr pl_host_state state{
           sizeof(pl_host_state),
           [](void* ctx, pl_str stream, pl_str key, pl_str value) { self(ctx).on_put(view(stream), view(key), value); },
-          [](void* ctx, pl_batch* b, pl_str stream) { self(ctx).on_belongs(b, view(stream)); }};
+          [](void* ctx, pl_batch* b, pl_str stream) { self(ctx).on_set_stream(b, view(stream)); },
+          [](void* ctx, pl_str stream, pl_str key, pl_str value) {
+            self(ctx).on_put(view(stream), view(key), value);
+            self(ctx).on_until_delivered(view(stream), view(key));
+          }};
+      static constexpr pl_host_arrival arrival{sizeof(pl_host_arrival), [](void* ctx, pl_str stream, pl_arrival* out) {
+                                                 return self(ctx).on_arrival(view(stream), *out);
+                                               }};
+      static constexpr pl_host_liveness liveness{
+          sizeof(pl_host_liveness), [](void* ctx, pl_str why_not) { self(ctx).on_receiving(view(why_not)); },
+          [](void* ctx) -> std::uint32_t { return self(ctx).wants_arrivals_ ? 1 : 0; },
+          [](void* ctx, pl_str stream, std::uint64_t end, std::int64_t before) {
+            self(ctx).on_observed_end({std::string(view(stream)), end, before});
+          }};
+      static constexpr pl_host_write_size sizes{sizeof(pl_host_write_size), [](void* ctx) { ++self(ctx).too_large_; }};
+      static constexpr pl_host_memory memory{sizeof(pl_host_memory), [](void* ctx, std::uint64_t bytes) -> pl_status {
+                                               self(ctx).state_bytes_ = bytes;
+                                               return bytes > self(ctx).state_limit_ ? PL_AGAIN : PL_OK;
+                                             }};
+      if (view(name) == PL_EXT_MEMORY) return &memory;
+      static constexpr pl_host_on_demand on_demand{
+          sizeof(pl_host_on_demand), [](void*, pl_batch* b, std::uint32_t column, void* mem, pl_make_cell make) {
+            held(b).make_later(column, mem, make);
+          }};
+      if (view(name) == PL_EXT_ON_DEMAND) return self(host).offers_on_demand_ ? &on_demand : nullptr;
+      if (view(name) == PL_EXT_ARRIVAL) return &arrival;
+      if (view(name) == PL_EXT_WRITE_SIZE) return &sizes;
+      if (view(name) == PL_EXT_LIVENESS) return &liveness;
       return view(name) == PL_EXT_STATE ? &state : nullptr;
     };
   }
@@ -81,8 +118,12 @@ class fake_host {
     for (auto* b : live_) destroy(b);
   }
 
-  // The table, for create; change names, lanes, limits before that.
+  // Return the table for `create`. Change names, lanes and limits before that call.
   [[nodiscard]] pl_host& raw() noexcept { return raw_; }
+
+  // The memory that state may use, and what the component has reported ("memory/1").
+  void limit_state(std::uint64_t bytes) noexcept { state_limit_ = bytes; }
+  [[nodiscard]] std::uint64_t state_bytes() const noexcept { return state_bytes_; }
 
   [[nodiscard]] std::vector<logged> logs() const {
     std::scoped_lock lock(mutex_);
@@ -96,7 +137,7 @@ class fake_host {
     std::scoped_lock lock(mutex_);
     return rejects_;
   }
-  // Sum (counters), last value (gauges, histograms): both are kept. Labels: name{key=value,...}
+  // Return the sum or the last value recorded for a metric. Name a metric with labels as name{key=value,...}.
   [[nodiscard]] double sum(const std::string& metric) const {
     std::scoped_lock lock(mutex_);
     const auto it = ids_.find(metric);
@@ -123,18 +164,22 @@ class fake_host {
     rejects_.clear();
   }
 
-  // Batches that nobody has released yet.
+  // Return how often a sink reported that a write was too large.
+  [[nodiscard]] int times_too_large() const noexcept { return too_large_; }
+
+  // Return the number of batches that have not been released.
   [[nodiscard]] std::size_t live_batches() const {
     std::scoped_lock lock(mutex_);
     return live_.size();
   }
-  // Broken rules: a batch released too often.
+  // Return the violations of ownership rules: batches that were released too often.
   [[nodiscard]] std::vector<std::string> violations() const {
     std::scoped_lock lock(mutex_);
     return violations_;
   }
 
-  // What `assigned` answers for a stream (default: what the source proposed) and `lost` (default: PL_UNKNOWN).
+  // Set the position that `assigned` returns for a stream (default: the proposed one), and the one that `revoked`
+  // returns (default: PL_UNKNOWN).
   void resume_at(std::string stream, std::uint64_t next) {
     std::scoped_lock lock(mutex_);
     resume_[std::move(stream)] = next;
@@ -147,29 +192,73 @@ class fake_host {
     std::scoped_lock lock(mutex_);
     return assigned_;
   }
-  // What the source's proposals rested on: PL_BY_POLICY, ..., in the order of assigned_streams.
-  [[nodiscard]] std::vector<std::uint32_t> assigned_because() const {
+  // Return the `start` argument of each call of `assigned` (PL_START_POLICY, ...), in the order of assigned_streams.
+  [[nodiscard]] std::vector<std::uint32_t> start_reasons() const {
     std::scoped_lock lock(mutex_);
-    return because_;
+    return start_reasons_;
   }
-  // From now on, `announced` and `assigned` answer this.
-  void answer_streams_with(pl_status code) {
+  // Set the status that `announced` and `assigned` return.
+  void set_stream_status(pl_status code) {
     std::scoped_lock lock(mutex_);
-    stream_answer_ = code;
+    stream_status_ = code;
   }
-  // What a stateful transform has put, by stream and key; erased keys are gone.
+  // Return the entries that a stateful transform has put, by stream and key, without the erased ones.
   [[nodiscard]] std::map<std::pair<std::string, std::string>, std::string> state() const {
     std::scoped_lock lock(mutex_);
     return state_;
   }
-  [[nodiscard]] std::vector<std::string> lost_streams() const {
+  // Set the entries that a transform has put before a restart.
+  void set_state(std::map<std::pair<std::string, std::string>, std::string> state) {
     std::scoped_lock lock(mutex_);
-    return lost_;
+    state_ = std::move(state);
+  }
+  // Erase the entries that a transform has put until its output is delivered.
+  void deliver() {
+    std::scoped_lock lock(mutex_);
+    for (const auto& id : until_delivered_) state_.erase(id);
+    until_delivered_.clear();
+  }
+  // Set the reading of a stream's arrival clock. Until it is set, the stream has none. connected: see pl_arrival.
+  void set_arrival(const std::string& stream, std::int64_t now_ns, std::int64_t behind_ns = 0,
+                   std::int64_t connected_ns = INT64_MIN) {
+    std::scoped_lock lock(mutex_);
+    arrivals_[stream] = {now_ns, behind_ns, connected_ns};
+  }
+  void set_wants_arrivals(bool on) noexcept { wants_arrivals_ = on; }
+  // Offer sources "on_demand/1", or not (the default): then they make all columns themselves. Set it before `create`.
+  void set_offers_on_demand(bool on) noexcept { offers_on_demand_ = on; }
+  // Make a cell that a source makes on demand, as JSON; "null" if there is none. `of` is from this host.
+  [[nodiscard]] static std::string make_late_cell(const batch& of, column_index column, row_index row) {
+    std::string json = "null";
+    for (const auto& late : held(of.get().raw()).late)
+      if (late.column == column)
+        (void)late.make(late.mem, row, &json, [](void* to, pl_cell made) {
+          auto& text = *static_cast<std::string*>(to);
+          text.clear();
+          append_json(text, made);
+        });
+    return json;
+  }
+  // Return what a source reported: why it could not receive records (empty: it could), each time that this changed, and the
+  // observed ends.
+  [[nodiscard]] std::vector<std::string> receptions() const {
+    std::scoped_lock lock(mutex_);
+    return receptions_;
+  }
+  [[nodiscard]] std::vector<observed_end> observed_ends() const {
+    std::scoped_lock lock(mutex_);
+    return observed_ends_;
+  }
+  [[nodiscard]] std::vector<std::string> revoked_streams() const {
+    std::scoped_lock lock(mutex_);
+    return revoked_;
   }
 
-  // A batch for tests: columns by name, one range, positions first, first+1, ...
+  // Make a batch with the given columns, one range, and the positions first, first+1, ... arrivals: one for each row, or
+  // none.
   batch make_batch(const std::vector<std::pair<std::string, std::vector<cell>>>& columns,
-                   std::string_view stream = "test/0", std::uint64_t first = 0) {
+                   std::string_view stream = "test/0", std::uint64_t first = 0,
+                   const std::vector<std::int64_t>& arrivals = {}) {
     std::vector<pl_str> names;
     for (const auto& c : columns) names.push_back(borrow(c.first));
     const auto rows = columns.empty() ? 0U : static_cast<std::uint32_t>(columns.front().second.size());
@@ -184,6 +273,11 @@ class fake_host {
     auto pos = b.allocate<std::uint64_t>(rows);
     for (std::uint32_t r = 0; r < rows; ++r) pos[r] = first + r;
     b.set_positions(pos);
+    if (!arrivals.empty()) {
+      auto times = b.allocate<std::int64_t>(rows);
+      std::copy_n(arrivals.begin(), rows, times.begin());
+      b.set_arrivals(times);
+    }
     auto range = b.allocate<pl_range>(1);
     range[0] = range_of(borrow(b.copy(stream)), first, first + rows, first + rows);
     b.set_ranges(range);
@@ -198,6 +292,19 @@ class fake_host {
     std::vector<const pl_cell*> columns;
     std::vector<std::pair<void*, std::align_val_t>> memory;
     std::vector<std::pair<void*, void (*)(void*)>> pins;
+    struct late_column {
+      std::uint32_t column;
+      void* mem;
+      pl_make_cell make;
+    };
+    std::vector<late_column> late;
+
+    void make_later(std::uint32_t column, void* mem, pl_make_cell make) {
+      auto* cells = static_cast<cell*>(alloc(rows * sizeof(cell), alignof(cell)));
+      std::fill_n(cells, rows, null_cell());
+      cols[column] = cells;
+      late.push_back({column, mem, make});
+    }
 
     void* alloc(std::size_t bytes, std::size_t align) {
       void* p =
@@ -275,6 +382,7 @@ class fake_host {
       b->nranges = parent->nranges;
       if (parent->rows == rows) {
         b->pos = parent->pos;
+        b->arrival = parent->arrival;
         b->origin = parent->origin;
       }
     }
@@ -303,15 +411,31 @@ class fake_host {
   }
   pl_status on_announced(std::string_view) {
     std::scoped_lock lock(mutex_);
-    return stream_answer_;
+    return stream_status_;
   }
   pl_status on_assigned(std::string_view stream, std::uint32_t why, std::uint64_t& next) {
     std::scoped_lock lock(mutex_);
-    if (stream_answer_ != PL_OK) return stream_answer_;
+    if (stream_status_ != PL_OK) return stream_status_;
     assigned_.emplace_back(stream);
-    because_.push_back(why);
-    if (const auto it = resume_.find(std::string(stream)); it != resume_.end() && why != PL_BY_ORDER) next = it->second;
+    start_reasons_.push_back(why);
+    if (const auto it = resume_.find(std::string(stream)); it != resume_.end() && why != PL_START_RESET)
+      next = it->second;
     return PL_OK;
+  }
+  pl_status on_arrival(std::string_view stream, pl_arrival& out) {
+    std::scoped_lock lock(mutex_);
+    const auto it = arrivals_.find(stream);
+    if (it == arrivals_.end()) return PL_AGAIN;
+    out = it->second;
+    return PL_OK;
+  }
+  void on_receiving(std::string_view why_not) {
+    std::scoped_lock lock(mutex_);
+    if (receptions_.empty() || receptions_.back() != why_not) receptions_.emplace_back(why_not);
+  }
+  void on_observed_end(observed_end seen) {
+    std::scoped_lock lock(mutex_);
+    observed_ends_.push_back(std::move(seen));
   }
   void on_put(std::string_view stream, std::string_view key, pl_str value) {
     std::scoped_lock lock(mutex_);
@@ -321,16 +445,20 @@ class fake_host {
     else
       state_[id] = std::string(view(value));
   }
-  void on_belongs(pl_batch* b, std::string_view stream) {
+  void on_until_delivered(std::string_view stream, std::string_view key) {
+    std::scoped_lock lock(mutex_);
+    until_delivered_.emplace(stream, key);
+  }
+  void on_set_stream(pl_batch* b, std::string_view stream) {
     auto& to = held(b);
     auto* text = static_cast<char*>(to.alloc(stream.size(), 1));
     std::copy(stream.begin(), stream.end(), text);
     to.ranges = new (to.alloc(sizeof(pl_range), alignof(pl_range))) pl_range(range_of({text, stream.size()}, 0, 0));
     to.nranges = 1;
   }
-  std::uint64_t on_lost(std::string_view stream) {
+  std::uint64_t on_revoked(std::string_view stream) {
     std::scoped_lock lock(mutex_);
-    lost_.emplace_back(stream);
+    revoked_.emplace_back(stream);
     const auto it = settled_.find(std::string(stream));
     return it == settled_.end() ? PL_UNKNOWN : it->second;
   }
@@ -346,10 +474,18 @@ class fake_host {
   std::set<held_batch*> live_;
   std::vector<std::string> violations_;
   std::map<std::string, std::uint64_t> resume_, settled_;
-  std::vector<std::string> assigned_, lost_;
-  std::vector<std::uint32_t> because_;
+  std::vector<std::string> assigned_, revoked_;
+  std::vector<std::uint32_t> start_reasons_;
   std::map<std::pair<std::string, std::string>, std::string> state_;
-  pl_status stream_answer_ = PL_OK;
+  std::set<std::pair<std::string, std::string>> until_delivered_;
+  std::map<std::string, pl_arrival, std::less<>> arrivals_;
+  std::vector<std::string> receptions_;
+  std::vector<observed_end> observed_ends_;
+  pl_status stream_status_ = PL_OK;
+  std::atomic<bool> wants_arrivals_{true};
+  std::atomic<int> too_large_{0};
+  std::atomic<std::uint64_t> state_bytes_{0}, state_limit_{UINT64_MAX};
+  std::atomic<bool> offers_on_demand_{false};
 };
 
 }  // namespace pl::testing

@@ -5,9 +5,11 @@
 //   alerts.create();
 #pragma once
 
+#include <pipeline/component.hpp>
 #include <pipeline/options.hpp>
 #include <pipeline/testing/fake_host.hpp>
 
+#include <algorithm>
 #include <deque>
 #include <stdexcept>
 #include <string>
@@ -16,7 +18,7 @@
 
 namespace pl::testing {
 
-// A value as it could stand in a configuration. Durations: std::chrono; sizes: byte_size or an integer.
+// A value of a configuration. Durations: std::chrono; sizes: byte_size or an integer.
 struct config_value {
   enum class shape { scalar, list, map } is = shape::scalar;
   pl::scalar value;
@@ -43,14 +45,14 @@ inline config_value list(std::vector<config_value> items) {
   v.items = std::move(items);
   return v;
 }
-inline config_value object(config_fields fields) {  // also maps
+inline config_value object(config_fields fields) {  // also for maps
   config_value v;
   v.is = config_value::shape::map;
   v.fields = std::move(fields);
   return v;
 }
 
-// Cells for an array of options, as the host would hand them to create.
+// The cells of an array of options, as the host passes them to `create`.
 class config_cells {
  public:
   config_cells(const pl_option* options, std::uint32_t n, const config_fields& given) {
@@ -97,7 +99,8 @@ class config_cells {
     if (const auto* t = std::get_if<std::string>(&s)) return text(*t);
     return null_cell();
   }
-  // Enough for a component that is written in C; the SDK's own decoding keeps its member initialisers for null.
+  // Parse the defaults of simple kinds, for components written in C. Components that use the SDK keep their member
+  // initialisers if the cell is null.
   pl_cell parse_default(const pl_option& o) {
     const std::string def(view(o.def));
     switch (o.kind) {
@@ -119,13 +122,46 @@ class config_cells {
   const pl_cell* cells_ = nullptr;
 };
 
-// What a transform emitted: owned, in order.
+// A batch that a transform emitted, with one reference.
 struct emitted {
   std::uint32_t port;
   batch data;
 };
 
-// One instance. Destroyed with it, if create succeeded.
+// Call "columns/1" of a component that offers it.
+inline pl_status ask_columns(const pl_component& component, void* self, const column_set& in, std::uint32_t port,
+                             column_set& out) {
+  const auto* table = static_cast<const pl_ext_columns*>(component.extension(self, borrow(PL_EXT_COLUMNS)));
+  const auto given = in.raw();
+  pl_columns found{};
+  const auto code = table->columns(self, &given, port, &found);
+  out = column_set::of(found);
+  return code;
+}
+// Call "columns/1" without kinds; `out` is null if the output is not known.
+inline pl_status ask_columns(const pl_ext_columns& table, void* self, const pl_schema* in, std::uint32_t port,
+                             const pl_schema*& out) {
+  const pl_columns given{in, nullptr};
+  pl_columns found{};
+  const auto code = table.columns(self, &given, port, &found);
+  out = found.schema;
+  return code;
+}
+
+// Return the names of the output ports of a component with PL_OPTION_PORTS.
+inline std::vector<std::string> ask_ports(const pl_component& component, void* self) {
+  std::vector<std::string> names;
+  const auto* table = static_cast<const pl_ext_ports*>(component.extension(self, borrow(PL_EXT_PORTS)));
+  const auto add = [](void* to, pl_str name) { static_cast<std::vector<std::string>*>(to)->emplace_back(view(name)); };
+  if (table == nullptr || table->ports(self, &names, add) != PL_OK) throw std::logic_error("no output ports");
+  return names;
+}
+inline std::uint32_t count_ports(const pl_component& component, void* self) {
+  if ((component.caps & PL_OPTION_PORTS) != 0) return static_cast<std::uint32_t>(ask_ports(component, self).size());
+  return std::max(1U, component.nports);
+}
+
+// One instance of a component. The destructor calls `destroy` if `create` succeeded.
 class instance {
  public:
   instance(fake_host& host, const pl_component& component, const config_fields& options = {})
@@ -144,8 +180,8 @@ class instance {
 
   pl_status apply(batch_view in) { return component_.apply(self_, in.raw(), this, take); }
   pl_status tick(std::int64_t now_ns) { return component_.tick ? component_.tick(self_, now_ns, this, take) : PL_OK; }
-  void drop(std::string_view stream) {
-    if (component_.drop) component_.drop(self_, borrow(stream));
+  void revoked(std::string_view stream) {
+    if (component_.revoked) component_.revoked(self_, borrow(stream));
   }
   [[nodiscard]] std::vector<emitted>& output() noexcept { return output_; }
 
@@ -163,7 +199,6 @@ class instance {
     out = batch(&host_.raw(), raw);
     return code;
   }
-  pl_status seek(std::string_view stream, std::uint64_t next) { return component_.seek(self_, borrow(stream), next); }
   void settle(std::string_view stream, std::uint64_t first, std::uint64_t next) {
     const auto r = range_of(borrow(stream), first, next);
     component_.settle(self_, &r, 1);
@@ -183,5 +218,21 @@ class instance {
   pl_status created_ = PL_FATAL;
   std::vector<emitted> output_;
 };
+
+// Return the columns of its input that a transform declares to use, in order, "all columns" if it declares that, and "*" if it
+// passes columns on; nothing if it does not declare any ("demand/1").
+inline std::vector<std::string> ask_used_columns(const pl_component& of, void* self) {
+  const auto* raw = of.extension == nullptr ? nullptr : of.extension(self, borrow(PL_EXT_DEMAND));
+  const auto table = complete_table<pl_ext_demand>(raw);
+  std::vector<std::string> all;
+  if (table.used == nullptr) return all;
+  std::uint32_t passes_on = 0;
+  const auto add = [](void* to, pl_str column) {
+    static_cast<std::vector<std::string>*>(to)->emplace_back(column.p == nullptr ? "all columns" : view(column));
+  };
+  if (table.used(self, &all, add, &passes_on) != PL_OK) return {};
+  if (passes_on != 0) all.emplace_back("*");
+  return all;
+}
 
 }  // namespace pl::testing

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// A folder for one test, removed with everything in it.
+// A temporary folder for one test. The destructor removes the folder and its content.
 #pragma once
 
 #include <cstdlib>
@@ -16,7 +16,7 @@ class temp_dir {
  public:
   temp_dir() {
     auto name = (std::filesystem::temp_directory_path() / "pipeline-test-XXXXXX").string();
-    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot make a temporary folder " + name);
+    if (::mkdtemp(name.data()) == nullptr) throw std::runtime_error("cannot create a temporary folder " + name);
     path_ = name;
   }
   temp_dir(const temp_dir&) = delete;

@@ -1,0 +1,6 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "map.hpp"
+
+#include <pipeline/plugin.hpp>
+
+PL_EXPORT("0.1.0", map::map)
