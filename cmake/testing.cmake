@@ -38,12 +38,12 @@ function(pl_unit_test name)
   pl_is_test(${name})
   foreach(word IN LISTS arg_SEPARATE)
     add_test(NAME unit.${name}.${word} COMMAND ${name} --source-file=*/${word}_test.cpp)
-    set_tests_properties(unit.${name}.${word} PROPERTIES LABELS unit TIMEOUT 1800 COST 10)
+    set_tests_properties(unit.${name}.${word} PROPERTIES LABELS unit TIMEOUT 900 COST 10)
   endforeach()
   list(TRANSFORM arg_SEPARATE REPLACE "(.+)" "*/\\1_test.cpp" OUTPUT_VARIABLE separate)
   list(JOIN separate "," separate)
   add_test(NAME unit.${name} COMMAND ${name} "--source-file-exclude=${separate}")
-  set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 1800)
+  set_tests_properties(unit.${name} PROPERTIES LABELS unit TIMEOUT 900)
   if(arg_LONG)
     set_tests_properties(unit.${name} PROPERTIES COST 10)
   endif()
@@ -68,15 +68,17 @@ endfunction()
 
 # pl_integration_test(name file.py [ALONE | WAITS]): one pytest module, which starts its own servers, as one ctest entry
 # labelled "integration". ALONE: no other test runs at the same time, because this one measures performance. WAITS: it
-# mostly waits for time-outs.
+# mostly waits for time-outs. A test that hangs is ended after ten minutes, with the stack traces of its threads; the
+# preparation of servers does not count.
 function(pl_integration_test name file)
   if(NOT PIPELINE_BUILD_TESTS)
     return()
   endif()
   cmake_parse_arguments(arg "ALONE;WAITS" "" "" ${ARGN})
   add_test(NAME integration.${name}
-           COMMAND ${Python3_EXECUTABLE} -m pytest -q -x --tb=short ${CMAKE_CURRENT_SOURCE_DIR}/${file})
-  set_tests_properties(integration.${name} PROPERTIES LABELS integration TIMEOUT 3600
+           COMMAND ${Python3_EXECUTABLE} -m pytest -q -x --tb=short --timeout=600 -o timeout_func_only=true
+           ${CMAKE_CURRENT_SOURCE_DIR}/${file})
+  set_tests_properties(integration.${name} PROPERTIES LABELS integration TIMEOUT 1800
     RUN_SERIAL ${arg_ALONE}
     ENVIRONMENT "PIPELINE_BUILD_DIR=${CMAKE_BINARY_DIR};PIPELINE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
   if(arg_WAITS)
@@ -108,14 +110,14 @@ endfunction()
 
 # pl_fault_test(name files...): pytest modules, which start their own servers, as one ctest entry labelled "faults".
 # The tests mostly wait for time-outs, so they may run in parallel. They need a build with PIPELINE_FAILPOINTS, by
-# default build/dev (environment variable PIPELINE_FAULT_BUILD_DIR). A test that hangs prints a stack trace.
+# default build/dev (environment variable PIPELINE_FAULT_BUILD_DIR). A test that hangs is ended after 15 minutes.
 function(pl_fault_test name)
   if(NOT PIPELINE_BUILD_TESTS)
     return()
   endif()
   list(TRANSFORM ARGN PREPEND ${CMAKE_CURRENT_SOURCE_DIR}/ OUTPUT_VARIABLE files)
   add_test(NAME faults.${name}
-           COMMAND ${Python3_EXECUTABLE} -m pytest -v --tb=short -o faulthandler_timeout=900 ${files})
-  set_tests_properties(faults.${name} PROPERTIES LABELS faults TIMEOUT 3600
+           COMMAND ${Python3_EXECUTABLE} -m pytest -v --tb=short --timeout=900 -o timeout_func_only=true ${files})
+  set_tests_properties(faults.${name} PROPERTIES LABELS faults TIMEOUT 2400
     ENVIRONMENT "PIPELINE_BUILD_DIR=${CMAKE_BINARY_DIR};PIPELINE_SOURCE_DIR=${PROJECT_SOURCE_DIR}")
 endfunction()

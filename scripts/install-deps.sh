@@ -25,7 +25,7 @@ test_packages=(
   "${demo_packages[@]}" "${package_packages[@]}"
   pgbouncer kcat maven 'openjdk-17-jre-headless|openjdk-21-jre-headless'
   debootstrap debian-archive-keyring openssl
-  python3-pytest python3-yaml faketime git lintian man-db strace systemd
+  python3-pytest python3-pytest-timeout python3-yaml faketime git lintian man-db strace systemd
   clang libclang-rt-dev valgrind
 )
 lint_packages=('clang-format-15|clang-format-19' 'clang-tidy-15|clang-tidy-19' codespell shellcheck

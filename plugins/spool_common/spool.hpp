@@ -141,7 +141,7 @@ class log {
   struct trouble {
     std::string why;
     bool file_is_good = false;  // its records are intact, and nothing follows them
-    clock::time_point since, retry_at;
+    clock::time_point retry_at;
     std::uint64_t attempts = 0;
   };
   struct message {
@@ -188,6 +188,8 @@ class log {
   void repair(lock_guard& held);
   void continue_in(segment fresh, pl::descriptor file);
   void works_again(std::uint64_t rewritten);
+  void stored_as_asked();
+  void note_recovery(const std::string& more);
   void make_room(lock_guard& held);
   [[nodiscard]] bool copies() const noexcept { return settings_.fsync == durability::interval; }
   [[nodiscard]] bool has_unsynced() const noexcept;
@@ -233,6 +235,8 @@ class log {
   bool wants_room_ = false;  // has_room has returned false since a file was deleted early
   clock::time_point room_checked_{}, synced_at_{};
   std::optional<trouble> trouble_;
+  std::optional<clock::time_point> faulty_since_;  // a fault was reported, and no recovery yet
+  unsigned repairs_ = 0;                           // since a record was last stored
   std::vector<waiting*> waiting_;
   std::vector<message> messages_;  // for `report`
   std::uint64_t faults_ = 0;

@@ -17,6 +17,7 @@ namespace spool {
 namespace {
 
 constexpr auto repair_interval = std::chrono::seconds(1);      // between attempts to continue after a fault
+constexpr auto first_pause = std::chrono::milliseconds(10);    // before it, if the last repair did not help; doubles
 constexpr std::size_t early_sync = std::size_t{4} << 20U;      // with `interval`: sync at once
 constexpr std::size_t most_unsynced = std::size_t{16} << 20U;  // with `interval`: appends wait for the disk
 constexpr std::size_t most_gathered = std::size_t{64} << 10U;  // of several records, for one write
@@ -165,6 +166,7 @@ pl::result<void> log::write(std::size_t size, std::uint64_t records, const porti
   bytes_ += size;
   if (settings_.max_age.count() != 0) s.written = ages_->now();
   s.next += records;
+  if (settings_.fsync == durability::never) stored_as_asked();
   return {};
 }
 
@@ -223,8 +225,14 @@ void log::continue_in(segment fresh, pl::descriptor file) {
 
 pl::result<void> log::resume_at(std::uint64_t next) {
   lock_guard held(mutex_);
-  while (syncing_) synced_.wait(held);
+  while (syncing_ || (has_unsynced() && !trouble_)) {  // a new file does not hold what is not synced
+    if (syncing_)
+      synced_.wait(held);
+    else
+      sync_now(held);
+  }
   if (segments_.back().next >= next) return {};
+  if (trouble_) return pl::retry(trouble_->why);
   return begin_segment(next);
 }
 
@@ -252,6 +260,7 @@ void log::sync_now(lock_guard& held) {
     syncing_copy_.clear();
     durable_ = s.next;
     synced_bytes_ = s.bytes;
+    if (!trouble_) stored_as_asked();
     resolve(s.next, true);
   } else {
     syncing_copy_.append(copy_);
@@ -296,9 +305,18 @@ void log::cut_last() {
 
 void log::stop_appending(pl::failure why, bool file_is_good) {
   ++faults_;
-  note(severity::error,
-       why.message + "; no record is acknowledged until the spool continues in a new file: check the disk");
-  trouble_ = trouble{std::move(why.message), file_is_good, clock::now(), {}, 0};
+  const auto now = clock::now();
+  if (!faulty_since_) {
+    faulty_since_ = now;
+    note(severity::error,
+         why.message + "; no record is acknowledged until the spool continues in a new file: check the disk");
+  }
+  // A repair after which no record could be stored was none: without a pause, the spool would accept records again
+  // between faults, only to refuse them.
+  clock::duration pause{};
+  if (repairs_ > 0)
+    pause = std::min<clock::duration>(repair_interval, first_pause * (1U << std::min(repairs_ - 1, 10U)));
+  trouble_ = trouble{std::move(why.message), file_is_good, now + pause, 0};
   hurry_ = true;
   wake_.notify_all();
 }
@@ -341,16 +359,29 @@ void log::repair(lock_guard& held) {
   works_again(rewritten);
 }
 
+// The spool can be tried again. The recovery is reported with the first record that is stored, or at once if records were
+// written again.
 void log::works_again(std::uint64_t rewritten) {
-  const auto lasted = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - trouble_->since).count();
-  note(severity::info,
-       "the spool stores records again after " + std::to_string(lasted) + " ms, in " + segments_.back().path.string() +
-           (rewritten == 0
-                ? std::string()
-                : "; " + std::to_string(rewritten) + " records that were not synced were written again, none is lost"));
+  ++repairs_;
+  if (rewritten > 0)
+    note_recovery("; " + std::to_string(rewritten) + " records that were not synced were written again, none is lost");
   trouble_.reset();
   appended_.notify_all();
   synced_.notify_all();
+}
+
+// A record is as durable as `fsync` specifies, so the disk works.
+void log::stored_as_asked() {
+  repairs_ = 0;
+  if (faulty_since_) note_recovery("");
+}
+
+void log::note_recovery(const std::string& more) {
+  if (!faulty_since_) return;
+  const auto lasted = std::chrono::duration_cast<std::chrono::milliseconds>(clock::now() - *faulty_since_).count();
+  note(severity::info, "the spool stores records again after " + std::to_string(lasted) + " ms, in " +
+                           segments_.back().path.string() + more);
+  faulty_since_.reset();
 }
 
 // Check for space for a new file: without appends nothing else would detect that there is space again.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import collections
 import json
 import random
-import threading
 import time
 from datetime import datetime
 from pathlib import Path
@@ -19,7 +18,7 @@ from typing import Any
 from pipeline_host import PipelineHost, configuration, ndjson
 from stage import ROUNDS
 
-from services import Kafka, Record, Timescale, wait_until
+from services import Kafka, Record, Timescale, Worker, wait_until
 from services.kafka_client import Producer
 
 DEVICES = 50
@@ -130,7 +129,7 @@ def test_28_alerts_survive_kills(kafka: Kafka, timescale: Timescale, unique_name
     }
     killed = [watchers["exact"], watchers["repeating"]]
     readings = Load(kafka, unique_name, rng)
-    load = threading.Thread(target=readings.run)
+    load = Worker(readings.run)
     try:
         for watcher in watchers.values():
             watcher.host.start()
@@ -138,7 +137,7 @@ def test_28_alerts_survive_kills(kafka: Kafka, timescale: Timescale, unique_name
             watcher.host.wait_ready()
         load.start()
         kills = 0
-        while load.is_alive():
+        while load.running:
             time.sleep(rng.uniform(0.8, 1.2))
             for watcher in killed:
                 watcher.host.kill()
@@ -149,7 +148,7 @@ def test_28_alerts_survive_kills(kafka: Kafka, timescale: Timescale, unique_name
             wait_until(watcher.read_all, f"all records at {watcher.name}")
             assert watcher.host.stop() == 0
     finally:
-        load.join()
+        load.finish()
         for watcher in watchers.values():
             watcher.host.__exit__(None, None, None)
     until = readings.end + 1.5  # before the next silence

@@ -16,7 +16,7 @@ import pytest
 from pipeline_host import SOURCE, PipelineHost
 from stage import FAULT_BUILD, ROUNDS
 
-from services import Kafka, Mosquitto, Timescale, wait_until
+from services import Kafka, Mosquitto, Timescale, Worker, wait_until
 
 DEVICES = 20
 # By default Mosquitto keeps only 1000 messages for a disconnected client with a persistent session.
@@ -30,12 +30,12 @@ class Devices:
         self._broker, self._to = broker, to
         self._stop = threading.Event()
         self.acknowledged = 0
-        self._thread = threading.Thread(target=self._run)
+        self._worker = Worker(self._run)
 
     def __enter__(self) -> Devices:
         # The broker discards messages before the first subscription. The log line of a sink's connection is not enough.
         wait_until(lambda: self._to.metric("pipeline_mqtt_source_connected") == 1, "the subscription")
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -43,7 +43,7 @@ class Devices:
 
     def stop(self) -> int:
         self._stop.set()
-        self._thread.join()
+        self._worker.finish()
         return self.acknowledged
 
     def _run(self) -> None:

@@ -17,7 +17,7 @@ from typing import Any, Self
 
 from pipeline_host import BUILD
 
-from services import Mosquitto, MqttMessage, Timescale
+from services import Mosquitto, MqttMessage, Timescale, Worker
 
 PROGRAM = BUILD / "bin" / "load-tester"
 TELEMETRY = "users/+/devices/+/telemetry"
@@ -50,7 +50,7 @@ class LoadTester:
     def interrupt(self) -> None:
         self.process.send_signal(signal.SIGINT)
 
-    def wait(self, timeout: float = 600) -> Outcome:
+    def wait(self, timeout: float = 300) -> Outcome:
         try:
             out, err = self.process.communicate(timeout=timeout)
         finally:
@@ -58,7 +58,7 @@ class LoadTester:
         return Outcome(self.process.returncode, out, err)
 
 
-def run(*arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 600) -> Outcome:
+def run(*arguments: str, environment: Mapping[str, str] | None = None, timeout: float = 300) -> Outcome:
     return LoadTester(*arguments, environment=environment).wait(timeout)
 
 
@@ -68,19 +68,19 @@ class _Background:
     def __init__(self, mosquitto: Mosquitto) -> None:
         self._mosquitto = mosquitto
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._worker = Worker(self._run)
         self._error: BaseException | None = None
 
     def __enter__(self) -> Self:
         self._subscription = self._mosquitto.subscribe(TELEMETRY)
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join(30)
+        self._worker.join(30)
         self._subscription.close()
         if self._error and not error:
             raise self._error

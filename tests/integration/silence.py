@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any, Protocol, Self
 
-from services import Kafka, Mosquitto, Record
+from services import Kafka, Mosquitto, Record, Worker
 from services.kafka_client import Producer
 from services.mqtt_client import Publisher
 
@@ -97,18 +97,18 @@ class Fleet:
         self._silent: set[str] = set()
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._worker = Worker(self._run)
         self.failure: BaseException | None = None
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        self._worker.finish()
 
     def silence(self, devices: Iterable[str], on: bool = True) -> None:
         with self._lock:
@@ -135,10 +135,10 @@ class Silences:
     def __init__(self, fleets: Sequence[Fleet], rng: random.Random) -> None:
         self._fleets, self._rng = fleets, rng
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._worker = Worker(self._run)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(
@@ -146,7 +146,7 @@ class Silences:
     ) -> None:
         """Wait until all devices report again."""
         self._stop.set()
-        self._thread.join()
+        self._worker.finish()
 
     def _run(self) -> None:
         ends: list[tuple[float, str]] = []

@@ -14,7 +14,7 @@ from typing import Self
 import confluent_kafka
 from pipeline_host import configuration
 
-from services import Kafka, Mosquitto, Timescale
+from services import Kafka, Mosquitto, Timescale, Worker
 
 DEVICES = 50
 TABLE = "CREATE TABLE readings (seq bigserial, time timestamptz, device_id text, n double precision)"  # seq: the order of writes
@@ -63,10 +63,10 @@ class Load:
         self._stop = threading.Event()
         self.sent = 0
         self.hot: dict[str, float] = {}  # by device: when it was sent
-        self._thread = threading.Thread(target=self._run)
+        self._worker = Worker(self._run)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(
@@ -77,7 +77,7 @@ class Load:
     def stop(self) -> int:
         """Stop, and return the number of records that the broker has acknowledged."""
         self._stop.set()
-        self._thread.join()
+        self._worker.finish()
         assert self._producer.flush(60) == 0
         return self.sent
 
@@ -111,17 +111,17 @@ class Alerts:
         self.ids: dict[str, set[str]] = {}
         self.repeated = 0
         self._seen = 0
-        self._thread = threading.Thread(target=self._run)
+        self._worker = Worker(self._run)
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._thread.join()
+        self._worker.finish()
         self._subscription.close()
 
     def _run(self) -> None:

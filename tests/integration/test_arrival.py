@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pipeline_host import PipelineHost, configuration, ndjson
 
-from services import Kafka, Mosquitto, Record, TcpProxy, free_port, wait_until
+from services import Kafka, Mosquitto, Record, TcpProxy, Worker, free_port, wait_until
 
 MISSING_FOR = 8.0  # longer than the fleet or the host may be delayed on a busy machine
 LONGER = MISSING_FOR + 3  # than a device may be silent
@@ -65,15 +65,15 @@ class Fleet:
         self._devices = list(DEVICES)
         self._lock = threading.Lock()
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._worker = Worker(self._run)
 
     def __enter__(self) -> Fleet:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        self._worker.finish()
 
     def silence(self, *devices: str) -> None:
         with self._lock:

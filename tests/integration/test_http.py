@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import functools
 import gzip
 import http.client
 import http.server
@@ -25,7 +26,7 @@ from typing import Any
 import pytest
 from pipeline_host import PipelineHost, configuration, dead_letters, ndjson, run
 
-from services import Timescale, free_port, wait_until
+from services import Timescale, Worker, free_port, wait_until
 
 PATH = "/users/{user_id}/devices/{device_id}/telemetry"
 TOKEN = "open-sesame"
@@ -94,7 +95,8 @@ class Devices:
                  pace: float = 0) -> None:
         self._port, self._batch, self._key, self._tls, self._pace = port, batch, key, tls, pace
         self._stop = threading.Event()
-        self._threads = [threading.Thread(target=self._run, args=(k,)) for k in range(threads)]
+        self._abandon = threading.Event()
+        self._workers = [Worker(functools.partial(self._run, k)) for k in range(threads)]
         self._lock = threading.Lock()
         self.acknowledged: set[int] = set()
         self.again = 0
@@ -102,17 +104,20 @@ class Devices:
         self.refusals = [0] * threads  # by thread
 
     def __enter__(self) -> Devices:
-        for thread in self._threads:
-            thread.start()
+        for worker in self._workers:
+            worker.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind:  # the test has failed, perhaps because no request is accepted any more
+            self._abandon.set()
         self.stop()
 
     def stop(self) -> set[int]:
+        """Stop when the last request of each thread is acknowledged, and return the acknowledged readings."""
         self._stop.set()
-        for thread in self._threads:
-            thread.join()
+        for worker in self._workers:
+            worker.finish()
         return self.acknowledged
 
     def _run(self, k: int) -> None:
@@ -122,7 +127,7 @@ class Devices:
             numbers = range(first, first + self._batch)
             body = "\n".join(json.dumps(reading(n)) for n in numbers).encode()
             headers = {"Content_Type": "application/x-ndjson"} | ({"Idempotency_Key": f"{k}/{first}"} if self._key else {})
-            while True:
+            while not self._abandon.is_set():
                 try:
                     status = client.send(body, f"/users/u/devices/d{k}/telemetry", **headers)[0]
                 except (OSError, http.client.HTTPException):
@@ -449,16 +454,16 @@ class Receiver:
         self.requests: list[Request] = []
         self.taken: list[Request] = []
         self.port = self._server.server_address[1]
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._worker = Worker(lambda: self._server.serve_forever(poll_interval=0.05))
 
     def __enter__(self) -> Receiver:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._worker.finish()
 
     def respond_with(self, how: Callable[[Request], Answer | None] | None) -> None:
         """Set the responses; the connection is cut where the function returns None."""

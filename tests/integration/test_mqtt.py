@@ -17,7 +17,7 @@ import pytest
 from mqtt_proxy import MqttProxy
 from pipeline_host import SOURCE, PipelineHost, configuration, ndjson
 
-from services import HiveMq, Kafka, Mosquitto, MqttBroker, Subscription, wait_until
+from services import HiveMq, Kafka, Mosquitto, MqttBroker, Subscription, Worker, wait_until
 
 VERSIONS = ["3.1.1", "5"]
 Rows = list[dict[str, Any]]
@@ -342,11 +342,11 @@ class Devices:
     def __init__(self, broker: MqttBroker, user: str) -> None:
         self._broker, self._user = broker, user
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._worker = Worker(self._run)
         self.acknowledged = 0
 
     def __enter__(self) -> Devices:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -354,7 +354,7 @@ class Devices:
 
     def stop(self) -> int:
         self._stop.set()
-        self._thread.join()
+        self._worker.finish()
         return self.acknowledged
 
     def _run(self) -> None:

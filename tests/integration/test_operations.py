@@ -20,7 +20,7 @@ import confluent_kafka
 import pytest
 from pipeline_host import PipelineHost, configuration, dead_letters, ndjson
 from security import PASSWORD, USER
-from services import Authority, Kafka, Mosquitto, Timescale, Tls, free_port, wait_until
+from services import Authority, Kafka, Mosquitto, Timescale, Tls, Worker, free_port, wait_until
 
 OLD, NEW = "0ld-passw0rd", "n3w-passw0rd"
 PATH = "/users/u/devices/{device}/telemetry"
@@ -55,16 +55,16 @@ class Receiver:
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._server.daemon_threads = True
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/"
-        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.05})
+        self._worker = Worker(lambda: self._server.serve_forever(poll_interval=0.05))
 
     def __enter__(self) -> Self:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._server.shutdown()
         self._server.server_close()
-        self._thread.join()
+        self._worker.finish()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from conftest import Servers
 from pipeline_host import PipelineHost
 from test_default_pipeline import host, message
 
-from services import wait_until
+from services import Worker, wait_until
 
 PARTITIONS = 6
 QUICK = "sources.telemetry.properties={session.timeout.ms: 6000, heartbeat.interval.ms: 300}"
@@ -23,15 +23,15 @@ class Load:
     def __init__(self, servers: Servers) -> None:
         self._servers, self._stop = servers, threading.Event()
         self.sent = 0
-        self._thread = threading.Thread(target=self._run)
+        self._worker = Worker(self._run)
 
     def __enter__(self) -> Load:
-        self._thread.start()
+        self._worker.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
-        self._thread.join()
+        self._worker.finish()
 
     def _run(self) -> None:
         while not self._stop.is_set():

@@ -46,6 +46,7 @@ def strand(directory: Path, source: Node, **more: object) -> None:
     with PipelineHost(config, directory) as host:
         host.wait_for_log("listening on")
         post(source, 0, STRANDED)
+        wait_until(lambda: host.metric("pipeline_in_flight_batches", node="before") > 0, "records in flight")
         assert host.stop() == 3
 
 
@@ -175,6 +176,7 @@ def test_an_adopted_spool_of_mqtt_source(mosquitto: Mosquitto, unique_name: str,
         host.wait_for_log("connected to")
         mosquitto.publish_all([(f"{unique_name}/t", json.dumps({"n": n}).encode()) for n in range(100)])
         wait_until(lambda: host.metric("pipeline_mqtt_source_messages_total") == 100, "all messages")
+        wait_until(lambda: host.metric("pipeline_in_flight_batches", node="before") > 0, "records in flight")
         assert host.stop() == 3
     config = config_of(tmp_path, "after", source)
     assert run("spools", "adopt", str(config), "--yes", cwd=tmp_path).returncode == 0

@@ -5,14 +5,13 @@ from __future__ import annotations
 
 import contextlib
 import subprocess
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from pipeline_host import PROGRAM, PipelineHost, configuration
 
-from services import free_port, wait_until
+from services import Worker, free_port, wait_until
 
 # RSA key exchange; the same with CBC and SHA-1; forward secrecy, but CBC with SHA-1; CBC with SHA-384.
 OBSOLETE = ["AES128-GCM-SHA256", "AES128-SHA", "ECDHE-RSA-AES128-SHA", "ECDHE-RSA-AES256-SHA384"]
@@ -42,7 +41,7 @@ class TlsServer:
              "-tls1_2", "-cipher", f"{cipher}:@SECLEVEL=0"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         )  # fmt: skip
-        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader = Worker(self._read)
         self._reader.start()
         wait_until(lambda: "ACCEPT" in self.lines, "the server")
 
@@ -60,7 +59,7 @@ class TlsServer:
     def stop(self) -> None:
         self._process.kill()
         self._process.wait()
-        self._reader.join()
+        self._reader.finish()
 
 
 @contextlib.contextmanager

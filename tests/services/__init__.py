@@ -13,6 +13,7 @@ from .pgbouncer import PgBouncer
 from .postgres import Postgres, Timescale
 from .sql_session import Session, SqlError
 from .tcp_proxy import TcpProxy
+from .worker import Worker
 
 __all__ = [
     "TIMEOUT",
@@ -37,6 +38,7 @@ __all__ = [
     "TcpProxy",
     "Timescale",
     "Tls",
+    "Worker",
     "free_port",
     "stop_all",
     "wait_until",

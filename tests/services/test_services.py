@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from . import (
+    TIMEOUT,
     Authority,
     HiveMq,
     Kafka,
@@ -28,6 +29,7 @@ from . import (
     SqlError,
     Timescale,
     Tls,
+    Worker,
     debian,
     free_port,
     processes,
@@ -37,6 +39,16 @@ from .cache import Run, made_once
 from .kafka import OLDER_VERSION
 
 _tests = Path(__file__).resolve().parent.parent
+
+
+@contextlib.contextmanager
+def _python(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run Python in the folder of the tests. The process ends with the block, at the latest."""
+    with subprocess.Popen([sys.executable, *arguments], cwd=_tests, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 # Kafka
@@ -472,9 +484,7 @@ time.sleep(600)
 def test_nothing_is_left_when_the_test_process_is_killed(
     number: signal.Signals, which: str
 ) -> None:
-    with subprocess.Popen(
-        [sys.executable, "-c", _victim, which], cwd=_tests, stdout=subprocess.PIPE, text=True
-    ) as victim:
+    with _python("-c", _victim, which) as victim:
         assert victim.stdout
         places = json.loads(victim.stdout.readline())
         assert len(places) == (4 if which == "all" else 3)
@@ -483,7 +493,7 @@ def test_nothing_is_left_when_the_test_process_is_killed(
         segment = _segment(Path(places[0][1]))
         assert segment in _shared_memory()
         victim.send_signal(number)
-        victim.wait()
+        victim.wait(TIMEOUT)
         wait_until(lambda: not any(map(processes.alive, everything)), "all servers to end")
         wait_until(lambda: not any(Path(p).exists() for _, p in places), "all data to be removed")
     assert segment not in _shared_memory()
@@ -510,11 +520,11 @@ def test_concurrent_calls_make_a_cached_directory_once(
         run(["sleep", "0.2"])
         run(["touch", directory / "file"])
 
-    threads = [threading.Thread(target=made_once, args=("thing", make)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    workers = [Worker(lambda: made_once("thing", make)) for _ in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.finish()
     assert len(made) == 1
     assert (tmp_path / "thing" / "file").exists()
 
@@ -546,9 +556,7 @@ def test_the_mirror_can_be_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_up_prints_the_addresses_and_stops_all_services_at_a_signal(tmp_path: Path) -> None:
     env = tmp_path / "services.env"
     port = free_port()
-    command = [sys.executable, "-m", "services", "up"]
-    words = [f"mosquitto={port}", "postgres", "pgbouncer", "--env", str(env)]
-    with subprocess.Popen([*command, *words], cwd=_tests, stdout=subprocess.PIPE, text=True) as up:
+    with _python("-m", "services", "up", f"mosquitto={port}", "postgres", "pgbouncer", "--env", str(env)) as up:
         wait_until(lambda: env.exists() or up.poll() is not None, "the services")
         lines = env.read_text().splitlines()
         variables = dict(line.split("=", 1) for line in lines)
@@ -558,7 +566,7 @@ def test_up_prints_the_addresses_and_stops_all_services_at_a_signal(tmp_path: Pa
         everything = processes.tree(up.pid)
         assert len(everything) > 5
         up.terminate()
-        printed, _ = up.communicate()
+        printed, _ = up.communicate(timeout=TIMEOUT)
     assert printed.splitlines() == lines
     assert up.returncode == 0
     assert not env.exists()

@@ -187,6 +187,30 @@ TEST_CASE("short writes are completed, and a failed append leaves no trace in an
   }
 }
 
+TEST_CASE("while every write fails, the spool does not accept records again between repairs") {
+  for (const auto fsync : {durability::always, durability::interval, durability::never}) {
+    const pl::testing::temp_dir dir;
+    const pl::testing::disk_faults faults;
+    test_log log(dir.path(), {.fsync = fsync, .interval = 10ms});
+    records expected;
+    // An unsynced record would be written again, and so be stored, after the first fault.
+    if (fsync != durability::interval) REQUIRE(log.append(expected[0] = "before").ok());
+    faults.set("pwritev EIO -1 .spool\n");
+    for (int i = 0; i < 300; ++i) {
+      CHECK_FALSE(log.append("refused").ok());
+      std::this_thread::sleep_for(1ms);
+    }
+    CHECK(log->faults() < 20);  // the pauses double; without them, each attempt is a fault
+    CHECK(log->fault().find("cannot write to") == 0);
+    CHECK(log.reports_of("no record is acknowledged until") == 1);
+    CHECK(log.reports_of("the spool stores records again") == 0);
+    faults.clear();
+    log.append_until_stored(expected[expected.size()] = "after");
+    await([&] { return log.reports_of("the spool stores records again") == 1; });
+    CHECK(log.all() == expected);
+  }
+}
+
 TEST_CASE("large requests, which are written in portions, are appended completely or not at all") {
   const std::string small(1000, 's'), medium(60'000, 'm'), exact(64U << 10U, 'e'), large(200'000, 'l');
   std::vector<spool::log::parts> request(100, {"start", small});
