@@ -87,12 +87,12 @@ constexpr std::array retry_fields = {
         "Stop the pipeline, or act as on_failure determines, after failing for this long; default: never", "", "10m")};
 
 constexpr std::array queue_fields = {
-    between(4096, 1e13,
+    between(4096, 10 * tebibyte,
             opt(PL_OPT_SIZE, "max_bytes",
                 "Upper bound on data queued for this sink in memory; a full queue slows the sources, unless when_full "
                 "drops rows",
                 "64MiB")),
-    between(1 << 20, 1e15,
+    between(1 << 20, 1024 * tebibyte,
             opt(PL_OPT_SIZE, "disk",
                 "Upper bound on data queued for this sink in files in `state_dir`, while it has no room in memory; "
                 "default: none",

@@ -30,13 +30,30 @@ void write_queue::count_stored(const group& g, int sign) {
   disk_meter_.add(sign * static_cast<double>(g.size.groups));
 }
 
-// With a part on disk, a quarter of the memory is enough: the rest is for other sinks.
-bool write_queue::has_memory_for(const group& g) const {
+// Under the lock. With a part on disk, a quarter of the memory is enough: the rest is for other sinks.
+std::uint64_t write_queue::memory_share() const {
+  return std::min(when_full_ == config::full_policy::block ? max_bytes_ : remove_at_, pool_.budget().limit() / 4);
+}
+
+// Under the lock.
+bool write_queue::has_memory_for(std::uint64_t bytes) const {
   const auto& budget = pool_.budget();
-  std::scoped_lock lock(mutex_);
-  const auto most = when_full_ == config::full_policy::block ? max_bytes_ : remove_at_;
-  if (unbegun_bytes() + g.size.bytes > std::min(most, budget.limit() / 4)) return false;
+  if (unbegun_bytes() + bytes > memory_share()) return false;
   return budget.used() < budget.limit() / 4 * 3 || waiting_size_.bytes < batch_.max_bytes;
+}
+
+// Under the lock. Whether lanes wait for memory, although there may be room on disk.
+bool write_queue::waits() const {
+  return when_full_ == config::full_policy::block && disk_->enabled() &&
+         patience_.waits(std::chrono::steady_clock::now(), stored_ != 0);
+}
+
+// Several lanes may have found room for their batches at the same time, and not all batches come from lanes that wait.
+bool write_queue::keeps_in_memory(const group& g) const {
+  std::scoped_lock lock(mutex_);
+  if (has_memory_for(g.size.bytes)) return true;
+  if (when_full_ != config::full_policy::block || !patience_.any()) return false;
+  return stored_ == 0 && unbegun_bytes() < 2 * memory_share() && (has_memory_for(0) || waits());
 }
 
 // With `drop_newest`, what has no room in memory is dropped if there is none for its entry either.
@@ -58,7 +75,7 @@ bool write_queue::store(group& g) {
 void write_queue::push(batches data, const remover& removed) {
   group g(std::move(data));
   for (auto& oldest : remove_entries()) removed(std::move(oldest));
-  if (may_store() && !has_memory_for(g) && !store(g) && disk_->at_limit()) {
+  if (may_store() && !keeps_in_memory(g) && !store(g) && disk_->at_limit()) {
     bool freed = false;
     for (auto& oldest : remove_file(g.size.bytes)) {
       freed = freed || oldest.on_disk();
@@ -80,10 +97,13 @@ void write_queue::adopt(queued_group g) {
 
 // Under the lock. The first group starts the delay; later ones wake the writer only when the write is due.
 void write_queue::enqueue(group g) {
+  if (g.on_disk()) patience_.stored(g.size.bytes, waits());
   meter_.add(static_cast<double>(g.queued().bytes));
   count(waiting_size_, g.queued(), 1);
   count_stored(g, 1);
+  const auto now = g.arrived;
   waiting_.push_back(std::move(g));
+  patience_.queued(now, !has_memory_for(0));
   if (waiting_.size() == 1 || due()) changed_.notify_all();
 }
 
@@ -234,7 +254,8 @@ std::uint64_t write_queue::memory_of_write() const { return std::max(batch_.max_
 bool write_queue::due() const {
   const auto& budget = pool_.budget();
   const bool scarce = budget.used() >= budget.limit() / 4 * 3;
-  return flushing_ > 0 || closed_ || stored_ != 0 || waiting_size_.rows >= std::min(batch_.rows, batch_.max_rows) ||
+  return flushing_ > 0 || closed_ || stored_ != 0 || waits() ||
+         waiting_size_.rows >= std::min(batch_.rows, batch_.max_rows) ||
          waiting_size_.write_bytes >= batch_.max_bytes ||
          waiting_size_.bytes >= std::min(memory_limit(), scarce ? batch_.max_bytes : memory_of_write());
 }
@@ -257,6 +278,7 @@ std::vector<write_queue::group> write_queue::take_groups() {
   } while (waiting_.empty() && !closed_ && !held_);  // release_lost removed what waited
   ended_ = held_;
   if (held_) return {};
+  patience_.begin_write(std::chrono::steady_clock::now());
   return take_due(taken_size_, false);
 }
 
@@ -335,7 +357,10 @@ write_queue::batches write_queue::load(std::vector<group> groups) {
 void write_queue::taken_is_done(std::vector<batches> unwritten) {
   std::scoped_lock lock(mutex_);
   meter_.add(-static_cast<double>(taken_size_.bytes));
+  const auto now = std::chrono::steady_clock::now();
+  patience_.end_write(taken_size_.bytes, now);
   taken_size_ = std::exchange(next_size_, {});
+  if (taken_size_.groups != 0) patience_.begin_write(now);
   for (auto& data : unwritten | std::views::reverse) put_first(group(std::move(data)));
 }
 
@@ -401,6 +426,7 @@ std::vector<queued_group> write_queue::take_all() {
 bool write_queue::full() const {
   {
     std::scoped_lock lock(mutex_);
+    if (!has_memory_for(0) && waits()) return true;
     if (when_full_ != config::full_policy::block || waiting_size_.bytes < full_at()) return false;
     if (!waiting_.empty() && lacks_positions(waiting_.back().batches)) return true;
   }

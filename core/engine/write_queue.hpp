@@ -4,6 +4,7 @@
 #pragma once
 
 #include "config/pipeline.hpp"
+#include "engine/disk_patience.hpp"
 #include "engine/queued_group.hpp"
 #include "telemetry/metrics.hpp"
 
@@ -20,16 +21,19 @@
 namespace pl::engine {
 
 // A push never fails: a lane checks `full` before it reads more, so a queue exceeds its limit by at most the output of
-// one read. What has no room in memory goes to disk, if that is configured, and is loaded again when it is taken. With
-// another policy than `block`, the queue is never full, and a push removes groups for which there is no room in either.
+// one read of each lane. What has no room in memory goes to disk, if that is configured and lanes should not wait
+// (disk_patience), and is loaded again when it is taken. With another policy than `block`, the queue is never full, and a
+// push removes groups for which there is no room in either.
 class write_queue {
  public:
   using batches = batch_refs;
   using amount = queue_amount;
 
-  // Bytes of memory at which the queue is full, and at which a push removes groups, with another policy than `block`.
+  // Bytes of memory at which the queue is full, and at which a push removes groups, with another policy than `block`. How
+  // long lanes wait for a write before the disk is used.
   struct limits {
     std::uint64_t full, remove;
+    std::chrono::nanoseconds wait{};
   };
   // Of the bytes in memory that are not written, and of the batches on disk. Each queue of a sink adds its part.
   struct gauges {
@@ -40,6 +44,7 @@ class write_queue {
       : batch_(batch),
         max_bytes_(of_memory.full),
         remove_at_(std::min(of_memory.full, of_memory.remove)),
+        patience_(of_memory.wait),
         meter_(std::move(meters.bytes)),
         disk_meter_(std::move(meters.on_disk)),
         pool_(pool),
@@ -109,7 +114,10 @@ class write_queue {
   [[nodiscard]] std::uint64_t memory_of_write() const;
   void enqueue(group g);
   void put_first(group g);
-  [[nodiscard]] bool has_memory_for(const group& g) const;
+  [[nodiscard]] std::uint64_t memory_share() const;
+  [[nodiscard]] bool has_memory_for(std::uint64_t bytes) const;
+  [[nodiscard]] bool waits() const;
+  [[nodiscard]] bool keeps_in_memory(const group& g) const;
   bool store(group& g);
   [[nodiscard]] bool may_store() const;
   [[nodiscard]] std::vector<group> add(group g);
@@ -126,6 +134,7 @@ class write_queue {
 
   const config::batch_settings batch_;
   const std::uint64_t max_bytes_, remove_at_;
+  disk_patience patience_;
   const telemetry::gauge meter_, disk_meter_;  // disk_meter_: groups
   block_pool& pool_;
   const std::unique_ptr<disk_queue> disk_;

@@ -327,7 +327,7 @@ class kafka_source final : public pl::source,
     constexpr std::uint64_t overhead = 512;  // librdkafka's overhead in bytes for each queued message
     const auto limit = std::max<std::uint64_t>(ctx_.memory_limit(), 4 * mib);
     to.set("queued.max.messages.kbytes", std::to_string(std::min<std::uint64_t>(limit / 2 / 1024, 2'000'000)));
-    to.set("queued.min.messages", std::to_string(std::clamp<std::uint64_t>(limit / 2 / overhead, 1000, 10'000'000)));
+    to.set("queued.min.messages", std::to_string(std::clamp<std::uint64_t>(limit / 8 / overhead, 1000, 10'000'000)));
     const auto fetch = std::clamp<std::uint64_t>(limit / 4, mib, 50 * mib);
     to.set("fetch.max.bytes", std::to_string(fetch));
     to.set("fetch.message.max.bytes", std::to_string(std::min(fetch, mib)));

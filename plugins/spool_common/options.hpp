@@ -34,7 +34,7 @@ struct options {
         pl::option(&options::max_bytes, "max_bytes",
                    "Maximum size of the messages that are not settled. At the limit the source accepts no new messages "
                    "until there is room again. Messages in flight at that moment are still stored.")
-            .range(1 << 20, 1e15),
+            .range(1 << 20, 1ULL << 50U),
         pl::option(
             &options::max_age, "max_age",
             "Maximum age of messages that no sink has. Use this when old messages have no value. Older messages are "
