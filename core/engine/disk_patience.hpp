@@ -15,8 +15,9 @@ namespace pl::engine {
 class disk_patience {
  public:
   using time = std::chrono::steady_clock::time_point;
-  // Without a write that succeeds. An outage delays the other sinks once, by this time.
-  static constexpr auto usual_wait = std::chrono::milliseconds(500);
+  // Without a write that succeeds; a quarter of it for a sink that has not written anything so far. An outage delays the
+  // other sinks once, by this time.
+  static constexpr auto usual_wait = std::chrono::milliseconds(200);
   // Bytes of memory a second that a sink must write to be waited for: about 16,000 small records.
   static constexpr std::uint64_t quick = std::uint64_t{16} << 20U;
 
@@ -50,7 +51,7 @@ class disk_patience {
   // Whether lanes wait for a queue whose memory is used up.
   [[nodiscard]] bool waits(time now, bool on_disk) const noexcept {
     if (!quick_ || !used_up_since_ || (on_disk && owed_ == 0)) return false;
-    return now - std::max(*used_up_since_, written_at_) < wait_;
+    return now - std::max(*used_up_since_, written_at_) < (written_at_ == time{} ? wait_ / 4 : wait_);
   }
 
  private:

@@ -22,7 +22,10 @@ constexpr std::uint64_t mib = 1U << 20U;
 struct used_up {
   const disk_patience::time t = std::chrono::steady_clock::now();
   disk_patience p{500ms};
-  used_up() { p.queued(t, true); }
+  used_up() {
+    p.end_write(0, t - 1s);
+    p.queued(t, true);
+  }
   // A write that begins at `t` plus `begin`.
   void write(std::uint64_t bytes, std::chrono::milliseconds begin, std::chrono::milliseconds took) {
     p.begin_write(t + begin);
@@ -32,7 +35,7 @@ struct used_up {
 
 }  // namespace
 
-TEST_CASE("lanes wait while memory is used up and writes succeed, and for half a second without one") {
+TEST_CASE("lanes wait while memory is used up and writes succeed, and as long as one may take") {
   used_up q;
   CHECK(q.p.waits(q.t + 499ms, false));
   CHECK_FALSE(q.p.waits(q.t + 500ms, false));
@@ -45,6 +48,14 @@ TEST_CASE("lanes wait while memory is used up and writes succeed, and for half a
   CHECK_FALSE(q.p.waits(q.t + 1200ms, false));
   q.p.queued(q.t + 2000ms, true);
   CHECK(q.p.waits(q.t + 2499ms, false));
+}
+
+TEST_CASE("lanes wait less for a sink that has not written anything so far") {
+  disk_patience p(500ms);
+  const disk_patience::time t = std::chrono::steady_clock::now();
+  p.queued(t, true);
+  CHECK(p.waits(t + 124ms, false));
+  CHECK_FALSE(p.waits(t + 125ms, false));
 }
 
 TEST_CASE("lanes do not wait for a sink that is slow, as far as large writes show it") {
@@ -163,7 +174,7 @@ TEST_CASE("a queue whose sink works is full when its memory is used up, and stor
   CHECK(q.queue.disk_bytes() > 0);
 }
 
-TEST_CASE("after half a second without a write, batches go to disk, until the sink works again") {
+TEST_CASE("after a while without a write, batches go to disk, until the sink works again") {
   small_queue q(50ms);
   while (q.queue.disk_bytes() == 0) {
     if (q.queue.full()) CHECK(eventually([&] { return !q.queue.full(); }));
