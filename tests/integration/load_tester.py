@@ -80,7 +80,7 @@ class _Background:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._stop.set()
-        self._worker.join(30)
+        self._worker.finish()
         self._subscription.close()
         if self._error and not error:
             raise self._error
