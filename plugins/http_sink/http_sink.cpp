@@ -264,7 +264,7 @@ class http_sink final : public pl::sink, public pl::columns_aware {
   }
 
   // Return the Idempotency-Key, which depends only on the rows of the request.
-  [[nodiscard]] digest key_of(const destination& to, piece rows) const {
+  [[nodiscard]] content_id key_of(const destination& to, piece rows) const {
     std::string ids;
     for (const auto i : rows) ids.append(outgoing_.rows()[i].id.data(), outgoing_.rows()[i].id.size());
     return digest_of({ctx_.pipeline(), ctx_.node(), to.url, ids});

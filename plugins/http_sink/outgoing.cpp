@@ -1,15 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "outgoing.hpp"
 
-#include <pipeline/freed_by.hpp>
 #include <pipeline/json.hpp>
 #include <pipeline/json_members.hpp>
 #include <pipeline/plugin.hpp>
-
-#include <openssl/evp.h>
-
-#include <cstring>
-#include <memory>
 
 namespace http_sink {
 
@@ -42,22 +36,17 @@ std::string number(std::uint64_t n) { return std::to_string(n); }
 
 }  // namespace
 
-std::string hex(const digest& d) { return pl::to_hex({d.data(), d.size()}); }
+std::string hex(const content_id& d) { return pl::to_hex({d.data(), d.size()}); }
 
 // The length of each part is hashed before the part, so that ("ab", "c") and ("a", "bc") have different digests.
-digest digest_of(std::initializer_list<std::string_view> parts) {
-  static thread_local const std::unique_ptr<EVP_MD_CTX, pl::freed_by<EVP_MD_CTX_free>> hashing(EVP_MD_CTX_new());
-  std::array<unsigned char, EVP_MAX_MD_SIZE> whole{};
-  EVP_DigestInit_ex(hashing.get(), EVP_sha256(), nullptr);
+content_id digest_of(std::initializer_list<std::string_view> parts) {
+  digest::content_digest hashing;
   for (const auto part : parts) {
     const std::uint64_t size = part.size();
-    EVP_DigestUpdate(hashing.get(), &size, sizeof size);
-    EVP_DigestUpdate(hashing.get(), part.data(), part.size());
+    hashing.add({reinterpret_cast<const char*>(&size), sizeof size});
+    hashing.add(part);
   }
-  EVP_DigestFinal_ex(hashing.get(), whole.data(), nullptr);
-  digest d;
-  std::memcpy(d.data(), whole.data(), d.size());
-  return d;
+  return hashing.finish();
 }
 
 outgoing::outgoing(const options& o, pl::text_template url,
@@ -97,7 +86,7 @@ pl::result<void> outgoing::prepare(const pl::batch_list& batches) {
 }
 
 void outgoing::prepare_row(std::uint32_t batch, pl::batch_view b, pl::row_index row) {
-  digest id{};
+  content_id id{};
   auto problem = render_url(b, row);
   if (!problem) problem = render_headers(b, row);
   if (!problem) problem = render_row(b, row, id);
@@ -151,7 +140,7 @@ std::optional<std::string> outgoing::render_headers(pl::batch_view b, pl::row_in
   return std::nullopt;
 }
 
-std::optional<std::string> outgoing::render_row(pl::batch_view b, pl::row_index row, digest& id) {
+std::optional<std::string> outgoing::render_row(pl::batch_view b, pl::row_index row, content_id& id) {
   row_.clear();
   if (payload_) {
     payload_->render(row_, b, row);
@@ -179,7 +168,7 @@ std::optional<std::string> outgoing::render_row(pl::batch_view b, pl::row_index 
 }
 
 void outgoing::restore_settled() {
-  std::multimap<digest, const outgoing_row*> settled;
+  std::multimap<content_id, const outgoing_row*> settled;
   for (const auto& r : before_)
     if (r.settled) settled.emplace(r.id, &r);
   for (auto& r : rows_) {

@@ -7,7 +7,8 @@
 #include <pipeline/component.hpp>
 #include <pipeline/payload_template.hpp>
 
-#include <array>
+#include <digest_common/content_digest.hpp>
+
 #include <cstdint>
 #include <map>
 #include <optional>
@@ -18,13 +19,13 @@
 
 namespace http_sink {
 
-using digest = std::array<char, 16>;
-[[nodiscard]] std::string hex(const digest& d);
+using content_id = digest::content_digest::bytes;
+[[nodiscard]] std::string hex(const content_id& d);
 
 struct outgoing_row {
   std::uint32_t batch, row;
   std::size_t begin, end;  // in the text
-  digest id;               // of the position and the text: the same for each attempt
+  content_id id;           // of the position and the text: the same for each attempt
   bool settled = false;    // delivered or rejected, perhaps by an earlier attempt
   std::string rejected_because = {};
 };
@@ -66,7 +67,7 @@ class outgoing {
   void prepare_row(std::uint32_t batch, pl::batch_view b, pl::row_index row);
   std::optional<std::string> render_url(pl::batch_view b, pl::row_index row);
   std::optional<std::string> render_headers(pl::batch_view b, pl::row_index row);
-  std::optional<std::string> render_row(pl::batch_view b, pl::row_index row, digest& id);
+  std::optional<std::string> render_row(pl::batch_view b, pl::row_index row, content_id& id);
   void restore_settled();
 
   const options& options_;
@@ -82,6 +83,6 @@ class outgoing {
   std::vector<outgoing_row> before_;
 };
 
-[[nodiscard]] digest digest_of(std::initializer_list<std::string_view> parts);
+[[nodiscard]] content_id digest_of(std::initializer_list<std::string_view> parts);
 
 }  // namespace http_sink

@@ -1,15 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "record.hpp"
 
-#include <pipeline/freed_by.hpp>
 #include <pipeline/text.hpp>
 
-#include <openssl/evp.h>
+#include <digest_common/content_digest.hpp>
 
 #include <algorithm>
 #include <cstring>
 #include <initializer_list>
-#include <memory>
 #include <type_traits>
 
 namespace http {
@@ -53,25 +51,20 @@ class reader {
   std::string_view rest_;
 };
 
-record_id digest(std::initializer_list<std::string_view> parts) {
-  static thread_local const std::unique_ptr<EVP_MD_CTX, pl::freed_by<EVP_MD_CTX_free>> hashing(EVP_MD_CTX_new());
-  std::array<unsigned char, EVP_MAX_MD_SIZE> whole{};
-  EVP_DigestInit_ex(hashing.get(), EVP_sha256(), nullptr);
-  for (const auto part : parts) EVP_DigestUpdate(hashing.get(), part.data(), part.size());
-  EVP_DigestFinal_ex(hashing.get(), whole.data(), nullptr);
-  record_id id;
-  std::memcpy(id.data(), whole.data(), id.size());
-  return id;
+record_id digest_of(std::initializer_list<std::string_view> parts) {
+  digest::content_digest hashing;
+  for (const auto part : parts) hashing.add(part);
+  return hashing.finish();
 }
 
 constexpr std::string_view nul("\0", 1);  // a separator that cannot occur in a path or a header
 
 }  // namespace
 
-record_id id_by_content(std::string_view path, std::string_view record) { return digest({path, nul, record}); }
+record_id id_by_content(std::string_view path, std::string_view record) { return digest_of({path, nul, record}); }
 
 record_id id_by_key(std::string_view path, std::string_view key, std::size_t place) {
-  return digest({path, nul, "key", nul, key, nul, std::to_string(place)});
+  return digest_of({path, nul, "key", nul, key, nul, std::to_string(place)});
 }
 
 std::string hex(const record_id& id) { return pl::to_hex({id.data(), id.size()}); }

@@ -71,7 +71,10 @@ std::unique_ptr<message_array> fetch_queue::take(std::size_t max_rows, std::size
   return taken;
 }
 
+// librdkafka signals only the first entry of an empty queue, so what arrived beside entries that were taken meanwhile has no
+// signal of its own.
 void fetch_queue::wait(std::chrono::nanoseconds at_most) noexcept {
+  if (!empty() || rd_kafka_queue_length(events_.get()) != 0) return;
   pollfd waiting{signal_, POLLIN, 0};
   const auto ms = std::chrono::ceil<std::chrono::milliseconds>(std::max(at_most, 0ns)).count();
   if (poll(&waiting, 1, static_cast<int>(ms)) <= 0) return;

@@ -57,7 +57,9 @@ class fetch_queue {
   // Take queued messages without waiting: at most max_rows messages and about max_bytes of payload.
   std::unique_ptr<message_array> take(std::size_t max_rows, std::size_t max_bytes);
 
-  // Wait until this queue may have messages, or the consumer's queue may have events.
+  [[nodiscard]] bool empty() const noexcept { return rd_kafka_queue_length(queue_.get()) == 0; }
+
+  // Wait until this queue may have messages, or the consumer's queue may have events. Return at once if one of them has.
   void wait(std::chrono::nanoseconds at_most) noexcept;
 
   void wake_fetchers_when_taking(fetch_waking settings) { waking_ = std::move(settings); }

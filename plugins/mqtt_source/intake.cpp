@@ -4,10 +4,9 @@
 #include "filters.hpp"
 
 #include <pipeline/failpoint.hpp>
-#include <pipeline/freed_by.hpp>
 #include <pipeline/text.hpp>
 
-#include <openssl/evp.h>
+#include <digest_common/content_digest.hpp>
 
 #include <algorithm>
 #include <array>
@@ -61,16 +60,12 @@ std::optional<stored_message> decode(std::string_view record) {
 }
 
 std::string message_id(std::string_view topic, std::string_view payload) {
-  static thread_local const std::unique_ptr<EVP_MD_CTX, pl::freed_by<EVP_MD_CTX_free>> hashing(EVP_MD_CTX_new());
-  std::array<unsigned char, EVP_MAX_MD_SIZE> digest{};
-  EVP_DigestInit_ex(hashing.get(), EVP_sha256(), nullptr);
-  EVP_DigestUpdate(hashing.get(), topic.data(), topic.size());
-  EVP_DigestUpdate(hashing.get(), "", 1);  // NUL: in no topic
-  EVP_DigestUpdate(hashing.get(), payload.data(), payload.size());
-  EVP_DigestFinal_ex(hashing.get(), digest.data(), nullptr);
-  std::string id;
-  for (std::size_t i = 0; i < 16; ++i) pl::append_hex(id, static_cast<char>(digest[i]));
-  return id;
+  digest::content_digest hashing;
+  hashing.add(topic);
+  hashing.add(std::string_view("", 1));  // NUL: in no topic
+  hashing.add(payload);
+  const auto id = hashing.finish();
+  return pl::to_hex({id.data(), id.size()});
 }
 
 intake::intake(pl::context ctx, std::shared_ptr<spool::log> to, bool skip_retained,
