@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <chrono>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 namespace spool {
@@ -14,7 +15,8 @@ namespace fs = std::filesystem;
 
 namespace {
 
-constexpr auto look_interval = std::chrono::seconds(1);  // between looks for adopted spools
+constexpr auto look_interval = std::chrono::seconds(1);     // between looks for adopted spools
+constexpr auto gather_time = std::chrono::milliseconds(2);  // between reads of few records
 constexpr std::uint64_t smallest_segment = 1 << 20, largest_segment = 16 << 20;
 
 }  // namespace
@@ -160,8 +162,21 @@ void spooled::observe() const {
   live_.observed_end(streams_.front().name, own()->end(), now);
 }
 
+// A batch costs the same time on its way through the pipeline, whether it has one record or a thousand, and so does waking
+// up for it. While few records arrive, let those of a short time become one batch. A record after a quiet time does not wait.
+void spooled::gather(std::chrono::nanoseconds at_most) const {
+  const auto left = std::min<std::chrono::nanoseconds>(gathered_at_ - std::chrono::steady_clock::now(), at_most);
+  if (left.count() > 0) std::this_thread::sleep_for(left);
+}
+
+void spooled::note_read(const pl::poll_request& request) {
+  const bool few = found_.size() < request.max_rows / 16 && bytes_of_rows_ < request.max_bytes / 16;
+  gathered_at_ = few ? std::chrono::steady_clock::now() + gather_time : std::chrono::steady_clock::time_point{};
+}
+
 pl::result<pl::batch> spooled::read(const pl::poll_request& request, const pl_schema* schema, const fill& row) {
   open_others();
+  gather(request.timeout);
   for (std::size_t i = 0; i < streams_.size(); ++i) {
     auto& s = streams_[turn_++ % streams_.size()];
     if (!s.placed)
@@ -170,6 +185,7 @@ pl::result<pl::batch> spooled::read(const pl::poll_request& request, const pl_sc
         continue;  // the host has logged the reason; retry at the next poll
       }
     auto rows = read(s, request, schema, row);
+    if (rows.ok()) note_read(request);
     if (rows.ok() || rows.why().code != pl::status::again) return rows;
   }
   if (request.timeout > std::chrono::nanoseconds(0)) own()->wait(streams_.front().next, request.timeout);

@@ -106,6 +106,8 @@ class spooled {
   void open_others();
   pl::result<void> place(stream& s);
   pl::result<pl::batch> read(stream& s, const pl::poll_request& request, const pl_schema* schema, const fill& row);
+  void gather(std::chrono::nanoseconds at_most) const;
+  void note_read(const pl::poll_request& request);
   pl::result<void> take(stream& s, std::uint64_t number, std::string_view body);
   pl::result<void> use_start(stream& s, std::uint64_t number, const shared_start& refers);
   void lose(const stream& s, std::uint64_t number, std::string_view body);
@@ -125,6 +127,7 @@ class spooled {
   pl::counter expired_, damaged_, faults_;
   std::vector<stream> streams_;  // the first is the lane's own
   std::chrono::steady_clock::time_point looked_for_others_{};
+  std::chrono::steady_clock::time_point gathered_at_{};  // when records that follow few others may be read
   std::size_t turn_ = 0;
   std::string text_;
   std::vector<record> found_;
