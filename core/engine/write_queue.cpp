@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <ranges>
 #include <utility>
 
 namespace pl::engine {
@@ -322,7 +321,7 @@ void write_queue::put_back(std::vector<queued_group> next) {
   std::scoped_lock lock(mutex_);
   meter_.add(-static_cast<double>(next_size_.bytes));
   next_size_ = {};
-  for (auto& g : next | std::views::reverse) put_first(std::move(g));
+  for (auto g = next.rbegin(); g != next.rend(); ++g) put_first(std::move(*g));
 }
 
 // Under the lock.
@@ -369,7 +368,7 @@ void write_queue::taken_is_done(std::vector<batches> unwritten) {
   patience_.end_write(taken_size_.bytes, now);
   taken_size_ = std::exchange(next_size_, {});
   if (taken_size_.groups != 0) patience_.begin_write(now);
-  for (auto& data : unwritten | std::views::reverse) put_first(group(std::move(data)));
+  for (auto data = unwritten.rbegin(); data != unwritten.rend(); ++data) put_first(group(std::move(*data)));
 }
 
 write_queue::next_step write_queue::wait_before_retry(std::chrono::nanoseconds time,
