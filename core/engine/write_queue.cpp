@@ -321,7 +321,7 @@ void write_queue::put_back(std::vector<queued_group> next) {
   std::scoped_lock lock(mutex_);
   meter_.add(-static_cast<double>(next_size_.bytes));
   next_size_ = {};
-  for (auto g = next.rbegin(); g != next.rend(); ++g) put_first(std::move(*g));
+  for (; !next.empty(); next.pop_back()) put_first(std::move(next.back()));
 }
 
 // Under the lock.
@@ -368,7 +368,7 @@ void write_queue::taken_is_done(std::vector<batches> unwritten) {
   patience_.end_write(taken_size_.bytes, now);
   taken_size_ = std::exchange(next_size_, {});
   if (taken_size_.groups != 0) patience_.begin_write(now);
-  for (auto data = unwritten.rbegin(); data != unwritten.rend(); ++data) put_first(group(std::move(*data)));
+  for (; !unwritten.empty(); unwritten.pop_back()) put_first(group(std::move(unwritten.back())));
 }
 
 write_queue::next_step write_queue::wait_before_retry(std::chrono::nanoseconds time,

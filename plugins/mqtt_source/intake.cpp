@@ -62,7 +62,7 @@ std::optional<stored_message> decode(std::string_view record) {
 std::string message_id(std::string_view topic, std::string_view payload) {
   digest::content_digest hashing;
   hashing.add(topic);
-  hashing.add(std::string_view("", 1));  // NUL: in no topic
+  hashing.add({"\0", 1});  // in no topic
   hashing.add(payload);
   const auto id = hashing.finish();
   return pl::to_hex({id.data(), id.size()});
