@@ -31,6 +31,8 @@ def measure(settings: Settings, records: int = TEN_MILLION) -> Results:
     return found
 
 
+SIZE = "10,000,000 records"  # below the table in docs/performance.md
+ONE_ROUND = True  # whatever --rounds is
 COLUMNS = [
     ("records", "records", ",.0f"), ("peak_memory_mib", "peak MiB", ".0f"), ("rows_per_second", "rows/s", ",.0f"),
     ("cpu_us_per_row", "CPU µs/row", ".2f"), ("rows_per_transaction", "rows/transaction", ",.0f"),

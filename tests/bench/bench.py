@@ -35,11 +35,11 @@ BIG = ["sinks.store.batch.rows=10000", "sinks.store.batch.max_bytes=10MiB"]
 TWO = ["lanes=2", "sinks.store.writers=2"]
 CASES: list[tuple[str, bool, int, list[str]]] = [
     ("configs/iot.yaml: 1 lane, 1 writer", True, 1, []),
-    ("1 lane, 1 writer, 10,000 rows", True, 1, BIG),
+    ("1 lane, 1 writer, batch.rows: 10,000", True, 1, BIG),
     ("2 lanes, 2 writers", True, 2, TWO),
-    ("2 lanes, 2 writers, 10,000 rows", True, 2, TWO + BIG),
+    ("2 lanes, 2 writers, batch.rows: 10,000", True, 2, TWO + BIG),
     ("messages without headers: 1 lane, 1 writer", False, 1, []),
-    ("messages without headers: 2 lanes, 2 writers, 10,000 rows", False, 2, TWO + BIG),
+    ("messages without headers: 2 lanes, 2 writers, batch.rows: 10,000", False, 2, TWO + BIG),
 ]
 
 
@@ -172,13 +172,14 @@ def measure(settings: Settings) -> Results:
             size = round(bench.pipeline(sets)["rows_per_transaction"], -2) or 100.0
             rows = int(min(size, settings.messages))
             raw = f"raw COPY, connections: {writers}, rows: {rows:,}"
-            straight = f"straight-line program, connections: {writers}, rows: {rows:,}"
+            plain = "" if headers else ", without headers"
+            straight = f"straight-line program, connections: {writers}, rows: {rows:,}{plain}"
             if rows not in encoded:
                 encoded[rows] = bench.slices(rows)
             beside[name] = (raw, straight)
             cases[name] = partial(bench.pipeline, sets)
             cases[raw] = partial(benches[True].raw, encoded[rows], writers)
-            cases[straight] = partial(benches[True].straight, settings.build, writers, rows)
+            cases[straight] = partial(bench.straight, settings.build, writers, rows)
         found = alternating(cases, settings.rounds)
     for name, (raw, straight) in beside.items():
         found[name]["of_raw"] = found[name]["rows_per_second"] / found[raw]["rows_per_second"]

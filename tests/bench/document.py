@@ -49,13 +49,19 @@ def markdown(found: Results, columns: list[tuple[str, str, str]]) -> str:
     return "\n".join(lines)
 
 
-def source(about: dict[str, Any]) -> str:
-    rounds = f"medians of {about['rounds']} rounds" if about["rounds"] > 1 else "one round"
+def source(benchmark: str, about: dict[str, Any]) -> str:
+    """Return the line below a table. A benchmark whose size does not depend on --messages has a SIZE."""
+    from run import BENCHMARKS
+
+    module = BENCHMARKS[benchmark]
+    one = about["rounds"] == 1 or getattr(module, "ONE_ROUND", False)
+    rounds = "one round" if one else f"medians of {about['rounds']} rounds"
+    size = getattr(module, "SIZE", f"{about['messages']:,} messages")
     quick = "; with `--quick`, so that the figures mean nothing" if about["quick"] else ""
     cpu = (about["machine"]["cpu"] or ["unknown processor"])[0]
     return (
         f"{about['time'][:10]}, commit {about['machine']['commit']}, {about['machine']['cores']} cores ({cpu}), "
-        f"{about['messages']:,} messages where the number is not named, {rounds}{quick}."
+        f"{size}, {rounds}{quick}."
     )
 
 
@@ -79,10 +85,10 @@ def plots(found: Results) -> None:
 def blocks(name: str, found: Results, about: dict[str, Any]) -> dict[str, str]:
     """Return the text of each marked place of a benchmark."""
     if name != "scaling":
-        return {name: f"{markdown(found, columns_of(name))}\n\n{source(about)}"}
+        return {name: f"{markdown(found, columns_of(name))}\n\n{source(name, about)}"}
     return {
         f"scaling:{group}": f"{markdown(results, columns_of(name))}\n\n![CPU time of a record over {AXES[group]}]"
-        f"(performance/{group}.svg)\n\n{source(about)}"
+        f"(performance/{group}.svg)\n\n{source(name, about)}"
         for group, results in groups(found).items()
     }
 

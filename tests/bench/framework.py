@@ -33,6 +33,7 @@ def measure(settings: Settings) -> Results:
     return alternating({"generated batches → filter → null sink": lambda: run(settings)}, settings.rounds)
 
 
+SIZE = "50,000,000 records"  # below the table in docs/performance.md
 COLUMNS = [
     ("records_per_cpu_second", "records per CPU second", ",.0f"), ("ns_per_record", "ns/record", ".1f"),
     ("allocations_per_batch", "allocations/batch of 4,096", ".1f"), ("spread", "spread", ".0%"),

@@ -210,6 +210,7 @@ def measure(settings: Settings, rates: Sequence[int] = (200, 1_000, 10_000), sec
     return {name: medians(all_of) for name, all_of in runs.items()}
 
 
+SIZE = "10 seconds at each rate"  # below the table in docs/performance.md
 COLUMNS = [
     ("p50_ms", "p50 ms", ".1f"), ("p95_ms", "p95 ms", ".1f"), ("p99_ms", "p99 ms", ".1f"), ("max_ms", "max ms", ".1f"),
     ("cpu_percent", "CPU, % of a core", ".1f"), ("query_interval_p50_ms", "query interval ms", ".1f"),

@@ -107,6 +107,8 @@ def measure(settings: Settings, rates: Sequence[int] = (0, 200, 1_000, 10_000), 
     return found
 
 
+SIZE = "20 seconds at each rate"  # below the table in docs/performance.md
+ONE_ROUND = True  # whatever --rounds is
 COLUMNS = [("cpu_percent", "% of a core", ".3f"), ("wakeups", "wake-ups/s", ".1f")]
 
 

@@ -148,6 +148,7 @@ def measure(settings: Settings, only: Sequence[str] = tuple(GROUPS)) -> Results:
     return found
 
 
+SIZE = "at most 1,000,000 messages, 2,000,000 for a million devices"  # below the table in docs/performance.md
 COLUMNS = [
     ("rows_per_second", "rows/s", ",.0f"), ("records_per_second", "records/s", ",.0f"),
     ("cpu_us_per_row", "CPU µs/row", ".2f"), ("cpu_us_per_record", "CPU µs/record", ".2f"), ("growth", "growth", ".2f"),

@@ -54,7 +54,7 @@ def test_a_table_replaces_the_one_before(tmp_path: Path, page: Path) -> None:
     assert lines[0] == "| | records/s | spread |"
     assert lines[2] == "| 1 lane | 5,679 | 5 % |"
     assert lines[4] == (
-        "2026-01-02, commit abc1234, 2 cores (a processor), 1,000 messages where the number is not named, medians of 3 rounds."
+        "2026-01-02, commit abc1234, 2 cores (a processor), 1,000 messages, medians of 3 rounds."
     )
 
 
