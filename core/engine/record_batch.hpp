@@ -109,9 +109,6 @@ class record_batch : public pl_batch {
   // Return whether a stream of these records is read again, so that this batch must not be written. A dead letter that a
   // writer awaits is written in any case: that writer continues once it is released.
   [[nodiscard]] bool lost() noexcept { return settles() != nullptr && settles()->lost() && !awaited(); }
-  void wake_lane() noexcept {
-    if (const auto& in_flight = settles()) in_flight->wake_lane();
-  }
   void mark_lost() noexcept {
     if (const auto& in_flight = settles()) in_flight->mark_lost();
   }

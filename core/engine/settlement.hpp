@@ -41,8 +41,6 @@ class settlement {
     mark_lost();
     inbox_.put_loss(settlement_inbox::loss::damaged);
   }
-  // The lane waits for room, and there may be some.
-  void wake_lane() noexcept { inbox_.wake(); }
   // Return whether a stream of these records was revoked since.
   [[nodiscard]] bool revoked() const noexcept {
     return std::ranges::any_of(flights_, [](const auto& f) { return f.stream->revoked(); });

@@ -284,7 +284,6 @@ std::vector<write_queue::group> write_queue::take_groups() {
 // Under the lock. in_memory: stop at a group that `load` would have to look at.
 std::vector<write_queue::group> write_queue::take_due(amount& to, bool in_memory) {
   std::vector<group> taken;
-  const bool was_full = !has_memory_for(0);
   const auto memory = memory_of_write();
   const auto fits = [&](const amount& more) {
     return to.write_bytes + more.write_bytes <= batch_.max_bytes && to.rows + more.rows <= batch_.max_rows &&
@@ -300,14 +299,7 @@ std::vector<write_queue::group> write_queue::take_due(amount& to, bool in_memory
     taken.push_back(std::move(g));
     waiting_.pop_front();
   }
-  if (was_full) wake_lanes(taken);
   return taken;
-}
-
-// Lanes wait for room until something is settled. What a write takes makes room before it is settled.
-void write_queue::wake_lanes(const std::vector<group>& taken) {
-  for (const auto& g : taken)
-    for (const auto& b : g.batches) b->wake_lane();
 }
 
 std::vector<queued_group> write_queue::take_next() {

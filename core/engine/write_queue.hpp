@@ -126,7 +126,6 @@ class write_queue {
   [[nodiscard]] std::vector<group> remove_from_memory();
   std::vector<group> take_groups();
   [[nodiscard]] std::vector<group> take_due(amount& to, bool in_memory);
-  static void wake_lanes(const std::vector<group>& taken);
   void count(amount& to, const amount& size, int sign);
   void count_stored(const group& g, int sign);
   [[nodiscard]] bool may_join(const group& first, const group& later) const;

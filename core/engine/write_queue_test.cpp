@@ -326,25 +326,6 @@ TEST_CASE("a waiting writer is woken at once by a hold, and by a group of anothe
   CHECK(q->unwritten().rows == 1);
 }
 
-// Without the wake-up, the lane would wait until something is written.
-TEST_CASE("a lane that waits for room is woken once a write has taken what filled the queue") {
-  fixture f;
-  settlement_inbox lane;
-  const auto q = f.queue(settings(1'000'000, 1U << 20U));
-  for (int i = 0; i < 5; ++i) {
-    auto group = f.group(10, 16U << 20U);
-    group.front()->track(std::make_shared<settlement>(lane, std::vector<flight>{}));
-    q->push(std::move(group), kept);
-  }
-  CHECK(q->full());
-  const auto began = std::chrono::steady_clock::now();
-  const auto taken = q->take();
-  lane.wait(1h);
-  CHECK(std::chrono::steady_clock::now() - began < 1min);
-  CHECK(lane.take().empty());
-  q->taken_is_done({});
-}
-
 TEST_CASE("a write that is due takes whole groups up to max_rows") {
   fixture f;
   const auto q = f.queue(settings(10'000, 4U << 20U, 10'000));
