@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
+#include "../outgoing.hpp"
 #include "server.hpp"
 
 #include <pipeline/testing/conformance.hpp>
@@ -75,6 +76,11 @@ server::handler refusing(std::string bad, int status) {
 }
 
 }  // namespace
+
+// Receivers compare keys of different versions of this plugin.
+TEST_CASE("the digest of texts never changes") {
+  CHECK(http_sink::hex(http_sink::digest_of({"ab", "c"})) == "43ee655579de01ca739b3f95c1c2d3f4");
+}
 
 TEST_CASE("the built plugin passes the conformance and lifecycle checks") {
   for (const auto& problem : pl::testing::check_plugin(plugin())) FAIL_CHECK(problem);

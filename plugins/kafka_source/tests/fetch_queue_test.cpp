@@ -28,7 +28,10 @@ struct one_partition {
     rd_kafka_topic_partition_list_add(list.get(), "iot-stream", 0)->offset = 0;
     REQUIRE(rd_kafka_assign(client->get(), list.get()) == RD_KAFKA_RESP_ERR_NO_ERROR);
     // Once the end of the partition is reported, fetching has begun, and librdkafka no longer changes where messages go.
-    REQUIRE(eventually([&] { return kafka::message_ptr(rd_kafka_consumer_poll(client->get(), 10)) != nullptr; }));
+    REQUIRE(eventually([&] {
+      const kafka::message_ptr event(rd_kafka_consumer_poll(client->get(), 10));
+      return event != nullptr && event->err == RD_KAFKA_RESP_ERR__PARTITION_EOF;
+    }));
     queue->attach(partition.get());
   }
   template <class Condition>
