@@ -69,8 +69,6 @@ class lane {
  private:
   using clock = std::chrono::steady_clock;
   enum class phase { running, quiescing, stopping };
-  static constexpr std::chrono::milliseconds shortest_wait_for_room{1};
-  static constexpr const char* transforms_changed = "transforms changed while records were in flight";
 
   void run();
   bool end();
@@ -91,7 +89,6 @@ class lane {
   void share_clocks();
   void keep_alive();
   [[nodiscard]] bool room() const;
-  void wait_for_room();
   void tick_if_due();
   void settle();
   void settle_streams();
@@ -122,8 +119,7 @@ class lane {
   graph_walk walk_;
   stream_claims claims_;
 
-  std::chrono::nanoseconds next_tick_{};                        // on the simulated clock, if there is one
-  std::chrono::nanoseconds room_wait_{shortest_wait_for_room};  // the next wait for room
+  std::chrono::nanoseconds next_tick_{};  // on the simulated clock, if there is one
   clock::time_point retry_at_{};
   std::optional<backoff> retry_;  // of a source or transform that could not start, or of a poll that failed
   batch_ref stray_;               // arrived while there was no room for it
