@@ -69,6 +69,7 @@ class lane {
  private:
   using clock = std::chrono::steady_clock;
   enum class phase { running, quiescing, stopping };
+  static constexpr const char* transforms_changed = "transforms changed while records were in flight";
 
   void run();
   bool end();
@@ -89,6 +90,7 @@ class lane {
   void share_clocks();
   void keep_alive();
   [[nodiscard]] bool room() const;
+  void wait_for_room();
   void tick_if_due();
   void settle();
   void settle_streams();

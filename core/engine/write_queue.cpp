@@ -299,6 +299,7 @@ std::vector<write_queue::group> write_queue::take_due(amount& to, bool in_memory
     taken.push_back(std::move(g));
     waiting_.pop_front();
   }
+  pool_.budget().room().notify();  // long before the write is settled
   return taken;
 }
 
