@@ -243,8 +243,10 @@ void lane::restart_source() {
 bool lane::room() const { return !budget_.full() && walk_.sinks_have_room() && state_.has_room(); }
 
 void lane::wait_for_room() {
-  const room_signal::listener here(budget_.room(), streams_.inbox());
-  if (!room()) streams_.wait(poll_timeout);
+  {
+    const room_signal::listener here(budget_.room(), streams_.inbox());
+    if (!room()) streams_.wait(poll_timeout);
+  }
   keep_alive();
 }
 

@@ -69,7 +69,8 @@ class lane {
  private:
   using clock = std::chrono::steady_clock;
   enum class phase { running, quiescing, stopping };
-  static constexpr const char* transforms_changed = "transforms changed while records were in flight";
+  // A reason to read again, which is compared by its address.
+  static constexpr char transforms_changed[] = "transforms changed while records were in flight";
 
   void run();
   bool end();

@@ -21,6 +21,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psycopg2
 from common import JVM, START, Result, Results, Settings, alternating, fill_topic, messages, program, straight_line, table
@@ -122,7 +123,10 @@ class Bench:
         names = ("rows_per_second", "cpu_us_per_row", "peak_memory_mib")
         return {**{name: found[name] for name in names}, "rows_per_transaction": self._count / found["transactions"]}
 
-    def pipeline(self, sets: Sequence[str], build: Path | None = None) -> Result:
+    def pipeline(
+        self, sets: Sequence[str], build: Path | None = None, watch: Callable[[Any], object] = lambda host: None
+    ) -> Result:
+        """Store the topic. watch: called with the host after the first and after the last row."""
         from pipeline_host import BUILD, SOURCE, PipelineHost  # BUILD comes from the environment
 
         if self._groups:
@@ -143,7 +147,9 @@ class Bench:
                     return time.monotonic(), stored, host.cpu_seconds()
 
                 began, first, cpu = stored_after(0)
+                watch(host)
                 ended, last, cpu_then = stored_after(self._count - 1)
+                watch(host)
                 memory = host.peak_memory()
                 transactions = host.metric("pipeline_timescale_transactions_total")
                 assert host.stop() == 0, host.log()

@@ -120,6 +120,7 @@ class Lane:
     rules: Sequence[Mapping[str, object]] = tuple(RULES)
     parse: Mapping[str, object] | None = None
     settings: Mapping[str, object] | None = None
+    watch: Callable[[Any], object] = lambda host: None  # called after the first and after the last record
 
     def run(self, name: str, build: Path) -> Result:
         """Read the topic with a new group. The CPU time is that of all threads of the host, with its start."""
@@ -139,7 +140,9 @@ class Lane:
         with PipelineHost(config, directory, build=build) as host:
             host.wait_ready()
             began, before, _ = self._passed(host, 0)
+            self.watch(host)
             ended, parsed, cpu = self._passed(host, self.count - 1)
+            self.watch(host)
             found = {
                 "records_per_second": (parsed - before) / max(ended - began, 1e-9),
                 "cpu_us_per_record": cpu / self.count * 1e6,

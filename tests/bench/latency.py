@@ -168,6 +168,7 @@ def from_device(build: Path, kafka: Kafka, timescale: Timescale, folder: Path, r
                     latency = report["latency_ms"]["to_database"]
                     found[f"device → row, {rate:,} messages/s, {delay}"] = {
                         **{f"{key}_ms": latency[key] for key in ("p50", "p95", "p99", "max")},
+                        **{f"share_below_{b['below']}_ms": b["count"] / latency["count"] for b in latency["histogram"]},
                         "query_interval_p50_ms": report["latency_ms"]["to_database_resolution"]["p50"],
                         "cpu_percent": used / (time.monotonic() - began) * 100,
                     }

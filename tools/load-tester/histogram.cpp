@@ -49,8 +49,16 @@ std::int64_t histogram::percentile(double percent) const {
   return max_;
 }
 
+std::uint64_t histogram::count_below(std::int64_t us) const {
+  std::uint64_t n = 0;
+  for (std::size_t i = 0; i < classes_.size() && end_of(i) < us; ++i) n += classes_[i];
+  return n;
+}
+
 latency summary(const histogram& of) {
-  return {of.count(), of.percentile(50), of.percentile(95), of.percentile(99), of.max()};
+  latency l{of.count(), of.percentile(50), of.percentile(95), of.percentile(99), of.max()};
+  for (std::size_t i = 0; i < l.below.size(); ++i) l.below[i] = of.count_below(latency_bounds_ms[i] * 1000);
+  return l;
 }
 
 }  // namespace pl::load

@@ -115,6 +115,15 @@ void put_milliseconds(writer& w, const char* name, const latency& l) {
   put(w, "p95", static_cast<double>(l.p95) / 1000);
   put(w, "p99", static_cast<double>(l.p99) / 1000);
   put(w, "max", static_cast<double>(l.max) / 1000);
+  w.Key("histogram");  // how many are less than each bound
+  w.StartArray();
+  for (std::size_t i = 0; i < l.below.size(); ++i) {
+    w.StartObject();
+    put(w, "below", static_cast<std::uint64_t>(latency_bounds_ms[i]));
+    put(w, "count", l.below[i]);
+    w.EndObject();
+  }
+  w.EndArray();
   w.EndObject();
 }
 

@@ -116,6 +116,11 @@ TEST_CASE("histogram: percentiles are exact for small values and less than 1 % o
   }
   CHECK(large.max() == 100'000'000);
   CHECK(large.count() == 100'000);
+  const auto l = summary(large);
+  CHECK(l.below.front() == 0);
+  CHECK(l.below[3] == 9);  // less than 10 ms
+  CHECK(l.below.back() <= 999);
+  CHECK(l.below.back() >= 991);
 }
 
 TEST_CASE("histogram: handles no values, and zero, negative and huge ones") {
