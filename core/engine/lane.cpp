@@ -109,7 +109,9 @@ void lane::run_once() {
   claims_.report_continued();
   tick_if_due();
   if (status_.failed()) return;
-  room() ? poll() : wait_for_room();
+  if (room()) return poll();
+  streams_.wait(poll_timeout);
+  keep_alive();
 }
 
 // Settle what is in flight. From the first call on, the main thread may exchange the graph while the lane is not busy. No
@@ -241,14 +243,6 @@ void lane::restart_source() {
 // --------------------------------------------------------------------------------------------------------- reading ---
 
 bool lane::room() const { return !budget_.full() && walk_.sinks_have_room() && state_.has_room(); }
-
-void lane::wait_for_room() {
-  {
-    const room_signal::listener here(budget_.room(), streams_.inbox());
-    if (!room()) streams_.wait(poll_timeout);
-  }
-  keep_alive();
-}
 
 void lane::poll() {
   auto polled = source_->poll(poll_rows, poll_bytes, streams_.in_flight() != 0 ? poll_timeout : tick_interval);

@@ -91,7 +91,6 @@ class lane {
   void share_clocks();
   void keep_alive();
   [[nodiscard]] bool room() const;
-  void wait_for_room();
   void tick_if_due();
   void settle();
   void settle_streams();

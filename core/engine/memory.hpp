@@ -3,8 +3,6 @@
 // each class states which threads may use it.
 #pragma once
 
-#include "engine/room_signal.hpp"
-
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -21,11 +19,7 @@ class memory_budget {
  public:
   explicit memory_budget(std::uint64_t limit) noexcept : limit_(limit) {}
   void add(std::size_t bytes) noexcept { used_.fetch_add(bytes, std::memory_order_relaxed); }
-  void sub(std::size_t bytes) noexcept {
-    const auto for_records = limit() - std::min(state(), state_limit());
-    const auto before = used_.fetch_sub(bytes);
-    if (before >= for_records && before - bytes < for_records) room_.notify();
-  }
+  void sub(std::size_t bytes) noexcept { used_.fetch_sub(bytes, std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t used() const noexcept {
     return used_.load(std::memory_order_relaxed) + std::min(state(), state_limit());
   }
@@ -33,14 +27,9 @@ class memory_budget {
   void set_limit(std::uint64_t bytes) noexcept { limit_.store(bytes, std::memory_order_relaxed); }
   [[nodiscard]] bool full() const noexcept { return used() >= limit(); }
 
-  // For lanes that wait for memory, or for a queue in it.
-  [[nodiscard]] room_signal& room() noexcept { return room_; }
-
   // The state of transforms. It is a part of `used`, up to its own limit, so that records always have the rest.
   void change_state(std::uint64_t before, std::uint64_t now) noexcept {
-    const bool was_full = full();
     state_.fetch_add(now - before, std::memory_order_relaxed);
-    if (was_full && !full()) room_.notify();
   }
   [[nodiscard]] std::uint64_t state() const noexcept { return state_.load(std::memory_order_relaxed); }
   [[nodiscard]] std::uint64_t state_limit() const noexcept { return limit() / 4 * 3; }
@@ -48,7 +37,6 @@ class memory_budget {
  private:
   std::atomic<std::uint64_t> used_{0}, state_{0};
   std::atomic<std::uint64_t> limit_;
-  room_signal room_;
 };
 
 // Keeps blocks of two sizes for the next batch; larger requests go straight to the allocator. Thread-safe.

@@ -11,9 +11,7 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
-#include <chrono>
 #include <cstdint>
-#include <functional>
 #include <memory>
 #include <string>
 
@@ -96,32 +94,6 @@ TEST_CASE("the limit of the state applies to its sum, and records have a quarter
   CHECK(budget.used() == 850);
   budget.change_state(600, 100);
   CHECK(budget.used() == 350);
-}
-
-TEST_CASE("a lane that waits for memory is woken when there is some, and only then") {
-  using namespace std::chrono_literals;
-  memory_budget budget(1000);
-  settlement_inbox lane;
-  // Return whether it was woken: a wake-up is kept until the lane waits.
-  const auto woken_by = [&](const std::function<void()>& change, std::chrono::nanoseconds at_most) {
-    const auto began = std::chrono::steady_clock::now();
-    {
-      const room_signal::listener here(budget.room(), lane);
-      change();
-    }
-    lane.wait(at_most);
-    return std::chrono::steady_clock::now() - began < at_most;
-  };
-  budget.add(1100);
-  CHECK_FALSE(woken_by([&] { budget.sub(100); }, 1ms));
-  CHECK(woken_by([&] { budget.sub(1); }, 1min));
-  CHECK_FALSE(woken_by([&] { budget.sub(1); }, 1ms));
-  budget.change_state(0, 2);
-  CHECK(budget.full());
-  CHECK(woken_by([&] { budget.change_state(2, 1); }, 1min));
-  budget.add(1);
-  budget.sub(1);  // no lane listens
-  CHECK_FALSE(woken_by([] {}, 1ms));
 }
 
 // Passes all rows on. Each snapshot has `entries` small entries.

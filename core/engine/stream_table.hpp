@@ -53,7 +53,7 @@ class stream_table {
   void observe_end(std::string_view name, std::uint64_t end);
 
   // What settles there was read by this lane.
-  [[nodiscard]] settlement_inbox& inbox() noexcept { return inbox_; }
+  [[nodiscard]] const settlement_inbox& inbox() const noexcept { return inbox_; }
 
   // Update the metrics of the streams' clocks.
   void show_clocks(const arrival_clocks& clocks);

@@ -41,14 +41,6 @@ bool write_queue::has_memory_for(std::uint64_t bytes) const {
   return budget.used() < budget.limit() / 4 * 3 || waiting_size_.bytes < batch_.max_bytes;
 }
 
-// Under the lock. False: lanes may wait.
-bool write_queue::has_room_in_memory() const { return waiting_size_.bytes < full_at() && has_memory_for(0); }
-
-// Under the lock, after there was no room.
-void write_queue::announce_room() {
-  if (has_room_in_memory()) pool_.budget().room().notify();
-}
-
 // Under the lock. Whether lanes wait for memory, although there may be room on disk.
 bool write_queue::waits() const {
   return when_full_ == config::full_policy::block && disk_->enabled() &&
@@ -292,7 +284,6 @@ std::vector<write_queue::group> write_queue::take_groups() {
 // Under the lock. in_memory: stop at a group that `load` would have to look at.
 std::vector<write_queue::group> write_queue::take_due(amount& to, bool in_memory) {
   std::vector<group> taken;
-  const bool had_room = has_room_in_memory();
   const auto memory = memory_of_write();
   const auto fits = [&](const amount& more) {
     return to.write_bytes + more.write_bytes <= batch_.max_bytes && to.rows + more.rows <= batch_.max_rows &&
@@ -308,7 +299,6 @@ std::vector<write_queue::group> write_queue::take_due(amount& to, bool in_memory
     taken.push_back(std::move(g));
     waiting_.pop_front();
   }
-  if (!had_room) announce_room();  // long before the write is settled
   return taken;
 }
 
@@ -368,9 +358,7 @@ void write_queue::taken_is_done(std::vector<batches> unwritten) {
   meter_.add(-static_cast<double>(taken_size_.bytes));
   const auto now = std::chrono::steady_clock::now();
   patience_.end_write(taken_size_.bytes, now);
-  const bool had_room = has_room_in_memory();
   taken_size_ = std::exchange(next_size_, {});
-  if (!had_room) announce_room();
   if (taken_size_.groups != 0) patience_.begin_write(now);
   for (; !unwritten.empty(); unwritten.pop_back()) put_first(group(std::move(unwritten.back())));
 }

@@ -116,8 +116,6 @@ class write_queue {
   void put_first(group g);
   [[nodiscard]] std::uint64_t memory_share() const;
   [[nodiscard]] bool has_memory_for(std::uint64_t bytes) const;
-  [[nodiscard]] bool has_room_in_memory() const;
-  void announce_room();
   [[nodiscard]] bool waits() const;
   [[nodiscard]] bool keeps_in_memory(const group& g) const;
   bool store(group& g);

@@ -10,7 +10,6 @@
 #include <doctest/doctest.h>
 
 #include <algorithm>
-#include <array>
 #include <chrono>
 #include <cstdint>
 #include <functional>
@@ -48,7 +47,7 @@ class fixture {
     all.push_back(select_rows(memory_.pool, *rows.front(), {}));
     return all;
   }
-  [[nodiscard]] memory_budget& budget() noexcept { return memory_.budget; }
+  [[nodiscard]] const memory_budget& budget() const noexcept { return memory_.budget; }
   std::unique_ptr<write_queue> queue(const config::batch_settings& settings, std::uint64_t disk_bytes = 0,
                                      std::uint64_t remove_at = UINT64_MAX) {
     auto disk = std::make_unique<disk_queue>(disk_queue_settings{dir_.path().string(), "p", "store", 0, disk_bytes},
@@ -325,23 +324,6 @@ TEST_CASE("a waiting writer is woken at once by a hold, and by a group of anothe
   REQUIRE(taken.wait_for(60s) == std::future_status::ready);
   CHECK(taken.get() == 0);
   CHECK(q->unwritten().rows == 1);
-}
-
-// Not only the lanes of the batches that are taken: a lane whose batches were all written long ago could wait for ever
-// beside one that has a backlog.
-TEST_CASE("each lane that waits for room is woken once a write has taken what filled the queue") {
-  fixture f;
-  const auto q = f.queue(settings(1'000'000, 1U << 20U));
-  for (int i = 0; i < 4; ++i) q->push(f.group(10, 16U << 20U), kept);
-  REQUIRE(q->full());
-  std::array<settlement_inbox, 2> lanes;
-  const room_signal::listener first(f.budget().room(), lanes[0]), second(f.budget().room(), lanes[1]);
-  const auto taken = q->take();
-  REQUIRE_FALSE(q->full());
-  const auto began = std::chrono::steady_clock::now();
-  for (auto& lane : lanes) lane.wait(1min);
-  CHECK(std::chrono::steady_clock::now() - began < 1min);
-  q->taken_is_done({});
 }
 
 TEST_CASE("a write that is due takes whole groups up to max_rows") {
