@@ -242,32 +242,48 @@ void state_keeper::drop_changes(std::string_view stream) {
 // ------------------------------------------------------------------------------------------------------- snapshots ---
 
 void state_keeper::snapshot_now() {
-  for (int pass = 0; pass < 2; ++pass) {  // the first may only complete an earlier snapshot, which is too old
-    next_snapshot_ = {};
-    snapshot_if_due(1);
-  }
+  collect_settled();
+  take_snapshots(1, SIZE_MAX);
 }
 
-bool state_keeper::heavy() const noexcept { return snapshot_entries_ > heavy_entries || snapshot_bytes_ > heavy_bytes; }
+bool state_keeper::heavy() const noexcept {
+  std::size_t entries = 0, bytes = 0;
+  for (const auto& [name, s] : snapshots_) entries += s.entries, bytes += s.bytes;
+  return entries > heavy_entries || bytes > heavy_bytes;
+}
+
+void state_keeper::snapshot_if_due() {
+  collect_settled();
+  if (clock::now() >= next_snapshot_) take_snapshots(clock_interval, light_bytes);
+}
+
+std::vector<const state_keeper::stream_entry*> state_keeper::oldest_first() {
+  std::vector<const stream_entry*> streams;
+  for (const auto& entry : streams_.all()) streams.push_back(&entry);
+  std::ranges::stable_sort(streams, {}, [this](const auto* entry) { return snapshots_[entry->first].taken; });
+  return streams;
+}
 
 // Write state that changes with each record periodically, with the position up to which it includes the records; after
 // a restart, transforms read from that position. A snapshot is written only once all records below it are settled at
 // every branch, so that output that may not have been delivered is produced again.
-void state_keeper::snapshot_if_due(std::int64_t least_advance) {
+void state_keeper::take_snapshots(std::int64_t least_advance, std::size_t most_bytes) {
   if (!enabled()) return;
-  const bool due = clock::now() >= next_snapshot_;
-  if (due) {
-    next_snapshot_ = clock::now() + snapshot_interval;
-    snapshot_entries_ = snapshot_bytes_ = 0;
-  }
-  for (const auto& [name, stream] : streams_.all()) {
+  std::size_t entries = 0, bytes = 0;
+  for (const auto* entry : oldest_first()) {
+    const auto& [name, stream] = *entry;
     auto& s = snapshots_[name];
     const auto position = stream.state->position();
-    const bool changed =
-        s.watermark != position || (!s.pending && !s.changes.empty()) || arrivals_.unstored(name) >= least_advance;
-    if (due && !s.pending && changed && is_level(stream, position)) take(name, position, s);
+    const bool changed = s.watermark != position || !s.changes.empty() || arrivals_.unstored(name) >= least_advance;
+    if (s.pending || !changed || !is_level(stream, position)) continue;
+    take(name, position, s);
+    entries += s.entries;
+    bytes += s.bytes;
     collect_if_settled(stream, s);
+    if (bytes >= most_bytes) break;
   }
+  const auto weight = 1 + entries / light_entries + bytes / light_bytes;
+  next_snapshot_ = clock::now() + snapshot_interval * static_cast<int>(weight);
 }
 
 void state_keeper::snapshot_in_flight() {
@@ -319,10 +335,10 @@ void state_keeper::take(const std::string& stream, std::uint64_t position, snaps
   }
   s.watermark = position;
   s.pending = true;
-  snapshot_entries_ += s.changes.size();
-  for (const auto& c : s.changes) snapshot_bytes_ += c.key.size() + c.value.size();
-  const auto weight = 1 + snapshot_entries_ / light_entries + snapshot_bytes_ / light_bytes;
-  next_snapshot_ = std::max(next_snapshot_, clock::now() + snapshot_interval * static_cast<int>(weight));
+  s.taken = clock::now();
+  s.entries = s.changes.size();
+  s.bytes = 0;
+  for (const auto& c : s.changes) s.bytes += c.key.size() + c.value.size();
 }
 
 // --------------------------------------------------------------------------------------------------------- changes ---

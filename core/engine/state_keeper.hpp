@@ -45,9 +45,11 @@ class state_keeper {
   void collect(call_effects& effects);
   // Collect the removal of entries whose output is delivered by now.
   void collect_delivered();
-  // Take snapshots that are due, and collect those whose records are settled at every branch.
-  void snapshot_if_due() { snapshot_if_due(clock_interval); }
-  void snapshot_now();
+  // Collect the snapshots whose records are settled at every branch, and take some if they are due: those of the streams
+  // whose last ones are the oldest, until they are so large that the others must wait. So a large state is neither in
+  // memory twice nor written as a whole.
+  void snapshot_if_due();
+  void snapshot_now();  // of all streams
   // Take a snapshot of everything that was read, although records are in flight. `collect_settled` collects it once they
   // are settled, also after a reload has replaced the transforms.
   void snapshot_in_flight();
@@ -71,6 +73,8 @@ class state_keeper {
     std::uint64_t watermark = PL_UNKNOWN;
     std::vector<state_change> changes;
     bool pending = false;
+    clock::time_point taken{};
+    std::size_t entries = 0, bytes = 0;
   };
   // An entry that is kept until the ranges of its stream below `flight` are delivered.
   struct receipt {
@@ -80,7 +84,9 @@ class state_keeper {
   // An arrival clock that advances without records is stored when it has advanced by this much.
   static constexpr std::int64_t clock_interval = 30 * arrival_clock::second;
   static constexpr std::size_t most_unwritten = std::size_t{8} << 20U;  // bytes of changes that cannot be written
-  void snapshot_if_due(std::int64_t least_advance);
+  using stream_entry = stream_table::map::value_type;
+  [[nodiscard]] std::vector<const stream_entry*> oldest_first();
+  void take_snapshots(std::int64_t least_advance, std::size_t most_bytes);
   void take(const std::string& stream, std::uint64_t position, snapshot& s);
   void keep_unwritten(const failure& why);
   void measure_unwritten();
@@ -105,7 +111,6 @@ class state_keeper {
   std::vector<state_change> changes_;                       // collected, not yet written
   std::vector<receipt> receipts_;
   clock::time_point next_snapshot_{};
-  std::size_t snapshot_entries_ = 0, snapshot_bytes_ = 0;  // of the last snapshots of all streams
   // While the local database cannot be written: the size of the first `measured_` collected changes, the next attempt.
   std::size_t unwritten_ = 0, measured_ = 0;
   clock::time_point next_write_{};

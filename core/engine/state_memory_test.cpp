@@ -11,9 +11,14 @@
 #include <doctest/doctest.h>
 
 #include <atomic>
+#include <chrono>
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <string>
+#include <utility>
+#include <vector>
 
 namespace pl::engine::test {
 namespace {
@@ -96,9 +101,12 @@ TEST_CASE("the limit of the state applies to its sum, and records have a quarter
   CHECK(budget.used() == 350);
 }
 
-// Passes all rows on. Each snapshot has `entries` small entries.
+// Passes all rows on. Each snapshot has `entries` entries of `entry_size` bytes.
 std::atomic<int> entries{0}, snapshots{0};
-std::atomic<std::uint64_t> passed{0}, included{0};  // records
+std::atomic<std::size_t> entry_size{1};
+std::mutex taken_mutex;
+std::vector<std::pair<std::string, std::chrono::steady_clock::time_point>> taken;  // of which streams, and when
+std::atomic<std::uint64_t> passed{0}, included{0};                                 // records
 
 class listing final : public pl::transform, public pl::stateful {
  public:
@@ -117,7 +125,9 @@ class listing final : public pl::transform, public pl::stateful {
   void revoked(std::string_view) override {}
   pl::result<void> restore(std::string_view, std::string_view, std::string_view) override { return {}; }
   pl::result<void> snapshot(std::string_view stream) override {
-    for (int i = 0; i < entries; ++i) ctx_.put(stream, std::to_string(i), "v");
+    for (int i = 0; i < entries; ++i) ctx_.put(stream, std::to_string(i), std::string(entry_size, 'v'));
+    const std::scoped_lock lock(taken_mutex);
+    taken.emplace_back(stream, std::chrono::steady_clock::now());
     included = passed.load();
     ++snapshots;
     return {};
@@ -132,6 +142,17 @@ const pl_plugin& listing_plugin() {
   return plugin;
 }
 
+std::unique_ptr<pipeline> snapshots_pipeline(test_host& h, const pl::testing::temp_dir& dir) {
+  h.add(listing_plugin());
+  auto p = h.build("name: t\nhttp: {listen: off}\nstate_dir: '" + dir.path().string() +
+                   "'\nsources:\n  in: {plugin: exact_source, world: snapshots}\n"
+                   "transforms:\n  keep: {plugin: listing, from: in}\n"
+                   "sinks:\n  store: {plugin: exact_sink, from: keep, world: snapshots, batch: {delay: 2ms}}\n"
+                   "dead_letters: {plugin: exact_dead, world: snapshots, batch: {delay: 2ms}}\n");
+  REQUIRE_MESSAGE(p, h.problems);
+  return p;
+}
+
 // Read records after the first snapshot, and return how many snapshots are taken at the stop.
 int snapshots_at_stop(int size) {
   entries = size;
@@ -144,13 +165,7 @@ int snapshots_at_stop(int size) {
     w->broker.partitions["t/0"].end = end;
   };
   test_host h;
-  h.add(listing_plugin());
-  auto p = h.build("name: t\nhttp: {listen: off}\nstate_dir: '" + dir.path().string() +
-                   "'\nsources:\n  in: {plugin: exact_source, world: snapshots}\n"
-                   "transforms:\n  keep: {plugin: listing, from: in}\n"
-                   "sinks:\n  store: {plugin: exact_sink, from: keep, world: snapshots, batch: {delay: 2ms}}\n"
-                   "dead_letters: {plugin: exact_dead, world: snapshots, batch: {delay: 2ms}}\n");
-  REQUIRE_MESSAGE(p, h.problems);
+  auto p = snapshots_pipeline(h, dir);
   p->start();
   extend_to(100);
   CHECK(eventually([&] { return passed == 100 && snapshots > 0; }));
@@ -166,6 +181,36 @@ TEST_CASE("a snapshot of very many small entries is not taken again at the stop,
   CHECK(snapshots_at_stop(120'000) == 0);
   (void)snapshots_at_stop(10);
   CHECK(included == 200);
+}
+
+TEST_CASE("large snapshots of several streams are taken one at a time, and of each stream") {
+  using namespace std::chrono_literals;
+  entries = 5;
+  entry_size = std::size_t{1} << 20U;
+  {
+    const std::scoped_lock lock(taken_mutex);
+    taken.clear();
+  }
+  const pl::testing::temp_dir dir;
+  auto w = new_world("snapshots");
+  {
+    const std::scoped_lock lock(w->broker.mutex);
+    for (const auto* stream : {"t/0", "t/1"}) w->broker.partitions[stream].end = 100;
+  }
+  test_host h;
+  auto p = snapshots_pipeline(h, dir);
+  p->start();
+  CHECK(eventually([&] {
+    const std::scoped_lock lock(taken_mutex);
+    return taken.size() == 2;
+  }));
+  p->stop();
+  p->join();
+  entry_size = 1;
+  const std::scoped_lock lock(taken_mutex);
+  REQUIRE(taken.size() >= 2);
+  CHECK(taken[0].first != taken[1].first);
+  CHECK(taken[1].second - taken[0].second > 1s);
 }
 
 }  // namespace
