@@ -139,9 +139,10 @@ record_batch& record_batch::root() noexcept {
 }
 
 std::size_t record_batch::footprint() const noexcept {
-  std::size_t bytes = 0;
-  for (const auto* b = this; b != nullptr; b = b->parent_) bytes += b->memory_.bytes() + b->pinned_bytes_;
-  return bytes;
+  const auto own = memory_.bytes() + pinned_bytes_;
+  if (parent_ == nullptr) return own;
+  const auto all = parent_->footprint();
+  return own + (shares_parent_ && parent_->nsel != 0 ? all / parent_->nsel * nsel : all);
 }
 
 const record_batch::amount& record_batch::measured() noexcept {

@@ -132,8 +132,10 @@ class record_batch : public pl_batch {
     release_latch_ = std::move(to);
   }
 
-  // Bytes that this batch keeps allocated, with its parents' bytes.
+  // Bytes that this batch keeps allocated, with its parents' bytes: all of them, or its share.
   [[nodiscard]] std::size_t footprint() const noexcept;
+  // Several writers have a part of the parent: count the parent's bytes for this one in proportion to its rows.
+  void share_parent() noexcept { shares_parent_ = true; }
   // Bytes of data in the selected rows: the length of text, 8 for each other cell that is not null. Computed once.
   [[nodiscard]] std::uint64_t payload_bytes() noexcept { return measured().text + 8 * measured().numbers; }
   // Size of the selected rows in a write, for `batch.max_bytes`: their cells, and the length of text. Computed once.
@@ -163,6 +165,7 @@ class record_batch : public pl_batch {
   std::uint32_t rows_made_;
   bool checked_ = false;
   std::size_t pinned_bytes_ = 0;
+  bool shares_parent_ = false;
   amount measured_;
   std::vector<pinned> pins_;
   std::shared_ptr<settlement> settlement_;

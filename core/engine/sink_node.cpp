@@ -2,7 +2,6 @@
 #include "engine/sink_node.hpp"
 
 #include <algorithm>
-#include <functional>
 #include <string_view>
 #include <utility>
 
@@ -16,7 +15,8 @@ sink_node::sink_node(const config::node& settings, std::vector<std::unique_ptr<i
       when_letters_full_(settings.when_letters_full),
       best_effort_(settings.on_failure == config::failure_policy::dead_letters),
       pool_(pool),
-      meters_(std::move(meters)) {
+      meters_(std::move(meters)),
+      choice_(writers.size()) {
   if (settings.when_full != config::full_policy::block) limit_bytes_ = std::min(limit_bytes_, remove_at);
   for (auto& w : writers)
     writers_.push_back(std::make_unique<writer>(std::move(w), settings, meters_, pool, remove_at));
@@ -58,8 +58,7 @@ void sink_node::push(std::vector<batch_ref> group) {
 bool sink_node::split(batch_ref batch, std::vector<std::vector<batch_ref>>& to) {
   std::vector<std::size_t> writer_of;
   writer_of.reserve(batch->nranges);
-  for (const auto& range : batch->view().ranges())
-    writer_of.push_back(std::hash<std::string_view>()(pl::view(range.stream)) % writers_.size());
+  for (const auto& range : batch->view().ranges()) writer_of.push_back(choice_.of(pl::view(range.stream)));
   const auto only = writer_of.empty() ? 0 : writer_of.front();
   if (std::ranges::all_of(writer_of, [&](auto w) { return w == only; })) {
     to[only].push_back(std::move(batch));
@@ -72,6 +71,7 @@ bool sink_node::split(batch_ref batch, std::vector<std::vector<batch_ref>>& to) 
     if (std::none_of(take.begin(), take.end(), [](bool t) { return t; })) continue;
     auto part = select_ranges(pool_, *batch, take);
     if (!part) return batch->mark_undelivered(), false;
+    part->share_parent();
     to[w].push_back(std::move(part));
   }
   return true;
@@ -124,23 +124,25 @@ void sink_node::release() {
   }
 }
 
-sink_node::groups sink_node::take_unwritten() {
-  groups all;
+sink_node::unwritten_groups sink_node::take_unwritten() {
+  unwritten_groups all;
   for (auto& w : writers_) {
     w->join();
-    all.push_back(w->queue().take_all());
+    all.by_writer.push_back(w->queue().take_all());
   }
+  all.streams = choice_.take();
   return all;
 }
 
-bool sink_node::take_over(groups& unwritten) {
-  const bool same = unwritten.size() == writers_.size();
+bool sink_node::take_over(unwritten_groups& from) {
+  const bool same = from.by_writer.size() == writers_.size();
   const auto any_stored = [](const auto& of) { return std::ranges::any_of(of, &queued_group::on_disk); };
-  if (!same && std::ranges::any_of(unwritten, any_stored)) return false;
-  for (std::size_t w = 0; w < unwritten.size(); ++w)
-    for (auto& group : unwritten[w])
+  if (!same && std::ranges::any_of(from.by_writer, any_stored)) return false;
+  if (same) choice_.take_over(std::move(from.streams));
+  for (std::size_t w = 0; w < from.by_writer.size(); ++w)
+    for (auto& group : from.by_writer[w])
       same ? writers_[w]->queue().adopt(std::move(group)) : push(std::move(group.batches));
-  unwritten.clear();
+  from = {};
   return true;
 }
 

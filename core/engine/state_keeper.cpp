@@ -19,11 +19,7 @@ using namespace std::chrono_literals;
 namespace {
 
 constexpr auto snapshot_interval = 2s;  // bounds what transforms read again after a crash
-// Larger snapshots are taken less often: one interval more for each of these.
-constexpr std::size_t light_entries = 20'000, light_bytes = std::size_t{4} << 20U;
-// Some stores need a round trip or a message for each entry, others are limited by the bytes.
-constexpr std::size_t heavy_entries = 100'000, heavy_bytes = std::size_t{80} << 20U;
-constexpr auto write_interval = 1s;  // between attempts to write to the local database
+constexpr auto write_interval = 1s;     // between attempts to write to the local database
 
 state_change watermark_change(std::string_view stream, std::uint64_t watermark) {
   return {{}, std::string(stream), std::string(state_watermark_key), std::to_string(watermark), false};
@@ -243,55 +239,60 @@ void state_keeper::drop_changes(std::string_view stream) {
 
 void state_keeper::snapshot_now() {
   collect_settled();
-  take_snapshots(1, SIZE_MAX);
+  take_snapshots(1, heavy_size);
 }
 
 bool state_keeper::heavy() const noexcept {
-  std::size_t entries = 0, bytes = 0;
-  for (const auto& [name, s] : snapshots_) entries += s.entries, bytes += s.bytes;
-  return entries > heavy_entries || bytes > heavy_bytes;
+  snapshot_size all;
+  for (const auto& [name, s] : snapshots_) all += s.last;
+  return all.reaches(heavy_size);
 }
 
 void state_keeper::snapshot_if_due() {
   collect_settled();
-  if (clock::now() >= next_snapshot_) take_snapshots(clock_interval, light_bytes);
+  if (clock::now() >= next_snapshot_) take_snapshots(clock_interval, light_size);
 }
 
 std::vector<const state_keeper::stream_entry*> state_keeper::oldest_first() {
+  std::vector<std::pair<clock::time_point, const stream_entry*>> by_age;
+  for (const auto& entry : streams_.all()) by_age.emplace_back(snapshots_[entry.first].taken, &entry);
+  std::ranges::stable_sort(by_age, {}, [](const auto& pair) { return pair.first; });
   std::vector<const stream_entry*> streams;
-  for (const auto& entry : streams_.all()) streams.push_back(&entry);
-  std::ranges::stable_sort(streams, {}, [this](const auto* entry) { return snapshots_[entry->first].taken; });
+  for (const auto& [taken, entry] : by_age) streams.push_back(entry);
   return streams;
 }
 
 // Write state that changes with each record periodically, with the position up to which it includes the records; after
 // a restart, transforms read from that position. A snapshot is written only once all records below it are settled at
 // every branch, so that output that may not have been delivered is produced again.
-void state_keeper::take_snapshots(std::int64_t least_advance, std::size_t most_bytes) {
+void state_keeper::take_snapshots(std::int64_t least_advance, snapshot_size most) {
   if (!enabled()) return;
-  std::size_t entries = 0, bytes = 0;
+  snapshot_size all;
   for (const auto* entry : oldest_first()) {
     const auto& [name, stream] = *entry;
     auto& s = snapshots_[name];
     const auto position = stream.state->position();
     const bool changed = s.watermark != position || !s.changes.empty() || arrivals_.unstored(name) >= least_advance;
-    if (s.pending || !changed || !is_level(stream, position)) continue;
+    if (!changed) s.last = {};
+    if (s.pending || !changed || !is_level(stream, position) || all.reaches(most)) continue;
     take(name, position, s);
-    entries += s.entries;
-    bytes += s.bytes;
+    all += s.last;
     collect_if_settled(stream, s);
-    if (bytes >= most_bytes) break;
   }
-  const auto weight = 1 + entries / light_entries + bytes / light_bytes;
+  const auto weight = 1 + all.entries / light_size.entries + all.bytes / light_size.bytes;
   next_snapshot_ = clock::now() + snapshot_interval * static_cast<int>(weight);
 }
 
 void state_keeper::snapshot_in_flight() {
   if (!enabled() || heavy()) return;
-  for (const auto& [name, stream] : streams_.all()) {
+  snapshot_size all;
+  for (const auto* entry : oldest_first()) {
+    const auto& [name, stream] = *entry;
     auto& s = snapshots_[name];
     const auto position = stream.state->position();
-    if (s.watermark != position && is_level(stream, position)) take(name, position, s);
+    if (s.watermark == position || !is_level(stream, position) || all.reaches(heavy_size)) continue;
+    take(name, position, s);
+    all += s.last;
   }
 }
 
@@ -336,9 +337,8 @@ void state_keeper::take(const std::string& stream, std::uint64_t position, snaps
   s.watermark = position;
   s.pending = true;
   s.taken = clock::now();
-  s.entries = s.changes.size();
-  s.bytes = 0;
-  for (const auto& c : s.changes) s.bytes += c.key.size() + c.value.size();
+  s.last = {s.changes.size(), 0};
+  for (const auto& c : s.changes) s.last.bytes += c.key.size() + c.value.size();
 }
 
 // --------------------------------------------------------------------------------------------------------- changes ---

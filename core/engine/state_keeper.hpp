@@ -20,6 +20,19 @@ namespace pl::engine {
 
 class stored_nodes;
 
+// Some stores need a round trip or a message for each entry, others are limited by the bytes of keys and values.
+struct snapshot_size {
+  std::size_t entries = 0, bytes = 0;
+  [[nodiscard]] bool reaches(const snapshot_size& limit) const noexcept {
+    return entries >= limit.entries || bytes >= limit.bytes;
+  }
+  snapshot_size& operator+=(const snapshot_size& more) noexcept {
+    entries += more.entries;
+    bytes += more.bytes;
+    return *this;
+  }
+};
+
 class state_keeper {
  public:
   state_keeper(instance& source, lane_graph& graph, stream_table& streams, arrival_clocks& arrivals,
@@ -49,7 +62,7 @@ class state_keeper {
   // whose last ones are the oldest, until they are so large that the others must wait. So a large state is neither in
   // memory twice nor written as a whole.
   void snapshot_if_due();
-  void snapshot_now();  // of all streams
+  void snapshot_now();  // of all streams, unless they are heavy
   // Take a snapshot of everything that was read, although records are in flight. `collect_settled` collects it once they
   // are settled, also after a reload has replaced the transforms.
   void snapshot_in_flight();
@@ -68,13 +81,15 @@ class state_keeper {
 
  private:
   using clock = std::chrono::steady_clock;
+  // Larger snapshots are taken less often: one interval more for each light_size. heavy_size: they would take long.
+  static constexpr snapshot_size light_size{20'000, std::size_t{4} << 20U}, heavy_size{100'000, std::size_t{80} << 20U};
   // A snapshot that is taken, and written once every record below the watermark is settled.
   struct snapshot {
     std::uint64_t watermark = PL_UNKNOWN;
     std::vector<state_change> changes;
     bool pending = false;
     clock::time_point taken{};
-    std::size_t entries = 0, bytes = 0;
+    snapshot_size last;  // of its changes when it was taken; nothing once there is nothing new
   };
   // An entry that is kept until the ranges of its stream below `flight` are delivered.
   struct receipt {
@@ -86,7 +101,7 @@ class state_keeper {
   static constexpr std::size_t most_unwritten = std::size_t{8} << 20U;  // bytes of changes that cannot be written
   using stream_entry = stream_table::map::value_type;
   [[nodiscard]] std::vector<const stream_entry*> oldest_first();
-  void take_snapshots(std::int64_t least_advance, std::size_t most_bytes);
+  void take_snapshots(std::int64_t least_advance, snapshot_size most);
   void take(const std::string& stream, std::uint64_t position, snapshot& s);
   void keep_unwritten(const failure& why);
   void measure_unwritten();

@@ -48,6 +48,7 @@ class fixture {
     return all;
   }
   [[nodiscard]] const memory_budget& budget() const noexcept { return memory_.budget; }
+  [[nodiscard]] block_pool& pool() noexcept { return memory_.pool; }
   std::unique_ptr<write_queue> queue(const config::batch_settings& settings, std::uint64_t disk_bytes = 0,
                                      std::uint64_t remove_at = UINT64_MAX) {
     auto disk = std::make_unique<disk_queue>(disk_queue_settings{dir_.path().string(), "p", "store", 0, disk_bytes},
@@ -324,6 +325,34 @@ TEST_CASE("a waiting writer is woken at once by a hold, and by a group of anothe
   REQUIRE(taken.wait_for(60s) == std::future_status::ready);
   CHECK(taken.get() == 0);
   CHECK(q->unwritten().rows == 1);
+}
+
+// Otherwise two writers fill the queue with half as many rows, and write them in transactions half as large.
+TEST_CASE("the parts of a batch for several writers count its memory once") {
+  fixture f;
+  constexpr std::size_t pinned = 16U << 20U;
+  const auto whole = f.group(4, pinned);
+  auto& batch = *whole.front();
+  auto* ranges = static_cast<pl_range*>(batch.alloc(2 * sizeof(pl_range), alignof(pl_range)));
+  auto* origin = static_cast<std::uint32_t*>(batch.alloc(4 * sizeof(std::uint32_t), alignof(std::uint32_t)));
+  REQUIRE((ranges != nullptr && origin != nullptr));
+  ranges[0] = ranges[1] = {};
+  std::fill_n(origin, 4, 0);
+  origin[3] = 1;
+  batch.ranges = ranges;
+  batch.nranges = 2;
+  batch.origin = origin;
+  const auto part = [&](bool first, bool second) {
+    auto made = select_ranges(f.pool(), batch, {first, second});
+    REQUIRE(made);
+    CHECK(made->footprint() > pinned);  // alone, it keeps all of it
+    made->share_parent();
+    return made;
+  };
+  const auto large = part(true, false), small = part(false, true);
+  CHECK(large->footprint() >= 3 * pinned / 4);
+  CHECK(small->footprint() >= pinned / 4);
+  CHECK(large->footprint() + small->footprint() < pinned + (1U << 20U));
 }
 
 TEST_CASE("a write that is due takes whole groups up to max_rows") {
