@@ -143,16 +143,16 @@ bool pipeline::adopt_sinks(pipeline& running, const reload_plan& plan) {
 // Let the sink of the same name write what a held sink has queued. False: none can, so the records must be read again.
 bool pipeline::take_queue(sink_node& from, const reload_plan& plan) {
   const auto rows = from.unwritten().rows;
-  auto unwritten = from.take_unwritten();
-  if (std::ranges::all_of(unwritten.by_writer, [](const auto& groups) { return groups.empty(); })) return true;
+  auto groups = from.take_unwritten();
+  if (std::ranges::all_of(groups, [](const auto& of_writer) { return of_writer.empty(); })) return true;
   const auto to = find_sink(sinks_, from.name());
-  if (to != nullptr && plan.takes_queue(from.name()) && to->take_over(unwritten)) {
+  if (to != nullptr && plan.takes_queue(from.name()) && to->take_over(groups)) {
     common_.log.info(settings().name, from.name(), "reload: takes over {} that could not be written", records(rows));
     return true;
   }
   common_.log.warn(settings().name, from.name(), "reload: {} that could not be written are read again", records(rows));
-  for (auto& groups : unwritten.by_writer)
-    for (auto& group : groups) group.mark_undelivered();
+  for (auto& of_writer : groups)
+    for (auto& group : of_writer) group.mark_undelivered();
   return false;
 }
 

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "engine/sink_node.hpp"
 
+#include "engine/writer_share.hpp"
+
 #include <algorithm>
-#include <string_view>
 #include <utility>
 
 namespace pl::engine {
@@ -15,8 +16,7 @@ sink_node::sink_node(const config::node& settings, std::vector<std::unique_ptr<i
       when_letters_full_(settings.when_letters_full),
       best_effort_(settings.on_failure == config::failure_policy::dead_letters),
       pool_(pool),
-      meters_(std::move(meters)),
-      choice_(writers.size()) {
+      meters_(std::move(meters)) {
   if (settings.when_full != config::full_policy::block) limit_bytes_ = std::min(limit_bytes_, remove_at);
   for (auto& w : writers)
     writers_.push_back(std::make_unique<writer>(std::move(w), settings, meters_, pool, remove_at));
@@ -56,18 +56,18 @@ void sink_node::push(std::vector<batch_ref> group) {
 // Split a batch so that each writer receives the ranges of its own streams. False: out of memory; the batch is marked
 // undelivered.
 bool sink_node::split(batch_ref batch, std::vector<std::vector<batch_ref>>& to) {
-  std::vector<std::size_t> writer_of;
-  writer_of.reserve(batch->nranges);
-  for (const auto& range : batch->view().ranges()) writer_of.push_back(choice_.of(pl::view(range.stream)));
-  const auto only = writer_of.empty() ? 0 : writer_of.front();
-  if (std::ranges::all_of(writer_of, [&](auto w) { return w == only; })) {
+  std::vector<std::size_t> writer;  // of each range
+  writer.reserve(batch->nranges);
+  for (const auto& range : batch->view().ranges()) writer.push_back(writer_of(pl::view(range.stream), writers_.size()));
+  const auto only = writer.empty() ? 0 : writer.front();
+  if (std::ranges::all_of(writer, [&](auto w) { return w == only; })) {
     to[only].push_back(std::move(batch));
     return true;
   }
   for (std::size_t w = 0; w < writers_.size(); ++w) {
     std::vector<bool> take;
-    take.reserve(writer_of.size());
-    for (const auto of : writer_of) take.push_back(of == w);
+    take.reserve(writer.size());
+    for (const auto of : writer) take.push_back(of == w);
     if (std::none_of(take.begin(), take.end(), [](bool t) { return t; })) continue;
     auto part = select_ranges(pool_, *batch, take);
     if (!part) return batch->mark_undelivered(), false;
@@ -124,25 +124,23 @@ void sink_node::release() {
   }
 }
 
-sink_node::unwritten_groups sink_node::take_unwritten() {
-  unwritten_groups all;
+sink_node::groups sink_node::take_unwritten() {
+  groups all;
   for (auto& w : writers_) {
     w->join();
-    all.by_writer.push_back(w->queue().take_all());
+    all.push_back(w->queue().take_all());
   }
-  all.streams = choice_.take();
   return all;
 }
 
-bool sink_node::take_over(unwritten_groups& from) {
-  const bool same = from.by_writer.size() == writers_.size();
+bool sink_node::take_over(groups& unwritten) {
+  const bool same = unwritten.size() == writers_.size();
   const auto any_stored = [](const auto& of) { return std::ranges::any_of(of, &queued_group::on_disk); };
-  if (!same && std::ranges::any_of(from.by_writer, any_stored)) return false;
-  if (same) choice_.take_over(std::move(from.streams));
-  for (std::size_t w = 0; w < from.by_writer.size(); ++w)
-    for (auto& group : from.by_writer[w])
+  if (!same && std::ranges::any_of(unwritten, any_stored)) return false;
+  for (std::size_t w = 0; w < unwritten.size(); ++w)
+    for (auto& group : unwritten[w])
       same ? writers_[w]->queue().adopt(std::move(group)) : push(std::move(group.batches));
-  from = {};
+  unwritten.clear();
   return true;
 }
 

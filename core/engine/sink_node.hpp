@@ -5,7 +5,6 @@
 
 #include "engine/node_meters.hpp"
 #include "engine/writer.hpp"
-#include "engine/writer_choice.hpp"
 
 #include <cstdint>
 #include <memory>
@@ -43,15 +42,12 @@ class sink_node {
   // Let another sink write what is queued: end the writers after their current attempt. `release` cancels it.
   void hold();
   void release();
-  [[nodiscard]] bool held() const;  // no writer runs; nothing is written until `release`
-  struct unwritten_groups {
-    std::vector<std::vector<queued_group>> by_writer;  // in order
-    writer_choice::streams streams;
-  };
-  unwritten_groups take_unwritten();  // while held
+  [[nodiscard]] bool held() const;                        // no writer runs; nothing is written until `release`
+  using groups = std::vector<std::vector<queued_group>>;  // by writer, in order
+  groups take_unwritten();                                // while held
   // Queue what another sink has not written. False: this sink has another number of writers, and what is on disk cannot
   // be divided.
-  bool take_over(unwritten_groups& from);
+  bool take_over(groups& unwritten);
   [[nodiscard]] std::uint64_t disk_bytes() const;
 
   [[nodiscard]] write_queue::amount unwritten() const;
@@ -74,7 +70,6 @@ class sink_node {
   bool best_effort_;
   block_pool& pool_;
   std::shared_ptr<node_meters> meters_;
-  writer_choice choice_;
   std::vector<std::unique_ptr<writer>> writers_;
   events_link events_;
   bool started_ = false, patient_ = false;
