@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// What other threads ask of a lane: to start, to stop, to pause, to go on with another graph, and for its alerts.
+// What other threads ask of a lane: to start, to stop, to pause, to continue with another graph, and for its alerts.
 #include "engine/lane.hpp"
 #include "engine/open_alerts.hpp"
 

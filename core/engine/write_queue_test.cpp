@@ -345,7 +345,7 @@ TEST_CASE("the parts of a batch for several writers count its memory once") {
   const auto part = [&](bool first, bool second) {
     auto made = select_ranges(f.pool(), batch, {first, second});
     REQUIRE(made);
-    CHECK(made->footprint() > pinned);  // alone, it keeps all of it
+    CHECK(made->footprint() > pinned);  // alone, it keeps the whole batch
     made->share_parent();
     return made;
   };

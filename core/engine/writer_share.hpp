@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Which writer of a sink receives which stream. The choice depends on nothing else than the name, so that a stream keeps
-// its writer also after a restart: a writer may have a file of its own, in which it recognises what it has written.
+// its writer also after a restart: a writer may have a file of its own, in which it recognises rows that were written before.
 #pragma once
 
 #include <charconv>
