@@ -44,7 +44,7 @@ namespace {
 using namespace pl;
 
 constexpr std::uint32_t rows = 4096;
-constexpr std::uint64_t most_allocations_per_batch = 100;
+constexpr std::uint64_t most_allocations_per_batch = 40;
 
 std::uint64_t wanted = 50'000'000;  // records
 std::atomic<std::uint64_t> written{0};
