@@ -5,15 +5,16 @@
     /usr/bin/python3 tests/bench/backlog.py
     /usr/bin/python3 tests/bench/backlog.py --records 1000000
 
-The topic needs about 2.5 GB of disk space, and the table about 2 GB. There is one round, whatever --rounds is.
+The topic needs about 2.5 GB of disk space, and the table about 2 GB.
 """
 
 from __future__ import annotations
 
 import sys
+from functools import partial
 
 from bench import Bench
-from common import JVM, Results, Settings, arguments, save, table
+from common import JVM, Results, Settings, alternating, arguments, save, table
 
 from services import Kafka, Mosquitto, Timescale
 
@@ -23,19 +24,16 @@ TEN_MILLION = 10_000_000
 
 def measure(settings: Settings, records: int = TEN_MILLION) -> Results:
     count = settings.few(records, 50_000)
-    found = {}
     with Kafka(java_options=JVM) as kafka, Timescale() as database, Mosquitto() as mqtt:
         bench = Bench(kafka, database, mqtt, count, name="backlog")
-        for name, sets in CASES.items():
-            found[name] = {**bench.pipeline(sets), "records": float(count)}
-    return found
+        found = alternating({name: partial(bench.pipeline, sets) for name, sets in CASES.items()}, settings.rounds)
+    return {name: {**result, "records": float(count)} for name, result in found.items()}
 
 
 SIZE = "10,000,000 records"  # below the table in docs/performance.md
-ONE_ROUND = True  # whatever --rounds is
 COLUMNS = [
     ("records", "records", ",.0f"), ("peak_memory_mib", "peak MiB", ".0f"), ("rows_per_second", "rows/s", ",.0f"),
-    ("cpu_us_per_row", "CPU µs/row", ".2f"), ("rows_per_transaction", "rows/transaction", ",.0f"),
+    ("cpu_us_per_row", "CPU µs/row", ".2f"), ("rows_per_transaction", "rows/transaction", ",.0f"), ("spread", "spread", ".0%"),
 ]  # fmt: skip
 
 

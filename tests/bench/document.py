@@ -54,8 +54,7 @@ def source(benchmark: str, about: dict[str, Any]) -> str:
     from run import BENCHMARKS
 
     module = BENCHMARKS[benchmark]
-    one = about["rounds"] == 1 or getattr(module, "ONE_ROUND", False)
-    rounds = "one round" if one else f"medians of {about['rounds']} rounds"
+    rounds = "one round" if about["rounds"] == 1 else f"medians of {about['rounds']} rounds"
     size = getattr(module, "SIZE", f"{about['messages']:,} messages")
     quick = "; with `--quick`, so that the figures mean nothing" if about["quick"] else ""
     cpu = (about["machine"]["cpu"] or ["unknown processor"])[0]

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import confluent_kafka
-from common import ROOT, Results, Settings, arguments, messages, save, table
+from common import ROOT, Result, Results, Settings, arguments, medians, messages, save, table
 
 from services import Kafka, Mosquitto, Timescale
 
@@ -96,19 +96,19 @@ def show_threads(results: dict[int, Results]) -> None:
 
 
 def measure(settings: Settings, rates: Sequence[int] = (0, 200, 1_000, 10_000), seconds: float = 20) -> Results:
-    """Measure each rate once with each delay. The threads are left out of the results."""
+    """Measure each rate with each delay. The threads are left out of the results."""
     if settings.quick:
         rates, seconds = rates[:2], 1
-    found = {}
+    runs: dict[str, list[Result]] = defaultdict(list)
     with tempfile.TemporaryDirectory() as folder:
-        for number, (delay, sets) in enumerate(DELAYS.items()):
-            for rate, threads in at_rates(Path(folder) / str(number), rates, seconds, sets).items():
-                found[f"{rate:,} records/s, {delay}"] = threads["all threads"]
-    return found
+        for turn in range(settings.rounds):
+            for number, (delay, sets) in enumerate(DELAYS.items()):
+                for rate, threads in at_rates(Path(folder) / f"{turn}-{number}", rates, seconds, sets).items():
+                    runs[f"{rate:,} records/s, {delay}"].append(threads["all threads"])
+    return {name: medians(all_of) for name, all_of in runs.items()}
 
 
 SIZE = "20 seconds at each rate"  # below the table in docs/performance.md
-ONE_ROUND = True  # whatever --rounds is
 COLUMNS = [("cpu_percent", "% of a core", ".3f"), ("wakeups", "wake-ups/s", ".1f")]
 
 
