@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <initializer_list>
 #include <set>
 #include <string>
 #include <vector>
@@ -22,7 +23,7 @@ std::ptrdiff_t difference(const std::string& topic, std::size_t writers, int fir
 
 TEST_CASE("the partitions of a topic are divided evenly among the writers") {
   for (const auto* topic : {"iot-stream", "telemetry", "bench", "plain", "a/b"}) {
-    for (const std::size_t writers : {2, 3, 4, 8})
+    for (const auto writers : std::initializer_list<std::size_t>{2, 3, 4, 8})
       for (const int partitions : {1, 2, 3, 4}) {
         const auto count = partitions * static_cast<int>(writers);
         CHECK_MESSAGE(difference(topic, writers, 0, 1, count) == 0, topic << " " << writers << " " << count);
