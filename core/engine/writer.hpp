@@ -33,7 +33,7 @@ class writer final : private write_listener {
   // remove_at: see write_queue; of all writers of the sink.
   writer(std::unique_ptr<instance> sink, const config::node& settings, std::shared_ptr<node_meters> meters,
          block_pool& pool, std::uint64_t remove_at);
-  ~writer();
+  ~writer() override;
   writer(const writer&) = delete;
   writer& operator=(const writer&) = delete;
 
