@@ -185,7 +185,7 @@ bool writer::write_parts_of(write_cutter& parts) {
 
 // Write a group, with retries. Return false if a part is not written: this writer can no longer write, or what is
 // left in `unwritten_` stays queued.
-bool writer::write(group batches) {
+bool writer::write(group batches) {  // NOLINT(performance-unnecessary-value-param): released at the return
   if (breaker_.rejects_now()) return dead_letter(std::move(batches));
   backoff pause(retry_);
   for (bool failed_before = false;; failed_before = too_large_) {
@@ -368,7 +368,7 @@ bool writer::give_up(group batches, const failure& why, const backoff& pause) {
 }
 
 // Turn a group into dead letters, as soon as their queue has room. Return false as `write` does.
-bool writer::dead_letter(group batches) {
+bool writer::dead_letter(group batches) {  // NOLINT(performance-unnecessary-value-param): as above
   if (batches.empty()) return true;  // a start was given up
   while (release_lost(batches) && events_->call([](auto& events) { return events.dead_letters_full(); })) {
     const auto next = queue_.wait_before_retry(20ms);
