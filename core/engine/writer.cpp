@@ -369,7 +369,7 @@ bool writer::give_up(group batches, const failure& why, const backoff& pause) {
 
 // Turn a group into dead letters, as soon as their queue has room. Return false as `write` does.
 bool writer::dead_letter(group batches) {  // NOLINT(performance-unnecessary-value-param): as above
-  if (batches.empty()) return true;  // a start was given up
+  if (batches.empty()) return true;        // a start was given up
   while (release_lost(batches) && events_->call([](auto& events) { return events.dead_letters_full(); })) {
     const auto next = queue_.wait_before_retry(20ms);
     if (next == next_step::give_up) return mark_undelivered(batches), false;
