@@ -20,7 +20,7 @@ def host_in(directory: Path) -> PipelineHost:
 
 
 def crashed(host: PipelineHost) -> None:
-    host.wait_for_log("starts 1 pipeline")
+    host.wait_ready()  # the lane runs
     host.signal(signal.SIGSEGV)
     assert host.wait() != 0
 
